@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Formatting of the error value; no allocation anywhere in here. */
+#include "base/err.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kind_names[] = {
+	[ERR_NONE] = "NONE",	     [ERR_SYS] = "SYS",	      [ERR_INVALID] = "INVALID",
+	[ERR_NOT_FOUND] = "NOT_FOUND", [ERR_EXISTS] = "EXISTS", [ERR_STATE] = "STATE",
+	[ERR_TIMEOUT] = "TIMEOUT",   [ERR_PEER] = "PEER",     [ERR_NO_MEMORY] = "NO_MEMORY",
+	[ERR_CANCELLED] = "CANCELLED", [ERR_UNSUPPORTED] = "UNSUPPORTED",
+};
+static_assert(sizeof(kind_names) / sizeof(kind_names[0]) == ERR_KIND_COUNT_,
+	      "every error kind needs a name");
+
+int err_set(struct err *e, enum err_kind kind, int sys, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+	va_end(ap);
+	e->kind = kind;
+	e->sys = sys;
+	if (sys && n >= 0 && (size_t)n < sizeof(e->msg))
+		(void)snprintf(e->msg + n, sizeof(e->msg) - (size_t)n, ": %s", strerror(sys));
+	return -1;
+}
+
+int err_wrap(struct err *e, const char *fmt, ...)
+{
+	char old[sizeof(e->msg)];
+	va_list ap;
+	int n;
+
+	memcpy(old, e->msg, sizeof(old));
+	va_start(ap, fmt);
+	n = vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < sizeof(e->msg))
+		(void)snprintf(e->msg + n, sizeof(e->msg) - (size_t)n, ": %s", old);
+	return -1;
+}
+
+int err_oom(struct err *e, const char *what)
+{
+	return err_set(e, ERR_NO_MEMORY, 0, "out of memory for %s", what);
+}
+
+void err_clear(struct err *e)
+{
+	e->kind = ERR_NONE;
+	e->sys = 0;
+	e->msg[0] = '\0';
+}
+
+const char *err_kind_name(enum err_kind kind)
+{
+	BUG_ON((unsigned)kind >= ERR_KIND_COUNT_);
+	return kind_names[kind];
+}
+
+void bug_abort(const char *expr, const char *file, int line)
+{
+	(void)fprintf(stderr, "%s:%d: internal error: %s\n", file, line, expr);
+	abort();
+}

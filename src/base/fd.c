@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Descriptors and small files. */
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/own.h"
+#include "base/rand.h"
+#include "base/str.h"
+
+int fd_write_all(int fd, const void *p, size_t len, struct err *e)
+{
+	const char *s = p;
+
+	while (len) {
+		ssize_t n = write(fd, s, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, "write");
+		s += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int fd_read_exact(int fd, void *p, size_t len, struct err *e)
+{
+	char *s = p;
+
+	while (len) {
+		ssize_t n = read(fd, s, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, "read");
+		if (n == 0)
+			return err_set(e, ERR_PEER, 0, "unexpected end, %zu bytes missing", len);
+		s += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int fd_read_to_end(int fd, struct buf *b, struct err *e)
+{
+	BUG_ON(b->limit == 0);
+	for (;;) {
+		size_t room = b->limit - buf_len(b);
+		ssize_t n;
+		char probe;
+
+		if (room == 0) {
+			n = read(fd, &probe, 1);
+			if (n < 0 && errno == EINTR)
+				continue;
+			if (n == 0)
+				return 0;
+			return n < 0 ? err_sys(e, "read")
+				     : err_set(e, ERR_INVALID, 0, "larger than %zu bytes", b->limit);
+		}
+		room = room < 65536 ? room : 65536;
+		if (buf_reserve(b, room, e) < 0)
+			return -1;
+		n = read(fd, buf_tail(b), room);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, "read");
+		if (n == 0)
+			return 0;
+		buf_produced(b, (size_t)n);
+	}
+}
+
+int fd_set_nonblock(int fd, bool on, struct err *e)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) < 0)
+		return err_sys(e, "set O_NONBLOCK");
+	return 0;
+}
+
+int fd_set_cloexec(int fd, bool on, struct err *e)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (flags < 0 || fcntl(fd, F_SETFD, on ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC) < 0)
+		return err_sys(e, "set FD_CLOEXEC");
+	return 0;
+}
+
+int fd_pipe(int out[2], struct err *e)
+{
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_sys(e, "pipe");
+	out[0] = p[0];
+	out[1] = p[1];
+	return 0;
+}
+
+int fd_socketpair(int out[2], struct err *e)
+{
+	int p[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p) < 0)
+		return err_sys(e, "socketpair");
+	out[0] = p[0];
+	out[1] = p[1];
+	return 0;
+}
+
+int file_read(int dirfd, const char *path, size_t max, char **out, size_t *len_out, struct err *e)
+{
+	OWN(fd) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	OWN(buf) struct buf b = { .limit = max };
+	struct stat st;
+	size_t len;
+	char *s;
+
+	if (fd < 0)
+		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno, "open '%s'",
+			       path);
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, "stat '%s'", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, ERR_INVALID, 0, "'%s' is not a regular file", path);
+	if (fd_read_to_end(fd, &b, e) < 0)
+		return err_wrap(e, "'%s'", path);
+	len = buf_len(&b);
+	s = buf_take_str(&b);
+	if (!s)
+		return err_oom(e, path);
+	*out = s;
+	if (len_out)
+		*len_out = len;
+	return 0;
+}
+
+int file_read_line(int dirfd, const char *path, char *out, size_t size, struct err *e)
+{
+	OWN(fd) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno, "open '%s'",
+			       path);
+	do
+		n = read(fd, out, size - 1);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_sys(e, "read '%s'", path);
+	while (n > 0 && out[n - 1] == '\n')
+		n--;
+	out[n] = '\0';
+	return 0;
+}
+
+int file_write_value(int dirfd, const char *path, const char *value, struct err *e)
+{
+	OWN(fd) int fd = openat(dirfd, path, O_WRONLY | O_CLOEXEC);
+	size_t len = strlen(value);
+	ssize_t n;
+
+	if (fd < 0)
+		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno, "open '%s'",
+			       path);
+	do
+		n = write(fd, value, len);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_sys(e, "write '%s' to '%s'", value, path);
+	if ((size_t)n != len)
+		return err_set(e, ERR_SYS, EIO, "write '%s' to '%s': short write", value, path);
+	return 0;
+}
+
+int file_replace(int dirfd, const char *path, const void *p, size_t len, mode_t mode, bool durable,
+		 struct err *e)
+{
+	char hex[RAND_HEX_LEN(6)];
+	OWN(free) char *tmp = NULL;
+	OWN(fd) int fd = -1;
+
+	if (rand_hex(hex, 6, e) < 0)
+		return -1;
+	tmp = str_printf("%s.%s.tmp", path, hex);
+	if (!tmp)
+		return err_oom(e, path);
+	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	if (fd < 0)
+		return err_sys(e, "create '%s'", tmp);
+	if (fd_write_all(fd, p, len, e) < 0)
+		goto fail;
+	if (durable && fsync(fd) < 0) {
+		err_sys(e, "fsync");
+		goto fail;
+	}
+	if (renameat(dirfd, tmp, dirfd, path) < 0) {
+		err_sys(e, "rename into place");
+		goto fail;
+	}
+	return 0;
+fail:
+	(void)unlinkat(dirfd, tmp, 0);
+	return err_wrap(e, "write '%s'", path);
+}

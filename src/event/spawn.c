@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting confined helpers. After fork() the child neither allocates nor formats: it writes
+ * {step, errno} into a close-on-exec pipe, which the parent turns into words.
+ */
+#include "event/spawn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/own.h"
+#include "base/sys.h"
+#include "event/signal.h"
+
+enum spawn_step {
+	STEP_NONE,
+	STEP_STDIO,
+	STEP_FDS,
+	STEP_CGROUP,
+	STEP_NETNS,
+	STEP_UNSHARE,
+	STEP_RLIMIT,
+	STEP_SESSION,
+	STEP_CAPS,
+	STEP_IDS,
+	STEP_DEATHSIG,
+	STEP_NO_NEW_PRIVS,
+	STEP_SETUP,
+	STEP_EXEC,
+	STEP_COUNT_
+};
+
+static const char *const step_names[] = {
+	[STEP_NONE] = "start",
+	[STEP_STDIO] = "connect standard streams",
+	[STEP_FDS] = "hand descriptors over",
+	[STEP_CGROUP] = "join its cgroup",
+	[STEP_NETNS] = "join its network namespace",
+	[STEP_UNSHARE] = "make its namespaces",
+	[STEP_RLIMIT] = "set its limits",
+	[STEP_SESSION] = "make its session",
+	[STEP_CAPS] = "drop capabilities",
+	[STEP_IDS] = "switch to its user",
+	[STEP_DEATHSIG] = "tie it to its parent",
+	[STEP_NO_NEW_PRIVS] = "set no_new_privs",
+	[STEP_SETUP] = "set up",
+	[STEP_EXEC] = "execute",
+};
+static_assert(ARRAY_LEN(step_names) == STEP_COUNT_, "every step needs a name");
+
+struct child_report {
+	int step;
+	int sys;
+};
+
+static int child_stdio(const struct spawn *s)
+{
+	int from[3] = { s->stdin_fd, s->stdout_fd, s->stderr_fd };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0)
+		return -1;
+	/* first above 2, so that none of them is overwritten before it is used */
+	for (int i = 0; i < 3; i++) {
+		from[i] = fcntl(from[i] < 0 ? null : from[i], F_DUPFD_CLOEXEC, 3);
+		if (from[i] < 0)
+			return -1;
+	}
+	for (int i = 0; i < 3; i++) {
+		if (dup2(from[i], i) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Moves every descriptor out of the way of the target numbers, then to its place. */
+static int child_fds(const struct spawn *s, int *report_fd)
+{
+	int high = 3, moved[64];
+
+	if (s->fd_count > ARRAY_LEN(moved)) {
+		errno = EMFILE;
+		return -1;
+	}
+	for (size_t i = 0; i < s->fd_count; i++)
+		high = s->fds[i].to >= high ? s->fds[i].to + 1 : high;
+	*report_fd = fcntl(*report_fd, F_DUPFD_CLOEXEC, high);
+	if (*report_fd < 0)
+		return -1;
+	for (size_t i = 0; i < s->fd_count; i++) {
+		moved[i] = fcntl(s->fds[i].from, F_DUPFD_CLOEXEC, high);
+		if (moved[i] < 0)
+			return -1;
+	}
+	if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		return -1;
+	for (size_t i = 0; i < s->fd_count; i++) {
+		if (dup2(moved[i], s->fds[i].to) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int child_join_cgroup(const struct spawn *s)
+{
+	OWN(fd) int fd = -1;
+
+	if (!s->cgroup_procs)
+		return 0;
+	fd = open(s->cgroup_procs, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, "0", 1) != 1 ? -1 : 0;
+}
+
+static int child_unshare(const struct spawn *s)
+{
+	if (s->unshare_flags && unshare(s->unshare_flags) < 0)
+		return -1;
+	if (s->unshare_flags & CLONE_NEWNS)
+		return mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
+	return 0;
+}
+
+static int child_caps(const struct spawn *s)
+{
+	int last = sys_last_cap();
+
+	if (!s->limit_caps)
+		return 0;
+	for (int cap = 0; cap <= last; cap++) {
+		if (!(s->keep_caps >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+			return -1;
+	}
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
+		return -1;
+	return s->drop_ids ? 0 : sys_capset(s->keep_caps, s->keep_caps, 0);
+}
+
+static int child_ids(const struct spawn *s)
+{
+	if (!s->drop_ids)
+		return 0;
+	if (setgroups(0, NULL) < 0 || setresgid(s->gid, s->gid, s->gid) < 0 ||
+	    setresuid(s->uid, s->uid, s->uid) < 0)
+		return -1;
+	return sys_capset(0, 0, 0);
+}
+
+static int child_tie(pid_t parent)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return -1;
+	if (getppid() != parent) { /* it died before the line above */
+		errno = ESRCH;
+		return -1;
+	}
+	return 0;
+}
+
+static int child_rlimit(const struct spawn *s)
+{
+	struct rlimit lim;
+
+	if (!s->max_files)
+		return 0;
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return -1;
+	if (lim.rlim_max < s->max_files) /* raising the hard limit may be refused: use all of it */
+		lim.rlim_cur = lim.rlim_max;
+	else
+		lim.rlim_cur = s->max_files;
+	return setrlimit(RLIMIT_NOFILE, &lim);
+}
+
+/* Runs the steps in order; returns the one that failed. */
+static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *report_fd)
+{
+	if (child_stdio(s) < 0)
+		return STEP_STDIO;
+	if (child_fds(s, report_fd) < 0)
+		return STEP_FDS;
+	if (child_join_cgroup(s) < 0)
+		return STEP_CGROUP;
+	if (s->netns_fd >= 0 && setns(s->netns_fd, CLONE_NEWNET) < 0)
+		return STEP_NETNS;
+	if (child_unshare(s) < 0)
+		return STEP_UNSHARE;
+	if (child_rlimit(s) < 0)
+		return STEP_RLIMIT;
+	if (s->new_session && setsid() < 0)
+		return STEP_SESSION;
+	if (child_caps(s) < 0)
+		return STEP_CAPS;
+	if (child_ids(s) < 0)
+		return STEP_IDS;
+	if (child_tie(parent) < 0)
+		return STEP_DEATHSIG;
+	if (s->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return STEP_NO_NEW_PRIVS;
+	if (s->setup && s->setup(s->setup_arg) < 0)
+		return STEP_SETUP;
+	return STEP_EXEC;
+}
+
+static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report_fd)
+{
+	static char *const default_env[] = {
+		(char *)(uintptr_t)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		NULL,
+	};
+	struct child_report r;
+
+	signal_reset_all();
+	r.step = child_steps(s, parent, &report_fd);
+	if (r.step == STEP_EXEC)
+		(void)execve(s->argv[0], s->argv, s->envp ? s->envp : default_env);
+	r.sys = errno;
+	(void)!write(report_fd, &r, sizeof(r));
+	_exit(127);
+}
+
+int spawn_run(const struct spawn *s, pid_t *pid_out, struct err *e)
+{
+	OWN(fd) int rd = -1;
+	OWN(fd) int wr = -1;
+	struct child_report r;
+	pid_t parent = getpid(), pid;
+	struct err pipe_err;
+	int p[2];
+
+	if (fd_pipe(p, e) < 0)
+		return -1;
+	rd = p[0];
+	wr = p[1];
+	pid = fork();
+	if (pid < 0)
+		return err_sys(e, "fork for '%s'", s->argv[0]);
+	if (pid == 0)
+		child_main(s, parent, wr);
+	fd_close(&wr);
+	if (fd_read_exact(rd, &r, sizeof(r), &pipe_err) == 0) {
+		(void)waitpid(pid, NULL, 0);
+		if (r.step <= STEP_NONE || r.step >= STEP_COUNT_)
+			r.step = STEP_NONE;
+		return err_set(e, r.sys == ENOENT ? ERR_NOT_FOUND : ERR_SYS, r.sys, "'%s': cannot %s",
+			       s->argv[0], step_names[r.step]);
+	}
+	*pid_out = pid;
+	return 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starts a helper program (VMM, file server, network) confined: only the descriptors named,
+ * its own namespaces and user, and killed by the kernel when the starter dies. Not for the
+ * agent's containers, which have their own set-up.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct err;
+
+struct spawn_fd {
+	int from; /* the caller's descriptor */
+	int to;	  /* its number in the child, at least 3; each used once */
+};
+
+struct spawn {
+	char *const *argv;    /* NULL-ended; argv[0] is the absolute path of the program */
+	char *const *envp;    /* NULL: PATH only */
+	const struct spawn_fd *fds;
+	size_t fd_count;
+	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null */
+	int unshare_flags;    /* CLONE_NEW*; with CLONE_NEWNS propagation becomes slave */
+	int netns_fd;	      /* >= 0: joined first */
+	bool drop_ids;	      /* switch to uid/gid below and drop all groups and capabilities */
+	uid_t uid;
+	gid_t gid;
+	uint64_t keep_caps;   /* without drop_ids: bounding, permitted and effective become this */
+	bool limit_caps;      /* apply keep_caps */
+	bool no_new_privs;
+	bool new_session;
+	uint64_t max_files;   /* RLIMIT_NOFILE if not 0 */
+	const char *cgroup_procs; /* path of a cgroup.procs (or tasks) file to join, or NULL */
+	/* Last step before exec, in the child; 0, or -1 with errno set. May be NULL. */
+	int (*setup)(void *arg);
+	void *setup_arg;
+};
+
+#define SPAWN_INIT                                                                               \
+	{                                                                                        \
+		.stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .netns_fd = -1                 \
+	}
+
+/*
+ * Forks, sets up, execs; returns once exec has succeeded or names the step that failed.
+ * The child gets SIGKILL when the calling thread's process dies (PR_SET_PDEATHSIG set after
+ * all changes of credentials, and the parent checked again).
+ */
+int spawn_run(const struct spawn *s, pid_t *pid_out, struct err *e);

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ttrpc: calls in flight at once, errors, deadlines, and peers that break the rules. */
+#include "unit.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "agent.pb-c.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/time.h"
+#include "event/fiber.h"
+#include "event/loop.h"
+#include "wire/ttrpc.h"
+
+struct fixture {
+	struct loop *loop;
+	struct ttrpc_conn *client, *server;
+	int raw; /* the peer's end when a test speaks for itself */
+	struct err closed;
+	int done, cancelled;
+};
+
+static int run_echo(struct ttrpc_call *c, const void *request, void *response, struct err *e)
+{
+	const Grpc__WriteStreamRequest *req = request;
+	Grpc__ReadStreamResponse *resp = response;
+	struct fixture *f = c->context;
+
+	if (strcmp(req->container_id, "missing") == 0)
+		return err_set(e, ERR_NOT_FOUND, 0, "container 'missing' does not exist");
+	if (strcmp(req->container_id, "slow") == 0 && fiber_sleep(f->loop, 2000, e) < 0) {
+		f->cancelled++;
+		return -1;
+	}
+	resp->data = req->data;
+	return 0;
+}
+
+static const struct ttrpc_method methods[] = {
+	{ "Echo", &grpc__write_stream_request__descriptor, &grpc__read_stream_response__descriptor, run_echo },
+};
+
+static void on_closed(struct ttrpc_conn *c, const struct err *why, void *arg)
+{
+	struct fixture *f = arg;
+
+	(void)c;
+	f->closed = *why;
+}
+
+static int echo(struct fixture *f, const char *id, size_t size, int64_t timeout, struct err *e)
+{
+	OWN(arena) struct arena a = { .limit = 16 << 20 };
+	Grpc__WriteStreamRequest req = GRPC__WRITE_STREAM_REQUEST__INIT;
+	Grpc__ReadStreamResponse *resp;
+	OWN(free) uint8_t *data = mem_zalloc(size);
+
+	memset(data, 'd', size);
+	req.container_id = (char *)(uintptr_t)id;
+	req.data = (ProtobufCBinaryData){ .len = size, .data = data };
+	if (ttrpc_call(f->client, "test.Echo", methods, &req, timeout, &a, &resp, e) < 0)
+		return -1;
+	assert_int_equal(resp->data.len, size);
+	if (size)
+		assert_memory_equal(resp->data.data, data, size);
+	return 0;
+}
+
+static void one_call(void *arg)
+{
+	struct fixture *f = arg;
+	struct err e;
+
+	assert_ok(echo(f, "x", 300000, 5000, &e), &e);
+	f->done++;
+}
+
+static void calls_flow(void *arg)
+{
+	struct fixture *f = arg;
+	struct err e;
+
+	assert_ok(echo(f, "x", 0, 1000, &e), &e);
+	assert_ok(echo(f, "x", (4 << 20) - 100, 5000, &e), &e);
+	assert_err(echo(f, "x", 4 << 20, 5000, &e), &e, ERR_INVALID);
+	assert_err(echo(f, "missing", 1, 1000, &e), &e, ERR_NOT_FOUND);
+	assert_non_null(strstr(e.msg, "'missing' does not exist"));
+	for (int i = 0; i < 20; i++)
+		assert_ok(fiber_spawn(f->loop, "call", one_call, f, NULL, &e), &e);
+	while (f->done < 20)
+		assert_ok(fiber_sleep(f->loop, 2, &e), &e);
+	assert_err(echo(f, "slow", 1, 20, &e), &e, ERR_TIMEOUT);
+	assert_ok(echo(f, "x", 10, 1000, &e), &e); /* a late answer does no harm */
+	assert_ok(fiber_sleep(f->loop, 20, &e), &e);
+	assert_int_equal(f->cancelled, 1);
+}
+
+static void unknown_flow(void *arg)
+{
+	struct fixture *f = arg;
+	struct ttrpc_method other = methods[0];
+	Grpc__WriteStreamRequest req = GRPC__WRITE_STREAM_REQUEST__INIT;
+	struct err e;
+
+	other.name = "Nothing";
+	assert_err(ttrpc_call(f->client, "test.Echo", &other, &req, 1000, NULL, NULL, &e), &e,
+		   ERR_UNSUPPORTED);
+}
+
+static void slow_call(void *arg)
+{
+	struct fixture *f = arg;
+	struct err e;
+
+	assert_err(echo(f, "slow", 1, 5000, &e), &e, ERR_PEER);
+	f->done++;
+}
+
+static void closing_flow(void *arg)
+{
+	struct fixture *f = arg;
+	struct err e;
+
+	assert_ok(fiber_spawn(f->loop, "call", slow_call, f, NULL, &e), &e);
+	assert_ok(fiber_sleep(f->loop, 10, &e), &e);
+	ttrpc_conn_free(TAKE(f->server));
+	while (!f->done)
+		assert_ok(fiber_sleep(f->loop, 2, &e), &e);
+	assert_int_equal(f->cancelled, 1);
+	assert_false(ttrpc_conn_is_open(f->client));
+}
+
+static void run(fiber_fn flow)
+{
+	struct fixture f = { .raw = -1 };
+	struct ttrpc_service service = {
+		.name = "test.Echo", .methods = methods, .method_count = 1, .context = &f,
+	};
+	struct ttrpc_options server = { .services = &service, .service_count = 1 };
+	struct ttrpc_options client = { .closed = on_closed, .arg = &f };
+	struct err e;
+	int p[2];
+
+	assert_ok(loop_new(&f.loop, &e), &e);
+	assert_ok(fd_socketpair(p, &e), &e);
+	assert_ok(ttrpc_conn_new(f.loop, p[0], &client, &f.client, &e), &e);
+	assert_ok(ttrpc_conn_new(f.loop, p[1], &server, &f.server, &e), &e);
+	assert_ok(fiber_main(f.loop, flow, &f, &e), &e);
+	ttrpc_conn_free(f.client);
+	ttrpc_conn_free(f.server);
+	loop_free(f.loop);
+}
+
+/* What a hostile peer writes, and the reason the connection must fail with. */
+static const struct {
+	const char *bytes;
+	size_t len;
+	const char *reason;
+} hostile[] = {
+	{ "\xff\xff\xff\xff\0\0\0\1\2\0", 10, "at most" },
+	{ "\0\0\0\0\0\0\0\1\7\0", 10, "unknown type" },
+	{ "\0\0\0\0\0\0\0\1\2\0", 10, "not made" },
+	{ "\0\0\0\0\0\0\0\2\1\0", 10, "out of order" },
+	{ "\0\0\0\5\0\0\0\1\1\0", 10, "within a frame" },
+};
+
+static void hostile_flow(void *arg)
+{
+	struct fixture *f = arg;
+	struct err e;
+
+	while (f->closed.kind == ERR_NONE)
+		assert_ok(fiber_sleep(f->loop, 1, &e), &e);
+}
+
+static void test_hostile(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
+		struct fixture f = { .raw = -1 };
+		struct ttrpc_service service = {
+			.name = "test.Echo", .methods = methods, .method_count = 1, .context = &f,
+		};
+		struct ttrpc_options o = {
+			.services = &service, .service_count = 1, .closed = on_closed, .arg = &f,
+		};
+		struct err e;
+		int p[2];
+
+		assert_ok(loop_new(&f.loop, &e), &e);
+		assert_ok(fd_socketpair(p, &e), &e);
+		assert_ok(ttrpc_conn_new(f.loop, p[0], &o, &f.server, &e), &e);
+		assert_ok(fd_write_all(p[1], hostile[i].bytes, hostile[i].len, &e), &e);
+		(void)close(p[1]);
+		assert_ok(fiber_main(f.loop, hostile_flow, &f, &e), &e);
+		if (!strstr(f.closed.msg, hostile[i].reason))
+			fail_msg("'%s' lacks '%s'", f.closed.msg, hostile[i].reason);
+		ttrpc_conn_free(f.server);
+		loop_free(f.loop);
+	}
+}
+
+#define FLOW(name)                                                                               \
+	static void test_##name(void **state)                                                    \
+	{                                                                                        \
+		(void)state;                                                                     \
+		run(name##_flow);                                                                \
+	}
+FLOW(calls)
+FLOW(unknown)
+FLOW(closing)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_calls),
+		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_closing),
+		cmocka_unit_test(test_hostile),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
