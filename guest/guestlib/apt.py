@@ -6,6 +6,8 @@ state in the cache is brought up to date from the machine's own sources: that ne
 and leaves the machine as it is. No address of a mirror is known here.
 """
 
+import contextlib
+import hashlib
 import os
 import re
 import subprocess
@@ -38,7 +40,8 @@ class Apt:
         base = os.path.join(self.cache, "apt")
         for name in ("state/lists/partial", "cache/archives/partial", "sources.d"):
             os.makedirs(os.path.join(base, name), exist_ok=True)
-        self.options = ["-o", f"Dir::State={base}/state", "-o", f"Dir::Cache={base}/cache"]
+        self.options = ["-o", f"Dir::State={base}/state", "-o", f"Dir::Cache={base}/cache",
+                        "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"]
         if os.geteuid() == 0:
             self.options += ["-o", "APT::Sandbox::User=root"]
         if extra_sources:
@@ -68,11 +71,10 @@ class Apt:
         return found.group(1) if found and found.group(1) != "(none)" else None
 
     def depends(self, package, version):
-        """The text of the Depends field of one version."""
+        """The text of the Depends and Pre-Depends fields of one version."""
         out = self.run(["apt-cache", "show", f"{package}={version}"], QUERY_DEADLINE_S,
                        f"the dependencies of {package}")
-        found = re.search(r"^Depends: (.*)$", out, re.M)
-        return found.group(1) if found else ""
+        return ", ".join(re.findall(r"^(?:Pre-)?Depends: (.*)$", out, re.M))
 
     def names(self, pattern):
         """The names of packages that match a regular expression."""
@@ -92,6 +94,18 @@ class Apt:
             final = os.path.join(directory, debs[0])
             os.rename(os.path.join(temporary, debs[0]), final)
         return final
+
+
+def lists_state():
+    """A digest that changes when the machine's package lists or sources do."""
+    state = []
+    for place in ("/var/lib/apt/lists", "/etc/apt", "/etc/apt/sources.list.d"):
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    info = entry.stat()
+                    state.append((entry.path, info.st_mtime_ns, info.st_size))
+    return hashlib.sha256(repr(sorted(state)).encode()).hexdigest()
 
 
 def version_less(a, b):

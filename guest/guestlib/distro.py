@@ -13,27 +13,21 @@ The directory appears under that name only when it is complete.
 import os
 import re
 import shutil
+import time
 
-from guestlib import apt, common, kconfig, vmlinux
+from guestlib import apt, common, vmlinux
 from guestlib.common import Problem, say
 
 DEFAULT_PACKAGE = "linux-image-amd64"
 LOCK_DEADLINE_S = 1200
 KEPT_VERSIONS = 2
+ANSWER_AGE_S = 86400
 
 # Modules no virtual machine of ours has hardware for: three quarters of the package.
 UNWANTED = re.compile(
     r"lib/modules/[^/]+/kernel/(sound|drivers/(gpu|media|sound|staging|infiniband|iio|isdn|"
     r"usb|hid|leds|mmc|mtd|pcmcia|power|parport|thunderbolt|net/(ethernet|wireless|usb|can|"
     r"fddi|arcnet|hamradio|ieee802154|wwan)))/")
-
-# Feature of kernel.info -> option of the configuration.
-FEATURES = (
-    ("has_9p", "CONFIG_9P_FS"),
-    ("has_virtiofs", "CONFIG_VIRTIO_FS"),
-    ("has_vsock", "CONFIG_VIRTIO_VSOCKETS"),
-    ("has_overlay", "CONFIG_OVERLAY_FS"),
-)
 
 
 def resolve(view, package):
@@ -50,11 +44,6 @@ def resolve(view, package):
         real = view.candidate(found.group(0))
         return (found.group(0), real) if real else None
     return (package, version) if re.match(r"linux-image-[0-9]", package) else None
-
-
-def stem(package):
-    """What the names of all versions of a flavour share, to find older ones in the cache."""
-    return package.replace("linux-image-", "", 1)
 
 
 def cached(base, flavour):
@@ -105,11 +94,8 @@ def unpack_kernel(deb, asked_for, package, version, out):
         raise Problem(f"{package} {version} has no modules for {release}")
     shutil.rmtree(tree)
     run_depmod(out, release)
-    config = kconfig.read_config(os.path.join(out, "config"))
     info = {"flavour": "distro", "version": release, "package": package,
             "package_version": version, "asked_for": asked_for, "modules": "yes"}
-    for key, option in FEATURES:
-        info[key] = "yes" if config.get(option) in ("y", "m") else "no"
     with open(os.path.join(out, "kernel.info"), "w", encoding="utf-8") as target:
         target.write(common.info_text(info))
 
@@ -154,15 +140,42 @@ def obtain(cache, asked_for, refresh=False):
     base = os.path.join(cache, "distro")
     os.makedirs(base, exist_ok=True)
     with common.lock(base, "fetch", LOCK_DEADLINE_S, "unpacking a kernel"):
+        lists = apt.lists_state()
+        known = None if refresh else remembered(base, asked_for, lists)
+        if known:
+            return known
         present = cached(base, asked_for)
         try:
-            return obtain_locked(cache, base, asked_for, refresh)
+            found = obtain_locked(cache, base, asked_for, refresh)
+            remember(base, asked_for, lists, found)
+            return found
         except Problem as problem:
             if not present:
                 raise
             say(f"using the kernel in the cache, {os.path.basename(present[0])}: "
                 f"no newer one could be fetched ({str(problem.what).splitlines()[0]})")
             return present[0]
+
+
+def remembered(base, asked_for, lists):
+    """The answer of an earlier run of today, if the machine's package lists are the same."""
+    answer_path = os.path.join(base, asked_for + ".answer")
+    try:
+        if time.time() - os.stat(answer_path).st_mtime > ANSWER_AGE_S:
+            return None
+        answer = common.read_info(answer_path)
+    except (FileNotFoundError, Problem):
+        return None
+    path = os.path.join(base, os.path.basename(answer.get("kernel", "")))
+    usable = os.path.isfile(os.path.join(path, "kernel.info"))
+    return path if usable and answer.get("lists") == lists else None
+
+
+def remember(base, asked_for, lists, found):
+    """Saves the next run from asking apt, which takes a second."""
+    text = common.info_text({"lists": lists, "kernel": os.path.basename(found)})
+    with common.new_file(os.path.join(base, asked_for + ".answer")) as out:
+        out.write(text.encode())
 
 
 def obtain_locked(cache, base, asked_for, refresh):
