@@ -23,12 +23,16 @@ DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class Apt:
-    """A view of the packages: the machine's own lists, or a private copy of them."""
+    """A view of the packages: the machine's own lists, or a private copy of them.
+
+    `trouble` says what went wrong in fetching that copy, None if nothing did.
+    """
 
     def __init__(self, cache):
         self.cache = cache
         self.options = []
         self.private = False
+        self.trouble = None
 
     def run(self, argv, deadline_s, what, cwd=None):
         """apt-get or apt-cache with the options of this view."""
@@ -48,7 +52,11 @@ class Apt:
             self.add_sources(base, extra_sources)
         say("asking the distribution's archive for its newest packages")
         self.private = True
-        self.run(["apt-get", "-qq", "update"], UPDATE_DEADLINE_S, "the package lists")
+        try:
+            self.run(["apt-get", "-qq", "update"], UPDATE_DEADLINE_S, "the package lists")
+        except Problem as problem:
+            # One dead source among many fails the update; what could be fetched may do.
+            self.trouble = problem.what
 
     def add_sources(self, base, extra_sources):
         """Links the machine's source files into a directory of ours, beside one of our own."""

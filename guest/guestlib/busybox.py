@@ -48,6 +48,7 @@ def find(cache):
     base = os.path.join(cache, "busybox")
     os.makedirs(base, exist_ok=True)
     with common.lock(base, "fetch", LOCK_DEADLINE_S, "unpacking busybox"):
+        common.sweep(base)
         return fetch(cache, base)
 
 
@@ -63,7 +64,7 @@ def fetch(cache, base):
         view.refresh()
         version = view.candidate(PACKAGE)
     if not version:
-        raise Problem(f"the distribution offers no package {PACKAGE}")
+        raise Problem(f"the distribution offers no package {PACKAGE}", view.trouble)
     final = os.path.join(base, version)
     if not os.path.isdir(final):
         deb = view.download(PACKAGE, version, base)

@@ -147,17 +147,24 @@ def find_program(name):
     return shutil.which(name, path=path)
 
 
+def sweep(directory):
+    """Removes what a killed run left in a directory of the cache; callers hold its lock."""
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if name.endswith(".deb"):
+            os.unlink(path)
+        elif name.startswith(".") and os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def new_directory(final):
     """A directory beside `final` that becomes `final` if the block succeeds.
 
-    What a crash left under a temporary name is removed by the next run; callers hold a lock.
+    Callers hold the parent's lock, and have swept it.
     """
     parent, base = os.path.split(final)
     os.makedirs(parent, exist_ok=True)
-    for name in os.listdir(parent):
-        if name.startswith(f".{base}.part"):
-            shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
     part = tempfile.mkdtemp(prefix=f".{base}.part", dir=parent)
     try:
         os.chmod(part, 0o755)

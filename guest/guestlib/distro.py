@@ -117,7 +117,7 @@ def ask(cache, package):
         found = resolve(view, package)
     if not found:
         raise Problem(f"the distribution offers no package {package}",
-                      "another can be named with --package")
+                      view.trouble or "another can be named with --package")
     return (view, *found)
 
 
@@ -131,7 +131,7 @@ def download(view, package, version, asked_for, directory):
     view.refresh()
     found = resolve(view, asked_for)
     if not found:
-        raise Problem(f"the distribution offers no package {asked_for}")
+        raise Problem(f"the distribution offers no package {asked_for}", view.trouble)
     return (view, *found, view.download(*found, directory))
 
 
@@ -144,6 +144,7 @@ def obtain(cache, asked_for, refresh=False):
         known = None if refresh else remembered(base, asked_for, lists)
         if known:
             return known
+        common.sweep(base)
         present = cached(base, asked_for)
         try:
             found = obtain_locked(cache, base, asked_for, refresh)

@@ -67,6 +67,7 @@ def fetch(cache):
         final = os.path.join(base, lists)
         if os.path.isdir(final):
             return final
+        common.sweep(base)
         view = apt.Apt(cache)
         if not view.candidate(PACKAGES[0]):
             view.refresh()

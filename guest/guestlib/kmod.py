@@ -17,6 +17,9 @@ KINDS = ("boot", "demand", "alias")
 SIGNATURE = b"~Module signature appended~\n"
 MAX_MODULE = 64 << 20
 
+# Nodes depmod does not list, because the module behind the number is not the one to load.
+EXTRA_NODES = (("kvm", "kvm", "c10:232"),)
+
 
 def plain(name):
     """A module name or alias with "-" as "_", outside [brackets]."""
@@ -238,6 +241,8 @@ class Plan:
 
     def device_table(self):
         rows = [row for row in self.tree.devnames() if row[0] in self.demand]
+        rows += [(name, node, numbers) for name, node, numbers in EXTRA_NODES
+                 if name in self.demand and name not in (row[0] for row in rows)]
         return "".join(" ".join(row) + "\n" for row in sorted(rows))
 
 
