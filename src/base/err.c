@@ -13,6 +13,7 @@ static const char *const kind_names[] = {
 	[ERR_NOT_FOUND] = "NOT_FOUND", [ERR_EXISTS] = "EXISTS", [ERR_STATE] = "STATE",
 	[ERR_TIMEOUT] = "TIMEOUT",   [ERR_PEER] = "PEER",     [ERR_NO_MEMORY] = "NO_MEMORY",
 	[ERR_CANCELLED] = "CANCELLED", [ERR_UNSUPPORTED] = "UNSUPPORTED",
+	[ERR_DENIED] = "DENIED",
 };
 static_assert(sizeof(kind_names) / sizeof(kind_names[0]) == ERR_KIND_COUNT_,
 	      "every error kind needs a name");

@@ -24,6 +24,7 @@ enum err_kind {
 	ERR_NO_MEMORY,	 /* an allocation failed or a quota is used up */
 	ERR_CANCELLED,	 /* the operation was called off by its owner */
 	ERR_UNSUPPORTED, /* a known thing that is refused by name */
+	ERR_DENIED,	 /* permission (or a file's format) does not allow it */
 	ERR_KIND_COUNT_
 };
 

@@ -77,7 +77,7 @@ static const struct {
 } codes[] = {
 	{ ERR_NONE, 0 },       { ERR_CANCELLED, 1 },  { ERR_INVALID, 3 },      { ERR_TIMEOUT, 4 },
 	{ ERR_NOT_FOUND, 5 },  { ERR_EXISTS, 6 },     { ERR_NO_MEMORY, 8 },    { ERR_STATE, 9 },
-	{ ERR_UNSUPPORTED, 12 }, { ERR_SYS, 13 },     { ERR_PEER, 14 },
+	{ ERR_UNSUPPORTED, 12 }, { ERR_DENIED, 7 },    { ERR_SYS, 13 },     { ERR_PEER, 14 },
 };
 static_assert(ARRAY_LEN(codes) == ERR_KIND_COUNT_, "every error kind needs a gRPC code");
 
