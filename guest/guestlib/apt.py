@@ -153,8 +153,8 @@ def backports_source():
 def unpack(deb, directory, wanted):
     """Writes the members of a .deb for which wanted(name) is true below a directory.
 
-    Names are relative, without a leading "./". Members that would land outside are refused by
-    the tarfile checks below; device nodes and owners are not recreated.
+    Names are relative, without a leading "./". The package is one that apt has checked; names
+    that climb are left out all the same. Device nodes and owners are not recreated.
     """
     argv = ["dpkg-deb", "--fsys-tarfile", deb]
     try:
