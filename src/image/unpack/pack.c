@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Task "pack": the tree that is the helper's root, as a tar stream on descriptor 1. Mounts
+ * in it are not entered and sockets are left out, as in a backup of a root file system.
+ */
+#include "image/unpack/helper.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include <archive.h>
+#include <archive_entry.h>
+
+#include "base/err.h"
+#include "base/own.h"
+
+OWN_DEFINE(reader, struct archive *, archive_read_free)
+OWN_DEFINE(writer, struct archive *, archive_write_free)
+OWN_DEFINE(resolver, struct archive_entry_linkresolver *, archive_entry_linkresolver_free)
+
+struct packer {
+	struct archive *in;
+	struct archive *out;
+	const struct unpack_limits *limits;
+	struct report_done *done;
+};
+
+static int fail(struct archive *a, const char *what, struct err *e)
+{
+	const char *text = archive_error_string(a);
+	int sys = archive_errno(a);
+
+	return err_set(e, ERR_SYS, sys > 0 ? sys : 0, "%s: %s", what,
+		       text ? text : "no details");
+}
+
+/* Data block by block at its offsets, so that holes stay holes as far as tar knows them. */
+static int copy_data(struct packer *p, struct err *e)
+{
+	const void *block;
+	size_t len;
+	int64_t offset;
+
+	for (;;) {
+		int rc = archive_read_data_block(p->in, &block, &len, &offset);
+
+		if (rc == ARCHIVE_EOF)
+			return 0;
+		if (rc != ARCHIVE_OK)
+			return fail(p->in, "read a file of the directory", e);
+		p->done->bytes += len;
+		if (p->done->bytes > p->limits->bytes)
+			return err_set(e, ERR_INVALID, EFBIG,
+				       "the directory holds more than the %llu bytes there is "
+				       "room for",
+				       (unsigned long long)p->limits->bytes);
+		if (archive_write_data_block(p->out, block, len, offset) < ARCHIVE_WARN)
+			return fail(p->out, "write", e);
+	}
+}
+
+static int put_entry(struct packer *p, struct archive_entry *entry, struct err *e)
+{
+	if (++p->done->entries > p->limits->entries)
+		return err_set(e, ERR_INVALID, 0, "the directory holds more than %llu files",
+			       (unsigned long long)p->limits->entries);
+	/* times other than the modification time would make every packing differ */
+	archive_entry_unset_atime(entry);
+	archive_entry_unset_ctime(entry);
+	archive_entry_unset_birthtime(entry);
+	archive_entry_set_fflags(entry, 0, 0);
+	archive_entry_set_uname(entry, NULL);
+	archive_entry_set_gname(entry, NULL);
+	if (archive_write_header(p->out, entry) < ARCHIVE_WARN)
+		return fail(p->out, "write", e);
+	if (archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry) &&
+	    archive_entry_size(entry) > 0)
+		return copy_data(p, e);
+	return 0;
+}
+
+static int walk(struct packer *p, struct archive_entry_linkresolver *links, struct err *e)
+{
+	for (;;) {
+		struct archive_entry *entry = NULL, *spare = NULL;
+		int rc = archive_read_next_header(p->in, &entry);
+
+		if (rc == ARCHIVE_EOF)
+			return 0;
+		if (rc < ARCHIVE_WARN)
+			return fail(p->in, "read the directory", e);
+		(void)archive_read_disk_descend(p->in);
+		if (archive_entry_filetype(entry) == AE_IFSOCK)
+			continue;
+		/* with the tar strategy an entry is never held back: spare stays empty */
+		archive_entry_linkify(links, &entry, &spare);
+		if (entry && put_entry(p, entry, e) < 0)
+			return -1;
+	}
+}
+
+int pack_run(const struct unpack_limits *limits, struct report_done *done, struct err *e)
+{
+	OWN(reader) struct archive *in = archive_read_disk_new();
+	OWN(writer) struct archive *out = archive_write_new();
+	OWN(resolver)
+	struct archive_entry_linkresolver *links = archive_entry_linkresolver_new();
+	struct packer p = { .in = in, .out = out, .limits = limits, .done = done };
+
+	if (!in || !out || !links)
+		return err_oom(e, "the packer");
+	archive_entry_linkresolver_set_strategy(links, ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE);
+	if (archive_read_disk_set_symlink_physical(in) != ARCHIVE_OK ||
+	    archive_read_disk_set_behavior(
+		    in, ARCHIVE_READDISK_NO_TRAVERSE_MOUNTS | ARCHIVE_READDISK_NO_ACL |
+				ARCHIVE_READDISK_NO_FFLAGS) < ARCHIVE_WARN ||
+	    archive_read_disk_open(in, ".") != ARCHIVE_OK)
+		return fail(in, "read the directory", e);
+	if (archive_write_set_format_pax(out) != ARCHIVE_OK ||
+	    archive_write_set_bytes_in_last_block(out, 1) != ARCHIVE_OK ||
+	    archive_write_open_fd(out, STDOUT_FILENO) != ARCHIVE_OK)
+		return fail(out, "write", e);
+	if (walk(&p, links, e) < 0)
+		return -1;
+	return archive_write_close(out) == ARCHIVE_OK ? 0 : fail(out, "write", e);
+}
