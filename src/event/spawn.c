@@ -66,6 +66,11 @@ struct child_report {
 	int sys;
 };
 
+static const char *program_of(const struct spawn *s)
+{
+	return s->path ? s->path : s->argv[0];
+}
+
 static int child_stdio(const struct spawn *s)
 {
 	int from[3] = { s->stdin_fd, s->stdout_fd, s->stderr_fd };
@@ -225,7 +230,7 @@ static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report
 	signal_reset_all();
 	r.step = child_steps(s, parent, &report_fd);
 	if (r.step == STEP_EXEC)
-		(void)execve(s->argv[0], s->argv, s->envp ? s->envp : default_env);
+		(void)execve(program_of(s), s->argv, s->envp ? s->envp : default_env);
 	r.sys = errno;
 	(void)!write(report_fd, &r, sizeof(r));
 	_exit(127);
@@ -246,7 +251,7 @@ int spawn_run(const struct spawn *s, pid_t *pid_out, struct err *e)
 	wr = p[1];
 	pid = fork();
 	if (pid < 0)
-		return err_sys(e, "fork for '%s'", s->argv[0]);
+		return err_sys(e, "fork for '%s'", program_of(s));
 	if (pid == 0)
 		child_main(s, parent, wr);
 	fd_close(&wr);
@@ -255,7 +260,7 @@ int spawn_run(const struct spawn *s, pid_t *pid_out, struct err *e)
 		if (r.step <= STEP_NONE || r.step >= STEP_COUNT_)
 			r.step = STEP_NONE;
 		return err_set(e, r.sys == ENOENT ? ERR_NOT_FOUND : ERR_SYS, r.sys, "'%s': cannot %s",
-			       s->argv[0], step_names[r.step]);
+			       program_of(s), step_names[r.step]);
 	}
 	*pid_out = pid;
 	return 0;

@@ -19,7 +19,8 @@ struct spawn_fd {
 };
 
 struct spawn {
-	char *const *argv;    /* NULL-ended; argv[0] is the absolute path of the program */
+	const char *path;     /* of the program, absolute; NULL: argv[0] */
+	char *const *argv;    /* NULL-ended */
 	char *const *envp;    /* NULL: PATH only */
 	const struct spawn_fd *fds;
 	size_t fd_count;

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's methods and a connection to them. */
+#include "sandbox/agent_client.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "event/fiber.h"
+#include "google.pb-c.h"
+#include "wire/ttrpc.h"
+
+#define SERVICE_AGENT  "grpc.AgentService"
+#define SERVICE_HEALTH "grpc.Health"
+
+enum { DEFAULT_TIMEOUT_MS = 30 * 1000, READY_MS = 60 * 1000 };
+
+#define EMPTY &google__protobuf__empty__descriptor
+#define ROW(id, svc, name_, req, resp, waits_)                                                    \
+	[AGENT_##id] = { .service = (svc),                                                        \
+			 .method = { .name = (name_), .request = &(req), .response = (resp) },    \
+			 .waits = (waits_) }
+
+static const struct row {
+	const char *service;
+	struct ttrpc_method method;
+	bool waits; /* for an event in the guest: no deadline of its own */
+} rows[] = {
+	/* clang-format off */
+	ROW(CREATE_SANDBOX, SERVICE_AGENT, "CreateSandbox", grpc__create_sandbox_request__descriptor, EMPTY, false),
+	ROW(DESTROY_SANDBOX, SERVICE_AGENT, "DestroySandbox", grpc__destroy_sandbox_request__descriptor, EMPTY, false),
+	ROW(CREATE_CONTAINER, SERVICE_AGENT, "CreateContainer", grpc__create_container_request__descriptor, EMPTY, false),
+	ROW(START_CONTAINER, SERVICE_AGENT, "StartContainer", grpc__start_container_request__descriptor, EMPTY, false),
+	ROW(REMOVE_CONTAINER, SERVICE_AGENT, "RemoveContainer", grpc__remove_container_request__descriptor, EMPTY, false),
+	ROW(EXEC_PROCESS, SERVICE_AGENT, "ExecProcess", grpc__exec_process_request__descriptor, EMPTY, false),
+	ROW(SIGNAL_PROCESS, SERVICE_AGENT, "SignalProcess", grpc__signal_process_request__descriptor, EMPTY, false),
+	ROW(WAIT_PROCESS, SERVICE_AGENT, "WaitProcess", grpc__wait_process_request__descriptor, &grpc__wait_process_response__descriptor, true),
+	ROW(UPDATE_CONTAINER, SERVICE_AGENT, "UpdateContainer", grpc__update_container_request__descriptor, EMPTY, false),
+	ROW(STATS_CONTAINER, SERVICE_AGENT, "StatsContainer", grpc__stats_container_request__descriptor, &grpc__stats_container_response__descriptor, false),
+	ROW(PAUSE_CONTAINER, SERVICE_AGENT, "PauseContainer", grpc__pause_container_request__descriptor, EMPTY, false),
+	ROW(RESUME_CONTAINER, SERVICE_AGENT, "ResumeContainer", grpc__resume_container_request__descriptor, EMPTY, false),
+	ROW(WRITE_STDIN, SERVICE_AGENT, "WriteStdin", grpc__write_stream_request__descriptor, &grpc__write_stream_response__descriptor, true),
+	ROW(READ_STDOUT, SERVICE_AGENT, "ReadStdout", grpc__read_stream_request__descriptor, &grpc__read_stream_response__descriptor, true),
+	ROW(READ_STDERR, SERVICE_AGENT, "ReadStderr", grpc__read_stream_request__descriptor, &grpc__read_stream_response__descriptor, true),
+	ROW(CLOSE_STDIN, SERVICE_AGENT, "CloseStdin", grpc__close_stdin_request__descriptor, EMPTY, false),
+	ROW(TTY_WIN_RESIZE, SERVICE_AGENT, "TtyWinResize", grpc__tty_win_resize_request__descriptor, EMPTY, false),
+	ROW(UPDATE_INTERFACE, SERVICE_AGENT, "UpdateInterface", grpc__update_interface_request__descriptor, &types__interface__descriptor, false),
+	ROW(UPDATE_ROUTES, SERVICE_AGENT, "UpdateRoutes", grpc__update_routes_request__descriptor, &grpc__routes__descriptor, false),
+	ROW(ADD_ARP_NEIGHBORS, SERVICE_AGENT, "AddARPNeighbors", grpc__add_arpneighbors_request__descriptor, EMPTY, false),
+	ROW(GET_GUEST_DETAILS, SERVICE_AGENT, "GetGuestDetails", grpc__guest_details_request__descriptor, &grpc__guest_details_response__descriptor, false),
+	ROW(RESEED_RANDOM_DEV, SERVICE_AGENT, "ReseedRandomDev", grpc__reseed_random_dev_request__descriptor, EMPTY, false),
+	ROW(SET_GUEST_DATE_TIME, SERVICE_AGENT, "SetGuestDateTime", grpc__set_guest_date_time_request__descriptor, EMPTY, false),
+	ROW(ONLINE_CPU_MEM, SERVICE_AGENT, "OnlineCPUMem", grpc__online_cpumem_request__descriptor, EMPTY, false),
+	ROW(GET_OOM_EVENT, SERVICE_AGENT, "GetOOMEvent", grpc__get_oomevent_request__descriptor, &grpc__oomevent__descriptor, true),
+	ROW(HEALTH_CHECK, SERVICE_HEALTH, "Check", grpc__check_request__descriptor, &grpc__health_check_response__descriptor, false),
+	/* clang-format on */
+};
+static_assert(ARRAY_LEN(rows) == AGENT_METHOD_COUNT_, "every method needs a row");
+
+struct agent_client {
+	struct loop *loop;
+	struct ttrpc_conn *conn;
+	void (*lost)(const struct err *why, void *arg);
+	void *arg;
+	int64_t timeout_ms;
+	struct strv features;
+};
+
+static void conn_closed(struct ttrpc_conn *c, const struct err *why, void *arg)
+{
+	struct agent_client *a = arg;
+
+	(void)c;
+	if (a->lost)
+		a->lost(why, a->arg);
+}
+
+int agent_client_new(struct loop *l, int fd, void (*lost)(const struct err *why, void *arg),
+		     void *arg, struct agent_client **out, struct err *e)
+{
+	OWN(fd) int own = fd;
+	OWN(free) struct agent_client *a = mem_new(struct agent_client);
+	struct ttrpc_options o = { .closed = conn_closed };
+
+	if (!a)
+		return err_oom(e, "the agent's client");
+	a->loop = l;
+	a->lost = lost;
+	a->arg = arg;
+	a->timeout_ms = DEFAULT_TIMEOUT_MS;
+	o.arg = a;
+	if (ttrpc_conn_new(l, fd_take(&own), &o, &a->conn, e) < 0)
+		return -1;
+	*out = TAKE(a);
+	return 0;
+}
+
+void agent_client_free(struct agent_client *a)
+{
+	if (!a)
+		return;
+	ttrpc_conn_free(a->conn);
+	strv_fini(&a->features);
+	free(a);
+}
+
+void agent_client_set_timeout(struct agent_client *a, int64_t ms)
+{
+	a->timeout_ms = ms;
+}
+
+int agent_call(struct agent_client *a, enum agent_method m, const void *request,
+	       struct arena *arena, void *response_out, struct err *e)
+{
+	const struct row *r = &rows[m];
+
+	return ttrpc_call(a->conn, r->service, &r->method, request, r->waits ? -1 : a->timeout_ms,
+			  arena, response_out, e);
+}
+
+int agent_do(struct agent_client *a, enum agent_method m, const void *request, struct err *e)
+{
+	return agent_call(a, m, request, NULL, NULL, e);
+}
+
+int agent_client_ready(struct agent_client *a, int64_t deadline, struct err *e)
+{
+	Grpc__CheckRequest req = GRPC__CHECK_REQUEST__INIT;
+	const struct row *r = &rows[AGENT_HEALTH_CHECK];
+	int left;
+
+	/*
+	 * Over a virtio-serial port the first request waits in the port until the agent reads
+	 * it; over vsock the connection exists only once the agent listens. Either way one
+	 * request with the whole time is right, and a lost connection ends the wait.
+	 */
+	left = deadline_left(deadline);
+	if (ttrpc_call(a->conn, r->service, &r->method, &req, left < 0 ? READY_MS : left, NULL,
+		       NULL, e) < 0)
+		return err_wrap(e, "the agent in the guest does not answer");
+	return 0;
+}
+
+int agent_client_details(struct agent_client *a, struct err *e)
+{
+	OWN(arena) struct arena arena = { .limit = 1 << 20 };
+	Grpc__GuestDetailsRequest req = GRPC__GUEST_DETAILS_REQUEST__INIT;
+	Grpc__GuestDetailsResponse *resp;
+
+	if (agent_call(a, AGENT_GET_GUEST_DETAILS, &req, &arena, &resp, e) < 0)
+		return -1;
+	strv_fini(&a->features);
+	if (!resp->agent_details)
+		return 0;
+	for (size_t i = 0; i < resp->agent_details->n_extra_features && i < 64; i++) {
+		if (strv_add(&a->features, resp->agent_details->extra_features[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+bool agent_has_feature(const struct agent_client *a, const char *feature)
+{
+	for (size_t i = 0; i < a->features.n; i++) {
+		if (str_eq(a->features.v[i], feature))
+			return true;
+	}
+	return false;
+}

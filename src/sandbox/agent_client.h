@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine's side of the agent protocol: a connection to the guest and one row per call.
+ * Everything that comes back is hostile: bounded by the connection, decoded into an arena.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent.pb-c.h"
+#include "base/own.h"
+
+struct arena;
+struct err;
+struct loop;
+
+enum agent_method {
+	AGENT_CREATE_SANDBOX,
+	AGENT_DESTROY_SANDBOX,
+	AGENT_CREATE_CONTAINER,
+	AGENT_START_CONTAINER,
+	AGENT_REMOVE_CONTAINER,
+	AGENT_EXEC_PROCESS,
+	AGENT_SIGNAL_PROCESS,
+	AGENT_WAIT_PROCESS,
+	AGENT_UPDATE_CONTAINER,
+	AGENT_STATS_CONTAINER,
+	AGENT_PAUSE_CONTAINER,
+	AGENT_RESUME_CONTAINER,
+	AGENT_WRITE_STDIN,
+	AGENT_READ_STDOUT,
+	AGENT_READ_STDERR,
+	AGENT_CLOSE_STDIN,
+	AGENT_TTY_WIN_RESIZE,
+	AGENT_UPDATE_INTERFACE,
+	AGENT_UPDATE_ROUTES,
+	AGENT_ADD_ARP_NEIGHBORS,
+	AGENT_GET_GUEST_DETAILS,
+	AGENT_RESEED_RANDOM_DEV,
+	AGENT_SET_GUEST_DATE_TIME,
+	AGENT_ONLINE_CPU_MEM,
+	AGENT_GET_OOM_EVENT,
+	AGENT_HEALTH_CHECK,
+	AGENT_METHOD_COUNT_
+};
+
+struct agent_client;
+
+/* Our fields (from 1000) of proto/oci.proto are honoured. */
+#define AGENT_FEATURE_SPEC "kata-c.spec.1"
+
+/*
+ * Speaks ttrpc on `fd` (taken over). `lost` is called once, from the loop, when the
+ * connection ends without agent_client_free(); the client stays valid, calls fail.
+ */
+int agent_client_new(struct loop *l, int fd, void (*lost)(const struct err *why, void *arg),
+		     void *arg, struct agent_client **out, struct err *e);
+void agent_client_free(struct agent_client *a);
+OWN_DEFINE(agent_client, struct agent_client *, agent_client_free)
+
+/* Repeats Health.Check until the agent answers or `deadline` passes. */
+int agent_client_ready(struct agent_client *a, int64_t deadline, struct err *e);
+
+/* Call with the method's usual deadline (30 s; none for calls that wait for events). */
+int agent_call(struct agent_client *a, enum agent_method m, const void *request,
+	       struct arena *arena, void *response_out, struct err *e);
+/* For methods whose response is empty or of no interest. */
+int agent_do(struct agent_client *a, enum agent_method m, const void *request, struct err *e);
+
+/* Sets the deadline of ordinary calls, in milliseconds (create_container_timeout). */
+void agent_client_set_timeout(struct agent_client *a, int64_t ms);
+
+/* Whether AgentDetails.extra_features names it; asked once with agent_client_details(). */
+int agent_client_details(struct agent_client *a, struct err *e);
+bool agent_has_feature(const struct agent_client *a, const char *feature);

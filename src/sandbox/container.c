@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Containers: from a bundle to a prepared first process in the guest, and back to nothing.
+ * container_teardown() takes down whatever has been set up so far, so that a failure at any
+ * step of the creation leaves nothing.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "config/paths.h"
+#include "oci/guest_spec.h"
+#include "oci/spec.h"
+#include "sandbox/hooks.h"
+#include "sandbox/internal.h"
+#include "sandbox/stdio.h"
+#include "share/share.h"
+
+enum { ID_MAX = 128, REMOVE_TIMEOUT_S = 10, DRAIN_MS = 10 * 1000 };
+
+void container_unref(struct container *c)
+{
+	if (--c->refs)
+		return;
+	arena_fini(&c->arena);
+	free(c->id);
+	free(c->bundle);
+	free(c);
+}
+
+static int container_new(struct sandbox *s, const struct container_config *cc,
+			 struct container **out, struct err *e)
+{
+	struct container *c = mem_new(struct container);
+
+	if (!c)
+		return err_oom(e, "a container");
+	c->sandbox = s;
+	c->refs = 1;
+	list_init(&c->node);
+	list_init(&c->execs);
+	arena_init(&c->arena, 2 * (size_t)SPEC_ARENA_BYTES);
+	c->id = strdup(cc->id);
+	c->bundle = strdup(cc->bundle);
+	if (!c->id || !c->bundle) {
+		container_unref(c);
+		return err_oom(e, "a container");
+	}
+	c->log = (struct log_ctx){ .sandbox = s->c.id, .container = c->id };
+	if (process_new(c, "", &c->init, e) < 0) {
+		container_unref(c);
+		return -1;
+	}
+	*out = c;
+	return 0;
+}
+
+struct container *container_find(struct sandbox *s, const char *id)
+{
+	list_for_each(n, tmp, &s->containers) {
+		struct container *c = list_entry(n, struct container, node);
+
+		if (str_eq(c->id, id))
+			return c;
+	}
+	return NULL;
+}
+
+/* ---- creation, step by step ---- */
+
+/* root.path of the specification, relative to the bundle. */
+static int root_dir(struct container *c, char **out, struct err *e)
+{
+	const char *path = c->spec->root ? c->spec->root->path : NULL;
+
+	if (!path || !*path)
+		return err_set(e, ERR_INVALID, 0, "config.json: root.path is missing");
+	*out = path[0] == '/' ? strdup(path) : str_printf("%s/%s", c->bundle, path);
+	return *out ? 0 : err_oom(e, "a path");
+}
+
+static int share_root(struct container *c, const struct container_config *cc,
+		      struct share_entry *entry, struct err *e)
+{
+	struct share_mount *mounts = arena_calloc(&c->arena, cc->rootfs_count + 1, sizeof(*mounts));
+	OWN(free) char *dir = NULL;
+
+	if (!mounts)
+		return err_oom(e, "root file system mounts");
+	for (size_t i = 0; i < cc->rootfs_count; i++) {
+		const struct rootfs_mount *m = &cc->rootfs[i];
+		const char **options = arena_calloc(&c->arena, m->option_count + 1, sizeof(char *));
+
+		if (!options)
+			return err_oom(e, "root file system mounts");
+		memcpy(options, m->options, m->option_count * sizeof(char *));
+		if (m->target && *m->target)
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "rootfs[%zu]: a mount with a target ('%.100s')", i, m->target);
+		mounts[i] = (struct share_mount){ m->type, m->source, options };
+	}
+	if (cc->rootfs_count == 0 && root_dir(c, &dir, e) < 0)
+		return -1;
+	c->shared = true;
+	if (share_add_rootfs(c->sandbox->share, c->id, dir, false, mounts, cc->rootfs_count, entry,
+			     e) < 0)
+		return err_wrap(e, "root file system");
+	return 0;
+}
+
+static int start_stand_in(struct container *c, const char *host_root, struct err *e)
+{
+	OWN(fd) int root = open(host_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stand_in_config sc = { .root_fd = root, .netns_fd = -1 };
+	OWN(free) char *program = NULL;
+
+	if (root < 0)
+		return err_sys(e, "open '%s'", host_root);
+	if (paths_libexec("kata-stand-in", &program, e) < 0)
+		return -1;
+	sc.program = program;
+	return stand_in_start(&c->stand_in, c->sandbox->reaper, &sc, e);
+}
+
+static int open_streams(struct container *c, const struct container_config *cc, struct err *e)
+{
+	struct process *p = c->init;
+	struct stdio_names names = {
+		.in = cc->stdin_name,
+		.out = cc->stdout_name,
+		.err = cc->stderr_name,
+		.terminal = cc->terminal,
+	};
+
+	p->terminal = cc->terminal;
+	p->in = arena_strdup(&p->arena, cc->stdin_name ? cc->stdin_name : "");
+	p->out = arena_strdup(&p->arena, cc->stdout_name ? cc->stdout_name : "");
+	p->err_name = arena_strdup(&p->arena, cc->stderr_name ? cc->stderr_name : "");
+	if (!p->in || !p->out || !p->err_name)
+		return err_oom(e, "a process");
+	return stdio_open(c->sandbox->loop, &names, &c->log, &p->stdio, e);
+}
+
+static int create_in_guest(struct container *c, const char *guest_root, struct err *e)
+{
+	Grpc__CreateContainerRequest req = GRPC__CREATE_CONTAINER_REQUEST__INIT;
+
+	struct guest_spec gs;
+
+	if (container_guest_spec(c, guest_root, &gs, e) < 0)
+		return -1;
+	req.oci = gs.spec;
+	req.sandbox_pidns = gs.sandbox_pidns;
+	req.container_id = c->id;
+	req.exec_id = c->id; /* as upstream's engine names a first process */
+	if (agent_do(c->sandbox->agent, AGENT_CREATE_CONTAINER, &req, e) < 0)
+		return -1;
+	c->in_guest = true;
+	return 0;
+}
+
+static int container_set_up(struct container *c, const struct container_config *cc, struct err *e)
+{
+	struct share_entry root;
+
+	if (spec_load(c->bundle, &c->arena, NULL, &c->spec, e) < 0)
+		return -1;
+	if (c->spec->process && c->spec->process->terminal != cc->terminal)
+		c->spec->process->terminal = cc->terminal;
+	if (open_streams(c, cc, e) < 0)
+		return -1;
+	if (share_root(c, cc, &root, e) < 0)
+		return -1;
+	if (start_stand_in(c, root.host_path, e) < 0)
+		return -1;
+	if (create_in_guest(c, root.guest_path, e) < 0)
+		return -1;
+	return process_step(&c->init->state, PROCESS_MAKE, e);
+}
+
+/* Undoes whatever container_set_up() has done; the first failure is reported. */
+static int container_teardown(struct container *c, struct err *e)
+{
+	Grpc__RemoveContainerRequest req = GRPC__REMOVE_CONTAINER_REQUEST__INIT;
+	struct sandbox *s = c->sandbox;
+	struct err later;
+	int rc = 0;
+
+	if (c->in_guest && s->state == SANDBOX_READY) {
+		req.container_id = c->id;
+		req.timeout = REMOVE_TIMEOUT_S;
+		rc = agent_do(s->agent, AGENT_REMOVE_CONTAINER, &req, e);
+		if (rc < 0 && e->kind == ERR_NOT_FOUND)
+			rc = 0;
+	}
+	stand_in_end(&c->stand_in);
+	if (c->shared && s->share && share_remove_container(s->share, c->id, rc < 0 ? &later : e) < 0)
+		rc = -1;
+	c->in_guest = c->shared = false;
+	return rc;
+}
+
+static void container_forget(struct container *c)
+{
+	struct sandbox *s = c->sandbox;
+
+	list_for_each(n, tmp, &c->execs) {
+		struct process *p = list_entry(n, struct process, node);
+
+		list_remove(n);
+		process_unref(p);
+	}
+	c->exec_count = 0;
+	list_remove(&c->node);
+	s->container_count--;
+	cond_wake_all(&s->changed);
+	process_unref(TAKE(c->init));
+	container_unref(c);
+}
+
+int container_create(struct sandbox *s, const struct container_config *cc, struct container **out,
+		     struct err *e)
+{
+	struct container *c;
+	struct err ignored;
+
+	if (path_check_id(cc->id, ID_MAX, "container id", e) < 0 || sandbox_need_ready(s, e) < 0)
+		return -1;
+	if (container_find(s, cc->id))
+		return err_set(e, ERR_EXISTS, 0, "container '%s' exists already", cc->id);
+	if (s->container_count >= CONTAINERS_MAX)
+		return err_set(e, ERR_NO_MEMORY, 0, "sandbox '%s' has %d containers, which is the most",
+			       s->c.id, CONTAINERS_MAX);
+	if (container_new(s, cc, &c, e) < 0)
+		return -1;
+	/* in the list from now on: a second Create of the same id must see it */
+	list_append(&s->containers, &c->node);
+	s->container_count++;
+	if (container_set_up(c, cc, e) < 0) {
+		(void)container_teardown(c, &ignored);
+		container_forget(c);
+		return err_wrap(e, "create container '%s'", cc->id);
+	}
+	*out = c;
+	return 0;
+}
+
+/* The specification: a failing poststop hook is logged, and the rest goes on. */
+static void run_poststop(struct container *c)
+{
+	const Grpc__Hooks *h = c->spec ? c->spec->hooks : NULL;
+	struct err e;
+
+	for (size_t i = 0; h && i < h->n_poststop; i++) {
+		if (hooks_run(c, h->poststop + i, 1, "stopped", "poststop", &e) < 0)
+			log_warn(&c->log, "%s", e.msg);
+	}
+}
+
+int container_delete(struct container *c, struct err *e)
+{
+	int rc;
+
+	if (c->init->state == PROCESS_CREATED) /* never started: nobody needs to be told */
+		process_ended(c->init, 137);
+	if (process_step(&c->init->state, PROCESS_DELETE, e) < 0)
+		return -1;
+	if (process_drain(c->init, deadline_in(DRAIN_MS), e) < 0)
+		log_warn(&c->log, "%s", e->msg);
+	rc = container_teardown(c, e);
+	run_poststop(c);
+	container_forget(c);
+	return rc;
+}
+
+/* ---- while it runs ---- */
+
+static int pause_or_resume(struct container *c, enum process_event ev, enum agent_method m,
+			   const void *request, struct err *e)
+{
+	enum process_state next = c->init->state;
+
+	if (process_step(&next, ev, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
+	    agent_do(c->sandbox->agent, m, request, e) < 0)
+		return -1;
+	return process_step(&c->init->state, ev, e);
+}
+
+int container_pause(struct container *c, struct err *e)
+{
+	Grpc__PauseContainerRequest req = GRPC__PAUSE_CONTAINER_REQUEST__INIT;
+
+	req.container_id = c->id;
+	return pause_or_resume(c, PROCESS_PAUSE, AGENT_PAUSE_CONTAINER, &req, e);
+}
+
+int container_resume(struct container *c, struct err *e)
+{
+	Grpc__ResumeContainerRequest req = GRPC__RESUME_CONTAINER_REQUEST__INIT;
+
+	req.container_id = c->id;
+	return pause_or_resume(c, PROCESS_RESUME, AGENT_RESUME_CONTAINER, &req, e);
+}
+
+int container_update(struct container *c, const Grpc__LinuxResources *r, struct err *e)
+{
+	Grpc__UpdateContainerRequest req = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
+
+	if (sandbox_need_ready(c->sandbox, e) < 0)
+		return -1;
+	req.container_id = c->id;
+	req.resources = (Grpc__LinuxResources *)(uintptr_t)r;
+	return agent_do(c->sandbox->agent, AGENT_UPDATE_CONTAINER, &req, e);
+}
+
+int container_stats(struct container *c, struct arena *a, Grpc__StatsContainerResponse **out,
+		    struct err *e)
+{
+	Grpc__StatsContainerRequest req = GRPC__STATS_CONTAINER_REQUEST__INIT;
+
+	if (sandbox_need_ready(c->sandbox, e) < 0)
+		return -1;
+	req.container_id = c->id;
+	return agent_call(c->sandbox->agent, AGENT_STATS_CONTAINER, &req, a, out, e);
+}
+
+size_t container_count(const struct sandbox *s)
+{
+	return s->container_count;
+}
+
+const char *container_id(const struct container *c)
+{
+	return c->id;
+}
+
+const char *container_bundle(const struct container *c)
+{
+	return c->bundle;
+}
+
+pid_t container_pid(const struct container *c)
+{
+	return stand_in_pid(&c->stand_in);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fibers that follow the guest; each ends with the machine. */
+#include "sandbox/guest_log.h"
+
+#include <string.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "sandbox/internal.h"
+#include "vmm/vmm.h"
+
+enum {
+	LINE_MAX_BYTES = 1024,
+	LINES_PER_SECOND = 200, /* a guest that logs more loses the rest of that second */
+};
+
+struct follower {
+	struct sandbox *s;
+	int fd;
+	char line[LINE_MAX_BYTES];
+	size_t len;
+	int64_t second;
+	unsigned lines, dropped;
+};
+
+static void emit_line(struct follower *f)
+{
+	char quoted[LINE_MAX_BYTES + 128];
+	int64_t now = time_mono_ms() / 1000;
+
+	if (now != f->second) {
+		if (f->dropped)
+			log_warn(&f->s->log, "agent: %u further lines were dropped", f->dropped);
+		f->second = now;
+		f->lines = f->dropped = 0;
+	}
+	if (f->len && f->lines++ >= LINES_PER_SECOND)
+		f->dropped++;
+	else if (f->len)
+		log_debug(&f->s->log, "agent: %s", str_quote(f->line, f->len, quoted, sizeof(quoted)));
+	f->len = 0;
+}
+
+static void take_bytes(struct follower *f, const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (p[i] == '\n' || f->len == sizeof(f->line))
+			emit_line(f);
+		if (p[i] != '\n' && p[i] != '\r')
+			f->line[f->len++] = p[i];
+	}
+}
+
+static void log_run(void *arg)
+{
+	struct follower *f = arg;
+	char block[4096];
+	size_t got = 1;
+	struct err e;
+
+	while (got && fiber_read(f->s->loop, f->fd, block, sizeof(block), DEADLINE_NONE, &got, &e) == 0)
+		take_bytes(f, block, got);
+	emit_line(f);
+	fd_close(&f->fd);
+	f->s->helpers--;
+	free(f);
+}
+
+int guest_log_follow(struct sandbox *s, const char *port, struct err *e)
+{
+	OWN(free) struct follower *f = mem_new(struct follower);
+	OWN(fd) int fd = -1;
+
+	if (!f)
+		return err_oom(e, "the agent's log");
+	if (vmm_serial_take(s->vmm, port, &fd, e) < 0)
+		return -1;
+	f->s = s;
+	f->fd = fd;
+	if (fiber_spawn(s->loop, "guest log", log_run, f, NULL, e) < 0)
+		return -1;
+	fd_take(&fd);
+	f = NULL;
+	s->helpers++;
+	return 0;
+}
+
+static void oom_run(void *arg)
+{
+	struct sandbox *s = arg;
+	Grpc__GetOOMEventRequest req = GRPC__GET_OOMEVENT_REQUEST__INIT;
+	struct err e;
+
+	for (;;) {
+		OWN(arena) struct arena a = { .limit = 64 * 1024 };
+		Grpc__OOMEvent *ev;
+
+		if (!s->agent || agent_call(s->agent, AGENT_GET_OOM_EVENT, &req, &a, &ev, &e) < 0)
+			break;
+		/* the guest may name anything: only containers that exist are reported */
+		if (container_find(s, ev->container_id) && s->c.observer.oom)
+			s->c.observer.oom(s->c.observer.arg, ev->container_id);
+		if (fiber_sleep(s->loop, 10, &e) < 0)
+			break;
+	}
+	s->helpers--;
+}
+
+int guest_events_follow(struct sandbox *s, struct err *e)
+{
+	if (fiber_spawn(s->loop, "guest events", oom_run, s, NULL, e) < 0)
+		return -1;
+	s->helpers++;
+	return 0;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A container's specification as the guest gets it: paths of the host replaced by those of
+ * the share, and what only the host could do taken out (oci/guest_spec.h).
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "config/config.h"
+#include "net/user_net.h"
+#include "oci/guest_spec.h"
+#include "oci/notes.h"
+#include "sandbox/internal.h"
+#include "share/share.h"
+
+#define RESOLV_CONF "/etc/resolv.conf"
+
+static bool has_word(const Grpc__Mount *m, const char *word)
+{
+	for (size_t i = 0; i < m->n_options; i++) {
+		if (str_eq(m->options[i], word))
+			return true;
+	}
+	return false;
+}
+
+static bool is_bind(const Grpc__Mount *m)
+{
+	return str_eq(m->type, "bind") || has_word(m, "bind") || has_word(m, "rbind");
+}
+
+/* Bind mounts name files of the host: they go into the share. */
+static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
+{
+	struct share_entry entry;
+
+	if (!is_bind(m))
+		return 0;
+	if (share_add_volume(c->sandbox->share, c->id, m->source, has_word(m, "ro"),
+			     has_word(m, "private") || has_word(m, "rprivate"), &entry, e) < 0)
+		return err_wrap(e, "mount on '%s'", m->destination);
+	m->source = arena_strdup(&c->arena, entry.guest_path);
+	m->type = arena_strdup(&c->arena, "bind");
+	return m->source && m->type ? 0 : err_oom(e, "a mount");
+}
+
+static bool mounts_on(const Grpc__Spec *s, const char *destination)
+{
+	for (size_t i = 0; i < s->n_mounts; i++) {
+		OWN(free) char *d = strdup(s->mounts[i]->destination);
+
+		if (!d)
+			continue;
+		path_clean(d);
+		if (str_eq(d, destination))
+			return true;
+	}
+	return false;
+}
+
+static int resolv_conf_text(const struct user_net_guest *g, struct buf *b, struct err *e)
+{
+	for (size_t i = 0; i < g->dns_count; i++) {
+		if (buf_printf(b, e, "nameserver %s\n", g->dns[i]) < 0)
+			return -1;
+	}
+	return *g->search ? buf_printf(b, e, "search %s\n", g->search) : 0;
+}
+
+/* The name servers of the network "user", unless the caller brings a file of his own. */
+static int add_resolv_conf(struct container *c, Grpc__Spec *s, struct err *e)
+{
+	OWN(buf) struct buf text = BUF_INIT;
+	struct share_entry entry;
+	Grpc__Mount *m, **list;
+
+	if (!c->sandbox->net || mounts_on(s, RESOLV_CONF))
+		return 0;
+	if (resolv_conf_text(user_net_guest(c->sandbox->net), &text, e) < 0 ||
+	    share_add_file(c->sandbox->share, c->id, "resolv.conf", buf_head(&text), buf_len(&text),
+			   0644, &entry, e) < 0)
+		return -1;
+	m = arena_alloc(&c->arena, sizeof(*m));
+	list = arena_calloc(&c->arena, s->n_mounts + 1, sizeof(*list));
+	if (!m || !list)
+		return err_oom(e, "a mount");
+	grpc__mount__init(m);
+	m->destination = arena_strdup(&c->arena, RESOLV_CONF);
+	m->type = arena_strdup(&c->arena, "bind");
+	m->source = arena_strdup(&c->arena, entry.guest_path);
+	m->options = arena_calloc(&c->arena, 1, sizeof(char *));
+	if (!m->destination || !m->type || !m->source || !m->options)
+		return err_oom(e, "a mount");
+	m->options[0] = arena_strdup(&c->arena, "bind");
+	if (!m->options[0])
+		return err_oom(e, "a mount");
+	m->n_options = 1;
+	memcpy(list, s->mounts, s->n_mounts * sizeof(*list));
+	list[s->n_mounts] = m;
+	s->mounts = list;
+	s->n_mounts++;
+	return 0;
+}
+
+/* What the specification asks of the host and the guest does otherwise: one line. */
+static void log_notes(struct container *c, const struct oci_notes *notes)
+{
+	if (notes->count)
+		log_info(&c->log, "specification for the guest: %s", notes->text);
+}
+
+int container_guest_spec(struct container *c, const char *guest_root, struct guest_spec *out,
+			 struct err *e)
+{
+	struct guest_spec_options o = {
+		.disable_seccomp = c->sandbox->c.config->disable_guest_seccomp,
+		.compile_seccomp = agent_has_feature(c->sandbox->agent, AGENT_FEATURE_SPEC),
+	};
+	struct oci_notes notes = { 0 };
+	struct guest_spec gs;
+	Grpc__Spec *s;
+
+	if (guest_spec_make(c->spec, &o, &c->arena, &notes, &gs, e) < 0)
+		return -1;
+	log_notes(c, &notes);
+	s = gs.spec;
+	s->root->path = arena_strdup(&c->arena, guest_root);
+	if (!s->root->path)
+		return err_oom(e, "a path");
+	for (size_t i = 0; i < s->n_mounts; i++) {
+		if (share_mount(c, s->mounts[i], e) < 0)
+			return -1;
+	}
+	if (add_resolv_conf(c, s, e) < 0)
+		return -1;
+	*out = gs;
+	return 0;
+}

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Interfaces, addresses and routes given to the agent. */
+#pragma once
+
+struct err;
+struct sandbox;
+struct user_net_guest;
+
+/* Configures the interface of the network "user". */
+int guest_net_apply(struct sandbox *s, const struct user_net_guest *g, struct err *e);

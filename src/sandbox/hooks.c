@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running host hooks. */
+#include "sandbox/hooks.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "event/spawn.h"
+#include "sandbox/internal.h"
+#include "wire/json.h"
+
+enum { DEFAULT_TIMEOUT_S = 60, STDERR_KEEP = 4096, KILL_MS = 2000 };
+
+static int state_json(struct container *c, const char *status, struct buf *out, struct err *e)
+{
+	OWN(jval) struct jval *v = jval_new_object();
+	struct jval *notes = jval_new_object();
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < c->spec->n_annotations; i++)
+		rc = jval_set_str(notes, c->spec->annotations[i]->key, c->spec->annotations[i]->value, e);
+	if (jval_set(v, "annotations", notes, e) < 0 || rc < 0 ||
+	    jval_set_str(v, "ociVersion", c->spec->version, e) < 0 ||
+	    jval_set_str(v, "id", c->id, e) < 0 || jval_set_str(v, "status", status, e) < 0 ||
+	    jval_set_int(v, "pid", container_pid(c), e) < 0 ||
+	    jval_set_str(v, "bundle", c->bundle, e) < 0)
+		return -1;
+	return jval_print(v, false, out, e);
+}
+
+struct hook_run {
+	struct loop *loop;
+	struct child child;
+	int in_wr, err_rd;
+	int64_t deadline;
+	char last[STDERR_KEEP];
+	size_t len;
+};
+
+static int hook_spawn(struct container *c, const Grpc__Hook *h, struct hook_run *r, struct err *e)
+{
+	const char *plain[] = { h->path, NULL };
+	struct spawn sp = SPAWN_INIT;
+	OWN(fd) int in_rd = -1;
+	OWN(fd) int err_wr = -1;
+	pid_t pid;
+	int p[2];
+
+	if (fd_pipe(p, e) < 0)
+		return -1;
+	in_rd = p[0];
+	r->in_wr = p[1];
+	if (fd_pipe(p, e) < 0)
+		return -1;
+	r->err_rd = p[0];
+	err_wr = p[1];
+	if (fd_set_nonblock(r->in_wr, true, e) < 0 || fd_set_nonblock(r->err_rd, true, e) < 0)
+		return -1;
+	sp.path = h->path;
+	sp.argv = h->n_args ? h->args : (char *const *)(uintptr_t)plain;
+	sp.envp = h->env;
+	sp.stdin_fd = in_rd;
+	sp.stderr_fd = err_wr;
+	if (spawn_run(&sp, &pid, e) < 0)
+		return -1;
+	child_watch(c->sandbox->reaper, &r->child, pid, NULL);
+	return 0;
+}
+
+/* Reads what the hook says, keeping the end of it, until it has closed its stderr. */
+static int hook_listen(struct hook_run *r, struct err *e)
+{
+	char block[1024];
+	size_t got = 1;
+
+	while (got) {
+		if (fiber_read(r->loop, r->err_rd, block, sizeof(block), r->deadline, &got, e) < 0)
+			return -1;
+		if (r->len + got > sizeof(r->last)) {
+			size_t drop = r->len + got - sizeof(r->last);
+
+			memmove(r->last, r->last + drop, r->len - drop);
+			r->len -= drop;
+		}
+		memcpy(r->last + r->len, block, got);
+		r->len += got;
+	}
+	return 0;
+}
+
+static int hook_follow(struct hook_run *r, const struct buf *state, struct err *e)
+{
+	char words[400];
+
+	/* one that does not read its state has closed the pipe: that is its own affair */
+	if (fiber_write_all(r->loop, r->in_wr, buf_head(state), buf_len(state), r->deadline, e) < 0 &&
+	    !(e->kind == ERR_SYS && e->sys == EPIPE))
+		return -1;
+	fd_close(&r->in_wr);
+	if (hook_listen(r, e) < 0 || child_wait(&r->child, r->deadline, e) < 0)
+		return -1;
+	if (r->child.status == 0)
+		return 0;
+	while (r->len && r->last[r->len - 1] == '\n')
+		r->len--;
+	return err_set(e, ERR_SYS, 0, "ended with status %d%s%s", child_exit_code(r->child.status),
+		       r->len ? ": " : "", str_quote(r->last, r->len, words, sizeof(words)));
+}
+
+static int hook_one(struct container *c, const Grpc__Hook *h, const struct buf *state,
+		    struct err *e)
+{
+	struct hook_run r = { .loop = c->sandbox->loop, .in_wr = -1, .err_rd = -1 };
+	struct err ignored;
+	int rc;
+
+	r.deadline = deadline_in((h->timeout > 0 ? h->timeout : DEFAULT_TIMEOUT_S) * 1000);
+	rc = hook_spawn(c, h, &r, e);
+	if (rc == 0)
+		rc = hook_follow(&r, state, e);
+	(void)child_end(&r.child, KILL_MS, &ignored);
+	fd_close(&r.in_wr);
+	fd_close(&r.err_rd);
+	return rc;
+}
+
+int hooks_run(struct container *c, Grpc__Hook *const *hooks, size_t count, const char *status,
+	      const char *kind, struct err *e)
+{
+	OWN(buf) struct buf state = BUF_INIT;
+
+	if (count == 0)
+		return 0;
+	if (state_json(c, status, &state, e) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		if (hook_one(c, hooks[i], &state, e) < 0)
+			return err_wrap(e, "%s hook '%s'", kind, hooks[i]->path);
+	}
+	return 0;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The domain's structures, shared by the files of src/sandbox only. */
+#pragma once
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "event/child.h"
+#include "event/fiber.h"
+#include "oci.pb-c.h"
+#include "sandbox/agent_client.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/stand_in.h"
+
+struct guest_spec;
+struct share;
+struct stdio;
+struct user_net;
+struct vmm;
+
+struct sandbox {
+	struct loop *loop;
+	struct child_reaper *reaper;
+	struct arena arena; /* strings that live as long as the sandbox */
+	struct sandbox_config c;
+	struct log_ctx log;
+	enum sandbox_state state;
+	struct list containers;
+	size_t container_count;
+	struct cond changed; /* state, or a container gone */
+
+	/* the machine: see vm.c */
+	struct vmm *vmm;
+	struct share *share;
+	struct user_net *net;
+	struct agent_client *agent;
+	int vsock_fd;
+	bool vm_lost;
+	struct err lost_why;
+	unsigned helpers; /* fibers that follow the agent: log, out-of-memory events */
+	char description[200];
+};
+
+struct process {
+	struct list node; /* in container->execs; a first process is in none */
+	struct container *container;
+	char *exec_id;
+	enum process_state state;
+	struct arena arena;
+	Grpc__Process *spec; /* of an exec */
+	char *in, *out, *err_name;
+	bool terminal;
+	struct stdio *stdio;
+	struct cond changed;
+	uint32_t exit_status;
+	int64_t exited_at;
+	unsigned refs;
+};
+
+struct container {
+	struct list node;
+	struct sandbox *sandbox;
+	char *id, *bundle;
+	struct log_ctx log;
+	struct arena arena;
+	Grpc__Spec *spec; /* as the bundle has it */
+	struct process *init;
+	struct list execs;
+	size_t exec_count;
+	struct stand_in stand_in;
+	bool shared;   /* something of it is in the share */
+	bool in_guest; /* the agent knows it */
+	unsigned refs; /* the sandbox's, and one per process object */
+};
+
+enum { CONTAINERS_MAX = 256, EXECS_MAX = 1024 };
+
+/* vm.c: the machine and the agent in it. */
+int vm_start(struct sandbox *s, struct err *e);
+void vm_stop(struct sandbox *s);
+/* ERR_STATE with the reason unless the sandbox is ready. */
+int sandbox_need_ready(const struct sandbox *s, struct err *e);
+/* Everything of the machine has gone without being asked: from vm.c to sandbox.c. */
+void sandbox_vm_lost(struct sandbox *s, const struct err *why);
+
+/* guest_mounts.c: the specification for the guest, volumes brought into the share. */
+int container_guest_spec(struct container *c, const char *guest_root, struct guest_spec *out,
+			 struct err *e);
+
+/* process.c */
+int process_new(struct container *c, const char *exec_id, struct process **out, struct err *e);
+/* Records the end and tells everybody; later calls change nothing. */
+void process_ended(struct process *p, uint32_t status);
+/* container.c */
+void container_unref(struct container *c);

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Processes. An object lives as long as somebody holds a reference: its container's list, a
+ * waiting call, the fiber that waits for its end in the guest. It keeps its container's
+ * object alive, too, so that what has ended can still be asked.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "oci/guest_spec.h"
+#include "oci/spec.h"
+#include "sandbox/internal.h"
+#include "sandbox/stdio.h"
+
+enum { STATUS_LOST = 255, STATUS_NOT_FOUND = 127, STATUS_DENIED = 126, EXEC_ID_MAX = 128 };
+
+int process_new(struct container *c, const char *exec_id, struct process **out, struct err *e)
+{
+	struct process *p = mem_new(struct process);
+
+	if (!p)
+		return err_oom(e, "a process");
+	arena_init(&p->arena, SPEC_ARENA_BYTES);
+	list_init(&p->node);
+	cond_init(&p->changed, c->sandbox->loop);
+	p->refs = 1;
+	p->container = c;
+	c->refs++;
+	p->exec_id = strdup(exec_id);
+	if (!p->exec_id) {
+		process_unref(p);
+		return err_oom(e, "a process");
+	}
+	*out = p;
+	return 0;
+}
+
+void process_ref(struct process *p)
+{
+	p->refs++;
+}
+
+void process_unref(struct process *p)
+{
+	if (!p || --p->refs)
+		return;
+	stdio_free(p->stdio);
+	arena_fini(&p->arena);
+	free(p->exec_id);
+	container_unref(p->container);
+	free(p);
+}
+
+int process_find(struct container *c, const char *exec_id, struct process **out, struct err *e)
+{
+	if (!exec_id || !*exec_id) {
+		*out = c->init;
+		return 0;
+	}
+	list_for_each(n, tmp, &c->execs) {
+		struct process *p = list_entry(n, struct process, node);
+
+		if (str_eq(p->exec_id, exec_id)) {
+			*out = p;
+			return 0;
+		}
+	}
+	return err_set(e, ERR_NOT_FOUND, 0, "container '%s' has no exec '%.80s'", c->id, exec_id);
+}
+
+static struct agent_client *agent_of(const struct process *p)
+{
+	return p->container->sandbox->agent;
+}
+
+/* ---- the end ---- */
+
+void process_ended(struct process *p, uint32_t status)
+{
+	struct sandbox *s = p->container->sandbox;
+	struct err ignored;
+
+	if (process_step(&p->state, PROCESS_EXIT, &ignored) < 0)
+		return;
+	p->exit_status = status;
+	p->exited_at = time_wall_ns();
+	cond_wake_all(&p->changed);
+	if (p == p->container->init)
+		stand_in_end(&p->container->stand_in);
+	if (s->c.observer.exited)
+		s->c.observer.exited(s->c.observer.arg, p);
+}
+
+static void wait_in_guest(void *arg)
+{
+	struct process *p = arg;
+	Grpc__WaitProcessRequest req = GRPC__WAIT_PROCESS_REQUEST__INIT;
+	OWN(arena) struct arena a = { .limit = 64 * 1024 };
+	Grpc__WaitProcessResponse *resp;
+	struct err e = ERR_INIT;
+
+	req.container_id = p->container->id;
+	req.exec_id = p->exec_id;
+	if (agent_call(agent_of(p), AGENT_WAIT_PROCESS, &req, &a, &resp, &e) < 0) {
+		log_debug(&p->container->log, "wait: %s", e.msg);
+		process_ended(p, STATUS_LOST);
+	} else {
+		process_ended(p, (uint32_t)resp->status & 0xff);
+	}
+	process_unref(p);
+}
+
+int process_wait(struct process *p, struct err *e)
+{
+	while (p->state != PROCESS_STOPPED && p->state != PROCESS_DELETED) {
+		if (cond_wait(&p->changed, DEADLINE_NONE, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int process_drain(struct process *p, int64_t deadline, struct err *e)
+{
+	return p->stdio ? stdio_drain(p->stdio, deadline, e) : 0;
+}
+
+/* ---- the start ---- */
+
+static int start_in_guest(struct process *p, struct err *e)
+{
+	Grpc__StartContainerRequest start = GRPC__START_CONTAINER_REQUEST__INIT;
+	Grpc__ExecProcessRequest exec = GRPC__EXEC_PROCESS_REQUEST__INIT;
+
+	if (p == p->container->init) {
+		start.container_id = p->container->id;
+		return agent_do(agent_of(p), AGENT_START_CONTAINER, &start, e);
+	}
+	exec.container_id = p->container->id;
+	exec.exec_id = p->exec_id;
+	exec.process = p->spec;
+	return agent_do(agent_of(p), AGENT_EXEC_PROCESS, &exec, e);
+}
+
+static uint32_t status_of_failure(const struct err *e)
+{
+	if (e->kind == ERR_NOT_FOUND)
+		return STATUS_NOT_FOUND;
+	return e->kind == ERR_DENIED ? STATUS_DENIED : STATUS_LOST;
+}
+
+/* The fibers of a process that runs now: its streams, and the wait for its end. */
+static int follow(struct process *p, struct err *e)
+{
+	struct sandbox *s = p->container->sandbox;
+
+	if (stdio_start(p->stdio, s->agent, p->container->id, p->exec_id, e) < 0)
+		return -1;
+	process_ref(p);
+	if (fiber_spawn(s->loop, "process wait", wait_in_guest, p, NULL, e) < 0) {
+		process_unref(p);
+		return -1;
+	}
+	return 0;
+}
+
+int process_start(struct process *p, struct err *e)
+{
+	struct err ignored;
+
+	if (sandbox_need_ready(p->container->sandbox, e) < 0)
+		return -1;
+	if (p != p->container->init && p->container->init->state != PROCESS_RUNNING)
+		return err_set(e, ERR_STATE, 0, "cannot exec in container '%s', which is %s",
+			       p->container->id, process_state_name(p->container->init->state));
+	if (process_step(&p->state, PROCESS_START, e) < 0)
+		return -1;
+	if (start_in_guest(p, e) < 0) {
+		if (process_step(&p->state, PROCESS_EXIT, &ignored) == 0) {
+			p->exit_status = status_of_failure(e);
+			p->exited_at = time_wall_ns();
+			cond_wake_all(&p->changed);
+		}
+		return -1;
+	}
+	if (process_step(&p->state, PROCESS_STARTED, e) < 0)
+		return -1; /* its VM died meanwhile: reported as its end */
+	if (follow(p, e) < 0) {
+		process_ended(p, STATUS_LOST);
+		return -1;
+	}
+	return 0;
+}
+
+/* ---- while it runs ---- */
+
+static bool is_alive(const struct process *p)
+{
+	return p->state == PROCESS_RUNNING || p->state == PROCESS_PAUSED ||
+	       p->state == PROCESS_CREATED || p->state == PROCESS_STARTING;
+}
+
+int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
+{
+	Grpc__SignalProcessRequest req = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
+
+	if (signal == 0 || signal >= NSIG)
+		return err_set(e, ERR_INVALID, 0, "signal %u does not exist", signal);
+	if (!is_alive(p))
+		return err_set(e, ERR_NOT_FOUND, 0, "process already finished");
+	if (sandbox_need_ready(p->container->sandbox, e) < 0)
+		return -1;
+	(void)all; /* the agent's SIGKILL of a first process takes the whole container */
+	req.container_id = p->container->id;
+	req.exec_id = p->exec_id;
+	req.signal = signal;
+	return agent_do(agent_of(p), AGENT_SIGNAL_PROCESS, &req, e);
+}
+
+int process_resize(struct process *p, uint32_t width, uint32_t height, struct err *e)
+{
+	Grpc__TtyWinResizeRequest req = GRPC__TTY_WIN_RESIZE_REQUEST__INIT;
+
+	if (!p->terminal)
+		return err_set(e, ERR_STATE, 0, "the process has no terminal to resize");
+	if (!is_alive(p) || p->state == PROCESS_CREATED)
+		return 0; /* sent around start and end by every client: nothing to do */
+	req.container_id = p->container->id;
+	req.exec_id = p->exec_id;
+	req.row = height;
+	req.column = width;
+	return agent_do(agent_of(p), AGENT_TTY_WIN_RESIZE, &req, e);
+}
+
+int process_close_stdin(struct process *p, struct err *e)
+{
+	(void)e;
+	if (p->stdio)
+		stdio_close_in(p->stdio);
+	return 0;
+}
+
+/* ---- execs ---- */
+
+static int fill_exec(struct process *p, const struct exec_config *x, struct err *e)
+{
+	struct container *c = p->container;
+	struct stdio_names names = {
+		.in = x->stdin_name,
+		.out = x->stdout_name,
+		.err = x->stderr_name,
+		.terminal = x->terminal,
+	};
+
+	p->terminal = x->terminal;
+	p->in = arena_strdup(&p->arena, x->stdin_name);
+	p->out = arena_strdup(&p->arena, x->stdout_name);
+	p->err_name = arena_strdup(&p->arena, x->stderr_name);
+	if (!p->in || !p->out || !p->err_name)
+		return err_oom(e, "an exec");
+	if (process_parse(x->process_json, x->process_len, &p->arena, &p->spec, e) < 0)
+		return err_wrap(e, "exec '%s'", x->exec_id);
+	guest_process_edit(p->spec, NULL);
+	p->spec->terminal = x->terminal;
+	return stdio_open(c->sandbox->loop, &names, &c->log, &p->stdio, e);
+}
+
+int exec_create(struct container *c, const struct exec_config *x, struct process **out,
+		struct err *e)
+{
+	struct process *p;
+	struct err none;
+
+	if (path_check_id(x->exec_id, EXEC_ID_MAX, "exec id", e) < 0 ||
+	    sandbox_need_ready(c->sandbox, e) < 0)
+		return -1;
+	if (process_find(c, x->exec_id, &p, &none) == 0 || str_eq(x->exec_id, c->id))
+		return err_set(e, ERR_EXISTS, 0, "container '%s' has an exec '%s' already", c->id,
+			       x->exec_id);
+	if (c->exec_count >= EXECS_MAX)
+		return err_set(e, ERR_NO_MEMORY, 0, "container '%s' has %d execs, which is the most",
+			       c->id, EXECS_MAX);
+	if (process_new(c, x->exec_id, &p, e) < 0)
+		return -1;
+	if (fill_exec(p, x, e) < 0 || process_step(&p->state, PROCESS_MAKE, e) < 0) {
+		process_unref(p);
+		return -1;
+	}
+	list_append(&c->execs, &p->node);
+	c->exec_count++;
+	*out = p;
+	return 0;
+}
+
+int process_delete(struct process *p, struct err *e)
+{
+	if (p == p->container->init)
+		return err_set(e, ERR_INVALID, 0, "the first process goes with its container");
+	if (process_step(&p->state, PROCESS_DELETE, e) < 0)
+		return -1;
+	(void)process_drain(p, deadline_in(10 * 1000), e); /* as runc's shim: output first */
+	list_remove(&p->node);
+	p->container->exec_count--;
+	process_unref(p);
+	return 0;
+}
+
+/* ---- questions ---- */
+
+enum process_state process_state(const struct process *p)
+{
+	return p->state;
+}
+
+uint32_t process_exit_status(const struct process *p)
+{
+	return p->exit_status;
+}
+
+int64_t process_exited_at(const struct process *p)
+{
+	return p->exited_at;
+}
+
+const char *process_exec_id(const struct process *p)
+{
+	return p->exec_id;
+}
+
+struct container *process_container(const struct process *p)
+{
+	return p->container;
+}
+
+void process_stdio(const struct process *p, const char **in, const char **out, const char **err_out,
+		   bool *terminal)
+{
+	*in = p->in ? p->in : "";
+	*out = p->out ? p->out : "";
+	*err_out = p->err_name ? p->err_name : "";
+	*terminal = p->terminal;
+}

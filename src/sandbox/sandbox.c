@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A sandbox's life: the states of sandbox/state.h, and what happens to its processes when
+ * the machine goes. Who asks for the end (Delete, Shutdown, a dead VM) makes no difference:
+ * all of it is sandbox_stop().
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/time.h"
+#include "net/user_net.h"
+#include "sandbox/internal.h"
+
+enum { STATUS_KILLED = 137, STATUS_LOST = 255 };
+
+static int copy_config(struct sandbox *s, const struct sandbox_config *c, struct err *e)
+{
+	struct user_net_port *ports;
+
+	s->c = *c;
+	s->c.id = arena_strdup(&s->arena, c->id);
+	s->c.hostname = arena_strdup(&s->arena, c->hostname ? c->hostname : "");
+	ports = arena_calloc(&s->arena, c->port_count + 1, sizeof(*ports));
+	if (!s->c.id || !s->c.hostname || !ports)
+		return err_oom(e, "a sandbox");
+	for (size_t i = 0; i < c->port_count; i++) {
+		ports[i] = c->ports[i];
+		if (ports[i].host_addr) {
+			ports[i].host_addr = arena_strdup(&s->arena, ports[i].host_addr);
+			if (!ports[i].host_addr)
+				return err_oom(e, "a sandbox");
+		}
+	}
+	s->c.ports = ports;
+	return 0;
+}
+
+int sandbox_new(struct loop *l, struct child_reaper *r, const struct sandbox_config *c,
+		struct sandbox **out, struct err *e)
+{
+	struct sandbox *s = mem_new(struct sandbox);
+
+	if (!s)
+		return err_oom(e, "a sandbox");
+	s->loop = l;
+	s->reaper = r;
+	s->vsock_fd = -1;
+	arena_init(&s->arena, 1 << 20);
+	list_init(&s->containers);
+	cond_init(&s->changed, l);
+	if (copy_config(s, c, e) < 0) {
+		sandbox_free(s);
+		return -1;
+	}
+	s->log.sandbox = s->c.id;
+	*out = s;
+	return 0;
+}
+
+void sandbox_free(struct sandbox *s)
+{
+	if (!s)
+		return;
+	arena_fini(&s->arena);
+	free(s);
+}
+
+int sandbox_boot(struct sandbox *s, struct err *e)
+{
+	int64_t began = time_mono_ms();
+
+	if (sandbox_step(&s->state, SANDBOX_BOOT, e) < 0)
+		return -1;
+	if (vm_start(s, e) < 0 || sandbox_step(&s->state, SANDBOX_BOOTED, e) < 0) {
+		sandbox_stop(s);
+		return err_wrap(e, "start sandbox '%s'", s->c.id);
+	}
+	log_info(&s->log, "sandbox ready after %lld ms: %s", (long long)(time_mono_ms() - began),
+		 s->description);
+	return 0;
+}
+
+static void end_processes(struct sandbox *s, uint32_t status)
+{
+	list_for_each(n, tmp, &s->containers) {
+		struct container *c = list_entry(n, struct container, node);
+
+		list_for_each(m, tmp2, &c->execs) {
+			process_ended(list_entry(m, struct process, node), status);
+		}
+		process_ended(c->init, status);
+	}
+}
+
+void sandbox_stop(struct sandbox *s)
+{
+	struct err ignored;
+
+	if (s->state == SANDBOX_STOPPED)
+		return;
+	if (s->state == SANDBOX_STOPPING) { /* somebody else is at it: wait for him */
+		while (s->state == SANDBOX_STOPPING &&
+		       cond_wait(&s->changed, DEADLINE_NONE, &ignored) == 0)
+			;
+		return;
+	}
+	if (s->state != SANDBOX_NEW)
+		(void)sandbox_step(&s->state, SANDBOX_STOP, &ignored);
+	fiber_shield(s->loop, true);
+	vm_stop(s);
+	end_processes(s, s->vm_lost ? STATUS_LOST : STATUS_KILLED);
+	(void)sandbox_step(&s->state, SANDBOX_GONE, &ignored);
+	fiber_shield(s->loop, false);
+	cond_wake_all(&s->changed);
+}
+
+static void stop_lost(void *arg)
+{
+	struct sandbox *s = arg;
+
+	end_processes(s, STATUS_LOST);
+	if (s->c.observer.lost)
+		s->c.observer.lost(s->c.observer.arg, &s->lost_why);
+	sandbox_stop(s);
+}
+
+void sandbox_vm_lost(struct sandbox *s, const struct err *why)
+{
+	struct err e;
+
+	if (s->vm_lost || s->state == SANDBOX_STOPPING || s->state == SANDBOX_STOPPED)
+		return;
+	s->vm_lost = true;
+	s->lost_why = *why;
+	if (s->state != SANDBOX_READY)
+		return; /* sandbox_boot() is under way and will find out */
+	if (fiber_spawn(s->loop, "sandbox lost", stop_lost, s, NULL, &e) < 0)
+		log_error(&s->log, "%s", e.msg);
+}
+
+int sandbox_need_ready(const struct sandbox *s, struct err *e)
+{
+	if (s->vm_lost)
+		return err_set(e, ERR_STATE, 0, "sandbox '%s' was lost: %s", s->c.id,
+			       s->lost_why.msg);
+	if (s->state != SANDBOX_READY)
+		return err_set(e, ERR_STATE, 0, "sandbox '%s' is %s", s->c.id,
+			       sandbox_state_name(s->state));
+	return 0;
+}
+
+enum sandbox_state sandbox_state(const struct sandbox *s)
+{
+	return s->state;
+}
+
+const char *sandbox_id(const struct sandbox *s)
+{
+	return s->c.id;
+}
+
+const char *sandbox_description(const struct sandbox *s)
+{
+	return s->description;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* VM size from limits. */
+#include "sandbox/sizing.h"
+
+#include "base/err.h"
+#include "config/config.h"
+#include "oci.pb-c.h"
+#include "sandbox/sandbox.h"
+
+enum { MIB = 1 << 20, VCPUS_MAX = 240 };
+
+/* ceil(quota / period), at least 1; 0 without a quota. */
+static uint32_t vcpus_of(const Grpc__LinuxCPU *cpu)
+{
+	uint64_t period = cpu && cpu->period ? cpu->period : 100000;
+	uint64_t n;
+
+	if (!cpu || cpu->quota <= 0)
+		return 0;
+	n = ((uint64_t)cpu->quota + period - 1) / period;
+	return n > VCPUS_MAX ? VCPUS_MAX : (uint32_t)n;
+}
+
+int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
+		   struct sandbox_config *out, struct err *e)
+{
+	const Grpc__LinuxResources *r = spec->linux ? spec->linux->resources : NULL;
+	int64_t limit = r && r->memory ? r->memory->limit : 0;
+	uint32_t vcpus = vcpus_of(r ? r->cpu : NULL);
+
+	out->vcpus = vcpus ? vcpus : config->default_vcpus;
+	out->memory_mib = config->default_memory;
+	if (limit > 0) {
+		uint64_t mib = ((uint64_t)limit + MIB - 1) / MIB;
+
+		if (mib > (uint64_t)16 << 20)
+			return err_set(e, ERR_INVALID, 0,
+				       "linux.resources.memory.limit: %lld bytes is more than 16 TiB",
+				       (long long)limit);
+		out->memory_mib = (mib + config->overhead_memory + 1) & ~(uint64_t)1;
+	}
+	return 0;
+}

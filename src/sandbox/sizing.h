@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The size of a virtual machine: what the specification's limits ask for, plus what the
+ * guest itself needs; without limits, the configuration's defaults.
+ */
+#pragma once
+
+struct err;
+struct kata_config;
+struct sandbox_config;
+typedef struct Grpc__Spec Grpc__Spec;
+
+/* Fills in vcpus and memory_mib. */
+int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
+		   struct sandbox_config *out, struct err *e);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting and ending stand-ins. */
+#include "sandbox/stand_in.h"
+
+#include <sched.h>
+#include <signal.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/own.h"
+#include "base/time.h"
+#include "event/spawn.h"
+
+enum { READY_MS = 5000, END_MS = 2000 };
+
+static int wait_ready(struct stand_in *s, int fd, struct err *e)
+{
+	int64_t deadline = deadline_in(READY_MS);
+	size_t got = 0;
+	char c;
+
+	if (fd_set_nonblock(fd, true, e) < 0 ||
+	    fiber_read(s->child.reaper->loop, fd, &c, 1, deadline, &got, e) < 0)
+		return -1;
+	if (got == 1)
+		return 0;
+	if (child_wait(&s->child, deadline, e) < 0)
+		return -1;
+	return err_set(e, ERR_SYS, 0, "it ended with status %d instead of confining itself",
+		       child_exit_code(s->child.status));
+}
+
+int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stand_in_config *c,
+		   struct err *e)
+{
+	char *const argv[] = { (char *)(uintptr_t)c->program, NULL };
+	OWN(fd) int rd = -1;
+	OWN(fd) int wr = -1;
+	struct spawn_fd fds[2];
+	struct spawn sp = SPAWN_INIT;
+	pid_t pid;
+	int p[2];
+
+	if (fd_pipe(p, e) < 0)
+		return -1;
+	rd = p[0];
+	wr = p[1];
+	fds[0] = (struct spawn_fd){ .from = c->root_fd, .to = 3 };
+	fds[1] = (struct spawn_fd){ .from = wr, .to = 4 };
+	sp.argv = argv;
+	sp.fds = fds;
+	sp.fd_count = 2;
+	sp.netns_fd = c->netns_fd;
+	sp.unshare_flags = c->netns_fd < 0 ? CLONE_NEWNET : 0;
+	sp.new_session = true;
+	sp.cgroup_procs = c->cgroup_procs;
+	if (spawn_run(&sp, &pid, e) < 0)
+		return err_wrap(e, "the container's stand-in");
+	child_watch(r, &s->child, pid, NULL);
+	fd_close(&wr);
+	if (wait_ready(s, rd, e) < 0) {
+		stand_in_end(s);
+		return err_wrap(e, "the container's stand-in");
+	}
+	return 0;
+}
+
+void stand_in_end(struct stand_in *s)
+{
+	struct err e;
+
+	if (!s->child.reaper)
+		return;
+	(void)child_kill(&s->child, SIGKILL, &e);
+	if (fiber_self(s->child.reaper->loop))
+		(void)child_wait(&s->child, deadline_in(END_MS), &e);
+	child_unwatch(&s->child);
+	s->child.reaper = NULL;
+}
+
+pid_t stand_in_pid(const struct stand_in *s)
+{
+	return s->child.reaper && !s->child.exited ? s->child.pid : 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine's side of a container's stand-in (src/standin): start, process id, end. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "event/child.h"
+
+struct err;
+
+struct stand_in {
+	struct child child;
+};
+
+struct stand_in_config {
+	const char *program; /* absolute path of kata-stand-in */
+	int root_fd;	     /* the container's root file system as the host sees it; borrowed */
+	int netns_fd;	     /* the sandbox's network namespace; -1 makes a new one; borrowed */
+	const char *cgroup_procs; /* cgroup.procs file to join, or NULL */
+};
+
+/* Starts it and waits until it has confined itself (at most 5 s). Call in a fiber. */
+int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stand_in_config *c,
+		   struct err *e);
+/* Kills it; a zero value is accepted. */
+void stand_in_end(struct stand_in *s);
+/* 0 when there is none. */
+pid_t stand_in_pid(const struct stand_in *s);

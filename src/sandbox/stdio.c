@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Copying of standard streams. Each stream is a fiber; `uses` counts the owner and the
+ * fibers, the last one frees. Cancelling a fiber interrupts its waiting for the host's side
+ * only: calls into the guest are shielded, because a cancelled write could have been taken
+ * or not, and end with the process or the connection.
+ */
+#include "sandbox/stdio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "event/fiber.h"
+#include "event/loop.h"
+#include "sandbox/agent_client.h"
+#include "sandbox/stream_log.h"
+
+enum { OUT_CHUNK = 1 << 20, IN_CHUNK = 128 * 1024, OUT_COUNT = 2 };
+
+struct sink {
+	struct stdio *owner;
+	struct fiber *fiber;
+	const char *name;	/* "stdout", "stderr" */
+	enum agent_method read;
+	int fd;			/* fifo or file; -1: none, or its reader has left */
+	bool may_leave;		/* the reader's going is not an error */
+	int log_fd;
+	bool done;
+};
+
+struct stdio {
+	struct loop *loop;
+	const struct log_ctx *log;
+	struct agent_client *agent;
+	char *container_id, *exec_id;
+	int in_fd;
+	bool terminal;
+	struct fiber *in_fiber;
+	struct sink out[OUT_COUNT];
+	struct cond drained;
+	unsigned uses;
+	bool freed;
+};
+
+static void stdio_unuse(struct stdio *s)
+{
+	if (--s->uses)
+		return;
+	fd_close(&s->in_fd);
+	for (int i = 0; i < OUT_COUNT; i++) {
+		fd_close(&s->out[i].fd);
+		fd_close(&s->out[i].log_fd);
+	}
+	free(s->container_id);
+	free(s->exec_id);
+	free(s);
+}
+
+/* ---- names ---- */
+
+static int open_fifo(const char *path, int flags, int *out, struct err *e)
+{
+	OWN(fd) int fd = open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0)
+		return err_sys(e, "open stream '%s'", path);
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, "stat stream '%s'", path);
+	if (!S_ISFIFO(st.st_mode))
+		return err_set(e, ERR_INVALID, 0, "stream '%s' is no fifo; files are named file://",
+			       path);
+	*out = fd_take(&fd);
+	return 0;
+}
+
+static int open_append(const char *path, int *out, struct err *e)
+{
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+
+	if (fd < 0)
+		return err_sys(e, "open '%s' for the output", path);
+	*out = fd;
+	return 0;
+}
+
+/* kata:///fifo?log=/path */
+static int open_kata(struct sink *k, const char *rest, struct err *e)
+{
+	const char *query = strchr(rest, '?');
+	OWN(free) char *fifo = query ? mem_dup(rest, (size_t)(query - rest)) : strdup(rest);
+
+	if (!fifo)
+		return err_oom(e, "a stream's name");
+	if (query && !str_starts(query, "?log=/"))
+		return err_set(e, ERR_INVALID, 0, "stream 'kata://%.200s': only ?log=/path may follow",
+			       rest);
+	if (query && open_append(query + strlen("?log="), &k->log_fd, e) < 0)
+		return -1;
+	k->may_leave = true;
+	return *fifo ? open_fifo(fifo, O_WRONLY, &k->fd, e) : 0;
+}
+
+static int open_sink(struct sink *k, const char *name, struct err *e)
+{
+	if (!name || !*name)
+		return 0;
+	if (name[0] == '/')
+		return open_fifo(name, O_RDWR, &k->fd, e);
+	if (str_starts(name, "file:///"))
+		return open_append(name + strlen("file://"), &k->fd, e);
+	if (str_starts(name, "kata://"))
+		return open_kata(k, name + strlen("kata://"), e);
+	return err_set(e, ERR_UNSUPPORTED, 0,
+		       "stream '%.200s': only fifos, file:// and kata:// are understood", name);
+}
+
+int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx *log,
+	       struct stdio **out, struct err *e)
+{
+	struct stdio *s = mem_new(struct stdio);
+	const char *in = n->in && str_starts(n->in, "kata://") ? n->in + strlen("kata://") : n->in;
+
+	if (!s)
+		return err_oom(e, "standard streams");
+	s->loop = l;
+	s->log = log;
+	s->in_fd = -1;
+	s->terminal = n->terminal;
+	s->uses = 1;
+	cond_init(&s->drained, l);
+	for (int i = 0; i < OUT_COUNT; i++) {
+		s->out[i] = (struct sink){ .owner = s, .fd = -1, .log_fd = -1, .done = true };
+		s->out[i].name = i == 0 ? "stdout" : "stderr";
+		s->out[i].read = i == 0 ? AGENT_READ_STDOUT : AGENT_READ_STDERR;
+	}
+	if (in && *in && open_fifo(in, O_RDONLY, &s->in_fd, e) < 0)
+		goto fail;
+	if (open_sink(&s->out[0], n->out, e) < 0 ||
+	    (!n->terminal && open_sink(&s->out[1], n->err, e) < 0))
+		goto fail;
+	*out = s;
+	return 0;
+fail:
+	stdio_unuse(s);
+	return -1;
+}
+
+/* ---- output ---- */
+
+static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *e)
+{
+	struct stdio *s = k->owner;
+
+	if (k->log_fd >= 0 && stream_log_append(k->log_fd, k->name, p, len, e) < 0) {
+		log_warn(s->log, "log of %s: %s; it is not continued", k->name, e->msg);
+		fd_close(&k->log_fd);
+	}
+	if (k->fd < 0)
+		return 0;
+	if (fiber_write_all(s->loop, k->fd, p, len, DEADLINE_NONE, e) == 0)
+		return 0;
+	if (k->may_leave && e->kind == ERR_SYS && e->sys == EPIPE) {
+		fd_close(&k->fd); /* the client has detached */
+		return 0;
+	}
+	return -1;
+}
+
+/* One read from the guest and its write; 1 at the end of the stream. */
+static int sink_step(struct sink *k, struct err *e)
+{
+	struct stdio *s = k->owner;
+	OWN(arena) struct arena a = { .limit = OUT_CHUNK + 64 * 1024 };
+	Grpc__ReadStreamRequest req = GRPC__READ_STREAM_REQUEST__INIT;
+	Grpc__ReadStreamResponse *resp;
+	int rc;
+
+	req.container_id = s->container_id;
+	req.exec_id = s->exec_id;
+	req.len = OUT_CHUNK;
+	fiber_shield(s->loop, true);
+	rc = agent_call(s->agent, k->read, &req, &a, &resp, e);
+	fiber_shield(s->loop, false);
+	if (rc < 0)
+		return -1;
+	if (resp->data.len == 0)
+		return 1;
+	if (s->freed)
+		return err_set(e, ERR_CANCELLED, 0, "streams closed");
+	return sink_write(k, resp->data.data, resp->data.len, e);
+}
+
+static void sink_run(void *arg)
+{
+	struct sink *k = arg;
+	struct stdio *s = k->owner;
+	struct err e = ERR_INIT;
+	int rc;
+
+	while ((rc = sink_step(k, &e)) == 0)
+		;
+	if (rc < 0 && !s->freed)
+		log_debug(s->log, "%s ended: %s", k->name, e.msg);
+	fd_close(&k->fd);
+	fd_close(&k->log_fd);
+	k->done = true;
+	k->fiber = NULL;
+	cond_wake_all(&s->drained);
+	stdio_unuse(s);
+}
+
+/* ---- input ---- */
+
+static int send_in(struct stdio *s, uint8_t *p, size_t len, struct err *e)
+{
+	while (len) {
+		OWN(arena) struct arena a = { .limit = 64 * 1024 };
+		Grpc__WriteStreamRequest req = GRPC__WRITE_STREAM_REQUEST__INIT;
+		Grpc__WriteStreamResponse *resp;
+		int rc;
+
+		req.container_id = s->container_id;
+		req.exec_id = s->exec_id;
+		req.data = (ProtobufCBinaryData){ .len = len, .data = p };
+		fiber_shield(s->loop, true);
+		rc = agent_call(s->agent, AGENT_WRITE_STDIN, &req, &a, &resp, e);
+		fiber_shield(s->loop, false);
+		if (rc < 0)
+			return -1;
+		if (resp->len == 0 || resp->len > len)
+			return err_set(e, ERR_PEER, 0, "the agent took %u of %zu bytes", resp->len, len);
+		p += resp->len;
+		len -= resp->len;
+	}
+	return 0;
+}
+
+/* Copies until the writer has gone; 1 when cancelled or ended, with the fifo emptied. */
+static int in_step(struct stdio *s, uint8_t *block, struct err *e)
+{
+	bool last = false;
+	ssize_t n;
+
+	/* a fifo that nobody has opened for writing yet reads as ended: wait for an event */
+	if (fiber_wait_fd(s->loop, s->in_fd, EPOLLIN, DEADLINE_NONE, e) < 0) {
+		if (e->kind != ERR_CANCELLED)
+			return -1;
+		last = true;
+	}
+	for (;;) {
+		n = read(s->in_fd, block, IN_CHUNK);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return last;
+		if (n < 0)
+			return err_sys(e, "read stdin");
+		if (n == 0)
+			return 1;
+		if (send_in(s, block, (size_t)n, e) < 0)
+			return -1;
+	}
+}
+
+static void close_in_guest(struct stdio *s)
+{
+	Grpc__CloseStdinRequest req = GRPC__CLOSE_STDIN_REQUEST__INIT;
+	struct err e;
+
+	req.container_id = s->container_id;
+	req.exec_id = s->exec_id;
+	fiber_shield(s->loop, true);
+	if (agent_do(s->agent, AGENT_CLOSE_STDIN, &req, &e) < 0)
+		log_debug(s->log, "close stdin: %s", e.msg);
+	fiber_shield(s->loop, false);
+}
+
+static void in_run(void *arg)
+{
+	struct stdio *s = arg;
+	OWN(free) uint8_t *block = s->in_fd >= 0 ? mem_zalloc(IN_CHUNK) : NULL;
+	struct err e = ERR_INIT;
+	int rc = block ? 0 : 1;
+
+	while (rc == 0)
+		rc = in_step(s, block, &e);
+	if (rc < 0)
+		log_debug(s->log, "stdin ended: %s", e.msg);
+	fd_close(&s->in_fd);
+	if (!s->freed)
+		close_in_guest(s);
+	s->in_fiber = NULL;
+	stdio_unuse(s);
+}
+
+/* ---- life ---- */
+
+int stdio_start(struct stdio *s, struct agent_client *agent, const char *container_id,
+		const char *exec_id, struct err *e)
+{
+	s->agent = agent;
+	s->container_id = strdup(container_id);
+	s->exec_id = strdup(exec_id);
+	if (!s->container_id || !s->exec_id)
+		return err_oom(e, "standard streams");
+	for (int i = 0; i < OUT_COUNT; i++) {
+		struct sink *k = &s->out[i];
+
+		if (i > 0 && s->terminal)
+			continue; /* one output; without a terminal, dropped output is read too */
+		if (fiber_spawn(s->loop, k->name, sink_run, k, &k->fiber, e) < 0)
+			return -1;
+		k->done = false;
+		s->uses++;
+	}
+	if (fiber_spawn(s->loop, "stdin", in_run, s, &s->in_fiber, e) < 0)
+		return -1;
+	s->uses++;
+	return 0;
+}
+
+void stdio_close_in(struct stdio *s)
+{
+	if (s->in_fiber)
+		fiber_cancel(s->in_fiber);
+}
+
+int stdio_drain(struct stdio *s, int64_t deadline, struct err *e)
+{
+	while (!s->out[0].done || !s->out[1].done) {
+		if (cond_wait(&s->drained, deadline, e) < 0)
+			return err_wrap(e, "output of the process");
+	}
+	return 0;
+}
+
+void stdio_free(struct stdio *s)
+{
+	if (!s)
+		return;
+	s->freed = true;
+	if (s->in_fiber)
+		fiber_cancel(s->in_fiber);
+	for (int i = 0; i < OUT_COUNT; i++) {
+		if (s->out[i].fiber)
+			fiber_cancel(s->out[i].fiber);
+	}
+	stdio_unuse(s);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The standard streams of one process between the guest and what the caller named at
+ * Create or Exec. Each name is one of
+ *	""			nothing: input is empty, output is dropped
+ *	/path			a fifo (containerd's way): held open at both ends, so that a
+ *				client may go and come back; a full one makes its stream wait
+ *	file:///path		a regular file, appended to (output only)
+ *	kata:///fifo?log=/path	ours: a fifo whose reader may leave for good (it then gets
+ *				nothing more), and a log file in CRI's format; each optional
+ * A stream that waits holds up only itself.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct agent_client;
+struct err;
+struct log_ctx;
+struct loop;
+struct stdio;
+
+struct stdio_names {
+	const char *in, *out, *err; /* NULL is "" */
+	bool terminal;		    /* one output: `err` is not used */
+};
+
+/*
+ * Opens what the names say, before the process exists, so that a bad name fails the call
+ * that brought it. The names are copied where needed.
+ */
+int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx *log,
+	       struct stdio **out, struct err *e);
+/* Begins to copy. `agent` must outlive the streams or be lost (then they end). */
+int stdio_start(struct stdio *s, struct agent_client *agent, const char *container_id,
+		const char *exec_id, struct err *e);
+/* No more input: what is in the fifo is still sent, then the guest's end is closed. */
+void stdio_close_in(struct stdio *s);
+/* Waits until both outputs have ended; ERR_TIMEOUT if a reader is too slow. */
+int stdio_drain(struct stdio *s, int64_t deadline, struct err *e);
+/* Stops copying and closes everything. NULL is accepted. */
+void stdio_free(struct stdio *s);

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine of a sandbox: which acceleration, share, network and transport it gets on this
+ * host, its start, and the agent in it reached and told what it needs. Each choice is logged
+ * once, by whoever makes it. vm_stop() takes down whatever vm_start() has set up so far.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vm_sockets.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "base/rand.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "config/config.h"
+#include "config/paths.h"
+#include "net/user_net.h"
+#include "sandbox/guest_log.h"
+#include "sandbox/guest_net.h"
+#include "sandbox/internal.h"
+#include "share/share.h"
+#include "vmm/vmm.h"
+
+#define PORT_AGENT   "kata.agent"
+#define PORT_LOG     "kata.log"
+#define PORT_CONSOLE "kata.console"
+
+enum {
+	AGENT_VSOCK_PORT = 1024,
+	DEVICES_MAX = 8,
+	DESTROY_MS = 3000,
+	STOP_MS = 5000,
+	DIAL_PAUSE_MS = 10,
+	UNPRIVILEGED_ID = 65533, /* nobody's files belong to it; 65534 owns unmapped ones */
+};
+
+/* What is gathered on the way to vmm_start(). */
+struct plan {
+	struct sandbox *s;
+	const struct kata_config *config;
+	enum accel accel;
+	uint64_t caps;
+	bool vsock;
+	uint32_t cid;
+	struct guest_assets assets;
+	struct vmm_device devices[DEVICES_MAX];
+	size_t device_count;
+	struct vmm_config vm;
+	const char *initrds[3];
+	int64_t deadline;
+};
+
+static void on_vm_exit(const struct vmm_exit *x, void *arg)
+{
+	struct sandbox *s = arg;
+	struct err why;
+
+	err_set(&why, ERR_PEER, 0, "the virtual machine ended (%s)%s%s",
+		vmm_exit_reason_name(x->reason), *x->text ? ": " : "", x->text);
+	sandbox_vm_lost(s, &why);
+}
+
+static void on_helper_lost(const struct err *why, void *arg)
+{
+	sandbox_vm_lost(arg, why);
+}
+
+static void on_agent_lost(const struct err *why, void *arg)
+{
+	struct sandbox *s = arg;
+	struct err lost;
+
+	err_set(&lost, ERR_PEER, 0, "the agent's connection ended: %s", why->msg);
+	sandbox_vm_lost(s, &lost);
+}
+
+static struct vmm_device *add_device(struct plan *p, enum vmm_device_kind kind, const char *id)
+{
+	struct vmm_device *d = &p->devices[p->device_count++];
+
+	BUG_ON(p->device_count > DEVICES_MAX);
+	*d = (struct vmm_device){ .kind = kind, .id = id };
+	return d;
+}
+
+/* ---- choices ---- */
+
+static int choose_accel(struct plan *p, struct err *e)
+{
+	const struct kata_config *c = p->config;
+
+	if (accel_choose(p->s->loop, p->s->reaper, NULL, (enum accel)c->accel, &p->s->log, &p->accel,
+			 e) < 0)
+		return -1;
+	return vmm_caps_of(c->hypervisor, c->machine_type, p->accel, &p->caps, e);
+}
+
+static int choose_share(struct plan *p, struct err *e)
+{
+	const struct kata_config *c = p->config;
+	struct share_config sc = {
+		.sandbox_id = p->s->c.id,
+		.fs = (enum share_fs)c->shared_fs,
+		.virtiofsd = c->virtio_fs_daemon,
+		.cache = c->virtio_fs_cache,
+		.vmm_caps = p->caps,
+		.guest_fs = (p->assets.has_virtiofs ? SHARE_GUEST_VIRTIO_FS : 0) |
+			    (p->assets.has_9p ? SHARE_GUEST_9P : 0),
+		.log = &p->s->log,
+		.lost = on_helper_lost,
+		.arg = p->s,
+	};
+
+	if (share_new(p->s->loop, p->s->reaper, &sc, p->deadline, &p->s->share, e) < 0)
+		return -1;
+	p->vm.shared_memory = share_needs_shared_memory(p->s->share);
+	if (share_device(p->s->share, &p->devices[p->device_count]))
+		p->device_count++;
+	return 0;
+}
+
+static int choose_network(struct plan *p, struct err *e)
+{
+	struct sandbox *s = p->s;
+	struct user_net_config nc = {
+		.ports = s->c.ports,
+		.port_count = s->c.port_count,
+		.log = &s->log,
+		.lost = on_helper_lost,
+		.arg = s,
+	};
+
+	if (s->c.network != NETWORK_USER)
+		return 0;
+	if (!(p->caps & 1ULL << VMM_CAP_NET_STREAM))
+		return err_set(e, ERR_UNSUPPORTED, 0, "network 'user': %s/%s has no %s",
+			       p->config->hypervisor, p->config->machine_type,
+			       vmm_cap_name(VMM_CAP_NET_STREAM));
+	if (user_net_start(s->loop, s->reaper, &nc, p->deadline, &s->net, e) < 0)
+		return err_wrap(e, "network 'user'");
+	user_net_device(s->net, &p->devices[p->device_count++]);
+	return 0;
+}
+
+/* vhost-vsock where it works, else serial ports. */
+static int choose_transport(struct plan *p, struct err *e)
+{
+	enum transport wanted = (enum transport)p->config->transport;
+	struct err why = ERR_INIT;
+
+	if (wanted != TRANSPORT_SERIAL) {
+		if (!(p->caps & 1ULL << VMM_CAP_VSOCK))
+			err_set(&why, ERR_UNSUPPORTED, 0, "%s has no %s", p->config->hypervisor,
+				vmm_cap_name(VMM_CAP_VSOCK));
+		else
+			p->vsock = vmm_vsock_claim(NULL, &p->s->vsock_fd, &p->cid, &why) == 0;
+	}
+	if (wanted == TRANSPORT_VSOCK && !p->vsock)
+		return err_set(e, ERR_UNSUPPORTED, 0, "transport vsock is asked for: %s", why.msg);
+	if (p->vsock) {
+		struct vmm_device *d = add_device(p, VMM_DEV_VSOCK, "vsock0");
+
+		d->vsock.fd = p->s->vsock_fd;
+		d->vsock.cid = p->cid;
+	} else {
+		add_device(p, VMM_DEV_SERIAL, "agent")->serial.name = PORT_AGENT;
+		if (p->config->agent_debug_console)
+			add_device(p, VMM_DEV_SERIAL, "debugconsole")->serial.name = PORT_CONSOLE;
+	}
+	/* the log goes by a port with either transport: it must be there before any network is */
+	add_device(p, VMM_DEV_SERIAL, "agentlog")->serial.name = PORT_LOG;
+	log_info(&p->s->log, "agent transport: %s%s%s",
+		 p->vsock ? "vsock" : "virtio-serial",
+		 *why.msg ? ", since vsock cannot be used: " : "", why.msg);
+	return 0;
+}
+
+/* ---- the machine ---- */
+
+static int kernel_params(struct plan *p, const char **out, struct err *e)
+{
+	const struct kata_config *c = p->config;
+	const char *s = arena_printf(&p->s->arena, "%s%s%s%s%s",
+				     p->vsock ? "agent.server_addr=vsock://-1:1024"
+					      : "agent.server_addr=virtio-serial://" PORT_AGENT,
+				     c->agent_debug ? " agent.log=debug" : "",
+				     c->agent_debug_console ? " agent.debug_console" : "",
+				     *c->kernel_params ? " " : "", c->kernel_params);
+
+	if (!s)
+		return err_oom(e, "kernel parameters");
+	*out = s;
+	return 0;
+}
+
+static int start_machine(struct plan *p, struct err *e)
+{
+	const struct kata_config *c = p->config;
+	struct sandbox *s = p->s;
+
+	p->initrds[0] = p->assets.initrd;
+	p->vm.name = s->c.id;
+	p->vm.program = *c->hypervisor_path ? c->hypervisor_path : NULL;
+	p->vm.machine = c->machine_type;
+	p->vm.machine_options = *c->machine_accelerators ? c->machine_accelerators : NULL;
+	p->vm.accel = p->accel;
+	p->vm.kernel = p->assets.kernel;
+	p->vm.initrds = p->initrds;
+	p->vm.cpu_features = *c->cpu_features ? c->cpu_features : NULL;
+	p->vm.vcpus = s->c.vcpus;
+	p->vm.memory_mib = s->c.memory_mib;
+	p->vm.debug = c->hypervisor_debug;
+	p->vm.devices = p->devices;
+	p->vm.device_count = p->device_count;
+	p->vm.log = &s->log;
+	if (!share_needs_root_vmm(s->share)) {
+		p->vm.uid = UNPRIVILEGED_ID;
+		p->vm.gid = UNPRIVILEGED_ID;
+	}
+	if (kernel_params(p, &p->vm.kernel_params, e) < 0)
+		return -1;
+	if (vmm_new(c->hypervisor, s->loop, s->reaper, &p->vm, on_vm_exit, s, &s->vmm, e) < 0)
+		return -1;
+	if (vmm_start(s->vmm, p->deadline, e) < 0)
+		return -1;
+	if (s->net)
+		user_net_release_fd(s->net);
+	return 0;
+}
+
+/* ---- the agent ---- */
+
+static int dial_vsock(struct plan *p, int *out, struct err *e)
+{
+	struct sockaddr_vm addr = {
+		.svm_family = AF_VSOCK, .svm_cid = p->cid, .svm_port = AGENT_VSOCK_PORT,
+	};
+
+	for (;;) {
+		OWN(fd) int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		socklen_t len = sizeof(int);
+		int rc, failed = 0;
+
+		if (fd < 0)
+			return err_sys(e, "vsock socket");
+		rc = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
+		if (rc < 0 && errno == EINPROGRESS) {
+			if (fiber_wait_fd(p->s->loop, fd, EPOLLOUT, p->deadline, e) < 0)
+				return err_wrap(e, "the agent in the guest does not listen");
+			rc = getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &len);
+			if (rc == 0 && failed)
+				rc = -1;
+		}
+		if (rc == 0) {
+			*out = fd_take(&fd);
+			return 0;
+		}
+		if (p->s->vm_lost)
+			return err_set(e, ERR_PEER, 0, "%s", p->s->lost_why.msg);
+		if (deadline_left(p->deadline) == 0)
+			return err_set(e, ERR_TIMEOUT, 0, "the agent in the guest does not listen");
+		if (fiber_sleep(p->s->loop, DIAL_PAUSE_MS, e) < 0)
+			return -1;
+	}
+}
+
+static int reach_agent(struct plan *p, struct err *e)
+{
+	struct sandbox *s = p->s;
+	int fd;
+
+	if (guest_log_follow(s, PORT_LOG, e) < 0)
+		return -1;
+	if (p->vsock ? dial_vsock(p, &fd, e) < 0 : vmm_serial_take(s->vmm, PORT_AGENT, &fd, e) < 0)
+		return -1;
+	if (agent_client_new(s->loop, fd, on_agent_lost, s, &s->agent, e) < 0)
+		return -1;
+	agent_client_set_timeout(s->agent, (int64_t)p->config->create_container_timeout * 1000);
+	if (agent_client_ready(s->agent, p->deadline, e) < 0) {
+		char tail[160];
+
+		if (s->vm_lost)
+			return err_set(e, ERR_PEER, 0, "%s", s->lost_why.msg);
+		if (vmm_console_tail(s->vmm, tail, sizeof(tail)))
+			return err_wrap(e, "guest console: …%s", tail);
+		return -1;
+	}
+	return agent_client_details(s->agent, e);
+}
+
+static int seed_guest(struct sandbox *s, struct err *e)
+{
+	Grpc__ReseedRandomDevRequest seed = GRPC__RESEED_RANDOM_DEV_REQUEST__INIT;
+	Grpc__SetGuestDateTimeRequest when = GRPC__SET_GUEST_DATE_TIME_REQUEST__INIT;
+	int64_t now = time_wall_ns();
+	uint8_t raw[64];
+
+	if (rand_bytes(raw, sizeof(raw), e) < 0)
+		return -1;
+	seed.data = (ProtobufCBinaryData){ .len = sizeof(raw), .data = raw };
+	if (agent_do(s->agent, AGENT_RESEED_RANDOM_DEV, &seed, e) < 0)
+		return -1;
+	when.sec = now / 1000000000;
+	when.usec = now % 1000000000 / 1000;
+	return agent_do(s->agent, AGENT_SET_GUEST_DATE_TIME, &when, e);
+}
+
+static int prepare_guest(struct plan *p, struct err *e)
+{
+	struct sandbox *s = p->s;
+	const struct share_storage *shared = share_storage(s->share);
+	Grpc__CreateSandboxRequest req = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+	Grpc__Storage storage = GRPC__STORAGE__INIT;
+	Grpc__Storage *storages[] = { &storage };
+
+	req.sandbox_id = (char *)(uintptr_t)s->c.id;
+	req.hostname = (char *)(uintptr_t)s->c.hostname;
+	if (shared) {
+		storage.driver = (char *)(uintptr_t)shared->driver;
+		storage.source = (char *)(uintptr_t)shared->source;
+		storage.fstype = (char *)(uintptr_t)shared->fstype;
+		storage.mount_point = (char *)(uintptr_t)shared->mount_point;
+		storage.options = (char **)(uintptr_t)shared->options;
+		storage.n_options = shared->option_count;
+		req.storages = storages;
+		req.n_storages = 1;
+	}
+	if (seed_guest(s, e) < 0)
+		return -1;
+	if (agent_do(s->agent, AGENT_CREATE_SANDBOX, &req, e) < 0)
+		return -1;
+	return s->net ? guest_net_apply(s, user_net_guest(s->net), e) : 0;
+}
+
+int vm_start(struct sandbox *s, struct err *e)
+{
+	struct plan p = {
+		.s = s,
+		.config = s->c.config,
+		.vm = VMM_CONFIG_INIT,
+		.deadline = deadline_in(s->c.config->dial_timeout_ms),
+	};
+
+	if (guest_assets_find(p.config, &s->arena, &p.assets, e) < 0 || choose_accel(&p, e) < 0 ||
+	    choose_share(&p, e) < 0 || choose_network(&p, e) < 0 || choose_transport(&p, e) < 0 ||
+	    start_machine(&p, e) < 0 || reach_agent(&p, e) < 0 || prepare_guest(&p, e) < 0)
+		return -1;
+	if (guest_events_follow(s, e) < 0)
+		return -1;
+	(void)snprintf(s->description, sizeof(s->description),
+		       "%s %s, %s, %u vCPU, %llu MiB, share %s, transport %s, guest kernel %s",
+		       vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel), s->c.vcpus,
+		       (unsigned long long)s->c.memory_mib, share_fs_name(share_fs(s->share)),
+		       p.vsock ? "vsock" : "virtio-serial", p.assets.kernel_version);
+	return 0;
+}
+
+void vm_stop(struct sandbox *s)
+{
+	Grpc__DestroySandboxRequest req = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
+	struct err e;
+
+	/* the guest writes back what it has cached, if it still answers */
+	if (s->agent && !s->vm_lost) {
+		agent_client_set_timeout(s->agent, DESTROY_MS);
+		if (agent_do(s->agent, AGENT_DESTROY_SANDBOX, &req, &e) < 0)
+			log_debug(&s->log, "%s", e.msg);
+	}
+	if (s->vmm && vmm_stop(s->vmm, deadline_in(STOP_MS), &e) < 0)
+		log_error(&s->log, "%s", e.msg);
+	agent_client_free(TAKE(s->agent));
+	list_for_each(n, tmp, &s->containers) {
+		stand_in_end(&list_entry(n, struct container, node)->stand_in);
+	}
+	user_net_free(TAKE(s->net));
+	share_free(TAKE(s->share));
+	vmm_free(TAKE(s->vmm));
+	fd_close(&s->vsock_fd);
+}
