@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the shim's program can be asked to do; each prints its result to stdout. */
+#pragma once
+
+struct err;
+struct shim_options;
+
+/*
+ * Starts the engine for the bundle in the current directory, or finds the one that serves its
+ * pod, and prints the address of its socket.
+ */
+int shim_start(const struct shim_options *o, struct err *e);
+/* Cleans up after an engine that has died; prints a DeleteResponse. */
+int shim_delete(const struct shim_options *o, struct err *e);
+/* Serves until the sandbox has ended. */
+int shim_serve(const struct shim_options *o, struct err *e);
+/* Prints containerd.types.RuntimeInfo. */
+int shim_info(const struct shim_options *o, struct err *e);
+
+/* How `start` tells the process it execs which descriptors it inherits. */
+#define SHIM_ENV_LISTEN_FD "KATA_SHIM_LISTEN_FD"
+#define SHIM_ENV_LOCK_FD   "KATA_SHIM_LOCK_FD"

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: what one shim process owns. It is the context of every Task API call; its life
+ * is that of its sandbox.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "event/child.h"
+#include "event/fiber.h"
+#include "event/loop.h"
+#include "sandbox/sandbox.h"
+#include "shim/rundir.h"
+#include "wire/ttrpc.h"
+
+struct events;
+struct kata_config;
+
+enum { ENGINE_SERVICES = 2 };
+
+struct engine {
+	struct loop *loop;
+	struct child_reaper reaper;
+	struct rundir run;
+	const char *id;		    /* of the sandbox */
+	const char *namespace;
+	struct events *events;
+	struct ttrpc_service services[ENGINE_SERVICES];
+	struct ttrpc_server *server;
+	struct kata_config *config; /* owned; NULL before the first Create */
+	struct sandbox *sandbox;    /* NULL before the first Create */
+	char *main_container;	    /* the one whose end is the sandbox's; owned */
+	char *status_path;	    /* see proto/engine.proto; owned */
+	bool self_ending;
+	bool creating;		    /* a first Create is under way */
+	struct cond created;	    /* woken when it is over */
+	bool ending;
+	struct signal_watch signals;
+	struct timer idle;
+};
+
+/* Begins the end: takes the sandbox down in a fiber, then stops the loop. Idempotent. */
+void engine_end(struct engine *en);
+
+/* Fills in the services of the engine's socket (task.c), with `en` as their context. */
+void task_services(struct engine *en);
+
+/* What the sandbox reports to the engine (task.c), with `arg` the engine. */
+struct sandbox_observer task_observer(struct engine *en);

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading what a sandbox is to be, and booting it. */
+#include "shim/first_create.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "config/config.h"
+#include "engine.pb-c.h"
+#include "event/fiber.h"
+#include "net/user_net.h"
+#include "oci/spec.h"
+#include "sandbox/sizing.h"
+#include "shim/engine.h"
+#include "task.pb-c.h"
+#include "wire/message.h"
+
+#define OPTIONS_URL "io.katacontainers.engine.v1.Options"
+
+/* Options of a type we do not know (containerd sends runc's by default) are no options. */
+static int decode_options(const Google__Protobuf__Any *any, struct arena *a,
+			  const Katac__Options **out, struct err *e)
+{
+	static const Katac__Options none = KATAC__OPTIONS__INIT;
+	ProtobufCMessage *m;
+
+	*out = &none;
+	if (!any || !*any->type_url)
+		return 0;
+	if (!str_eq(any->type_url, OPTIONS_URL)) {
+		log_debug(NULL, "options of type '%s' are not used", any->type_url);
+		return 0;
+	}
+	if (message_decode(&katac__options__descriptor, any->value.data, any->value.len, a, &m, e) < 0)
+		return -1;
+	*out = (const Katac__Options *)m;
+	return 0;
+}
+
+static int convert_ports(const Katac__Options *o, struct arena *a, struct user_net_port **out,
+			 struct err *e)
+{
+	struct user_net_port *p = arena_calloc(a, o->n_ports + 1, sizeof(*p));
+
+	if (!p)
+		return err_oom(e, "ports");
+	for (size_t i = 0; i < o->n_ports; i++) {
+		const Katac__PortMapping *m = o->ports[i];
+
+		if (m->host_port == 0 || m->host_port > 65535 || m->guest_port == 0 ||
+		    m->guest_port > 65535)
+			return err_set(e, ERR_INVALID, 0, "port %u:%u is out of range", m->host_port,
+				       m->guest_port);
+		p[i] = (struct user_net_port){
+			.proto = str_eq(m->protocol, "udp") ? USER_NET_UDP : USER_NET_TCP,
+			.host_addr = m->host_ip,
+			.host_port = (uint16_t)m->host_port,
+			.guest_port = (uint16_t)m->guest_port,
+		};
+	}
+	*out = p;
+	return 0;
+}
+
+static int choose_network(const Katac__Options *o, struct sandbox_config *sc, struct arena *a,
+			  struct err *e)
+{
+	struct user_net_port *ports;
+
+	if (str_eq(o->network, "user"))
+		sc->network = NETWORK_USER;
+	else if (*o->network == '\0' || str_eq(o->network, "none"))
+		sc->network = NETWORK_NONE;
+	else
+		return err_set(e, ERR_INVALID, 0, "network '%.64s': none or user", o->network);
+	if (o->n_ports && sc->network != NETWORK_USER)
+		return err_set(e, ERR_INVALID, 0, "ports can be published with the network 'user' only");
+	if (convert_ports(o, a, &ports, e) < 0)
+		return -1;
+	sc->ports = ports;
+	sc->port_count = o->n_ports;
+	return 0;
+}
+
+static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
+			struct err *e)
+{
+	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES + (1 << 20) };
+	struct sandbox_config sc = { .id = en->id, .observer = task_observer(en) };
+	const Katac__Options *o;
+	Grpc__Spec *spec;
+
+	if (decode_options(r->options, &a, &o, e) < 0 || spec_load(r->bundle, &a, NULL, &spec, e) < 0)
+		return -1;
+	if (config_load(*o->config_path ? o->config_path : NULL, &en->config, e) < 0)
+		return -1;
+	sc.config = en->config;
+	sc.hostname = spec->hostname;
+	if (choose_network(o, &sc, &a, e) < 0 || sizing_of_spec(spec, en->config, &sc, e) < 0)
+		return -1;
+	free(en->main_container);
+	free(en->status_path);
+	en->main_container = strdup(r->id);
+	en->status_path = *o->status_path ? strdup(o->status_path) : NULL;
+	if (!en->main_container || (*o->status_path && !en->status_path))
+		return err_oom(e, "a sandbox");
+	en->self_ending = o->self_ending;
+	return sandbox_new(en->loop, &en->reaper, &sc, &en->sandbox, e);
+}
+
+static void drop_sandbox(struct engine *en)
+{
+	sandbox_stop(en->sandbox);
+	/* waiting calls and helpers may still name both: the end of the process frees them */
+	en->sandbox = NULL;
+	en->config = NULL;
+}
+
+static int wait_for_other(struct engine *en, struct err *e)
+{
+	while (en->creating) {
+		if (cond_wait(&en->created, DEADLINE_NONE, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int first_create(struct engine *en, const Containerd__Task__CreateTaskRequest *r, struct err *e)
+{
+	int rc;
+
+	if (wait_for_other(en, e) < 0)
+		return -1;
+	if (en->sandbox)
+		return 0; /* container_create() says so if it is not ready */
+	if (en->ending)
+		return err_set(e, ERR_STATE, 0, "the engine of sandbox '%s' is ending", en->id);
+	en->creating = true;
+	rc = make_sandbox(en, r, e);
+	if (rc == 0) {
+		rc = sandbox_boot(en->sandbox, e);
+		if (rc < 0)
+			drop_sandbox(en);
+	} else {
+		config_free(TAKE(en->config));
+	}
+	en->creating = false;
+	cond_wake_all(&en->created);
+	if (rc < 0)
+		log_error(NULL, "%s", e->msg);
+	return rc;
+}
+
+void first_create_undo(struct engine *en, const char *container_id)
+{
+	if (!en->sandbox || !str_eq(en->main_container, container_id) ||
+	    container_find(en->sandbox, container_id))
+		return;
+	drop_sandbox(en);
+}

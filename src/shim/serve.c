@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine's main: loop, children, socket, events, until the sandbox has ended. Its log goes
+ * to the bundle's `log` fifo, which containerd reads, or else to the bundle's shim.log.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "build_config.h"
+#include "event/fiber.h"
+#include "share/share.h"
+#include "shim/actions.h"
+#include "shim/engine.h"
+#include "shim/events.h"
+#include "shim/options.h"
+#include "version.h"
+
+enum { EVENTS_DRAIN_MS = 5000, IDLE_MS = 60 * 1000 };
+
+static int fd_from_env(const char *name, int *out, struct err *e)
+{
+	const char *s = getenv(name);
+	uint64_t n;
+
+	if (!s)
+		return err_set(e, ERR_INVALID, 0, "the engine is started by `start` (%s is not set)",
+			       name);
+	if (str_to_u64(s, 3, 1 << 20, name, &n, e) < 0)
+		return -1;
+	if (fcntl((int)n, F_SETFD, FD_CLOEXEC) < 0)
+		return err_sys(e, "%s", name);
+	(void)unsetenv(name);
+	*out = (int)n;
+	return 0;
+}
+
+/* A fifo is opened for both directions, so that containerd's restart is no SIGPIPE here. */
+static void open_log(bool debug)
+{
+	struct log_config c = { .level = debug ? LOG_DEBUG : LOG_INFO, .source = "shim" };
+	struct stat st;
+
+	if (stat("log", &st) == 0 && S_ISFIFO(st.st_mode))
+		c.fd = open("log", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	else
+		c.fd = open("shim.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	log_setup(&c);
+}
+
+static void end_run(void *arg)
+{
+	struct engine *en = arg;
+
+	if (en->sandbox)
+		sandbox_stop(en->sandbox);
+	events_drain(en->events, deadline_in(EVENTS_DRAIN_MS));
+	loop_stop(en->loop);
+}
+
+void engine_end(struct engine *en)
+{
+	struct err e;
+
+	if (en->ending)
+		return;
+	en->ending = true;
+	if (fiber_spawn(en->loop, "end", end_run, en, NULL, &e) < 0) {
+		log_error(NULL, "%s", e.msg);
+		loop_stop(en->loop); /* the machine dies with this process */
+	}
+}
+
+static void on_signal(struct signal_watch *w, const struct signalfd_siginfo *info)
+{
+	struct engine *en = container_of(w, struct engine, signals);
+
+	log_info(NULL, "signal %u: taking the sandbox down", info->ssi_signo);
+	engine_end(en);
+}
+
+/* Nobody created anything, or everything has been deleted, and nobody says Shutdown. */
+static void on_idle(struct timer *t)
+{
+	struct engine *en = container_of(t, struct engine, idle);
+
+	if (!en->creating && (!en->sandbox || container_count(en->sandbox) == 0) &&
+	    ttrpc_server_connections(en->server) == 0) {
+		log_info(NULL, "no container and no client: ending");
+		engine_end(en);
+	}
+	timer_set(en->loop, &en->idle, deadline_in(IDLE_MS));
+}
+
+static int set_up(struct engine *en, const struct shim_options *o, struct err *e)
+{
+	sigset_t set;
+
+	if (share_enter_namespace(e) < 0 || loop_new(&en->loop, e) < 0 ||
+	    child_reaper_init(&en->reaper, en->loop, e) < 0)
+		return -1;
+	cond_init(&en->created, en->loop);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	if (signal_watch_init(&en->signals, en->loop, &set, on_signal, e) < 0)
+		return -1;
+	if (events_new(en->loop, getenv("TTRPC_ADDRESS") ? getenv("TTRPC_ADDRESS") : "", o->namespace,
+		       &en->events, e) < 0)
+		return -1;
+	task_services(en);
+	if (ttrpc_server_new(en->loop, fd_take(&en->run.listen_fd), en->services, ENGINE_SERVICES,
+			     &en->server, e) < 0)
+		return -1;
+	en->idle.fire = on_idle;
+	timer_set(en->loop, &en->idle, deadline_in(IDLE_MS));
+	return 0;
+}
+
+int shim_serve(const struct shim_options *o, struct err *e)
+{
+	struct engine en = { .id = o->id, .namespace = o->namespace, .run = RUNDIR_INIT };
+	int listen_fd, lock_fd, rc;
+
+	if (fd_from_env(SHIM_ENV_LISTEN_FD, &listen_fd, e) < 0 ||
+	    fd_from_env(SHIM_ENV_LOCK_FD, &lock_fd, e) < 0 ||
+	    rundir_adopt(RUNDIR_BASE, o->id, lock_fd, listen_fd, &en.run, e) < 0)
+		return -1;
+	open_log(o->debug);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)umask(0022);
+	log_info(NULL, "engine %s (%s) for sandbox '%s' of '%s'", KATA_VERSION, KATA_COMMIT, o->id,
+		 o->namespace);
+	rc = set_up(&en, o, e);
+	if (rc == 0)
+		rc = loop_run(en.loop, e);
+	if (rc < 0)
+		log_error(NULL, "%s", e->msg);
+	rundir_remove(&en.run);
+	log_info(NULL, "engine of sandbox '%s' ends", o->id);
+	return rc; /* fibers of clients that still wait end with the process */
+}
