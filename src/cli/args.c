@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options from a table. */
+#include "cli/args.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/own.h"
+
+struct parse {
+	int argc, at;
+	char **argv;
+	const struct arg_option *options;
+	size_t count;
+	void *out;
+};
+
+static int set_value(struct parse *p, const struct arg_option *o, const char *value, struct err *e)
+{
+	void *member = (char *)p->out + o->offset;
+
+	if (o->type == ARG_LIST)
+		return strv_add(member, value, e);
+	*(const char **)member = value;
+	return 0;
+}
+
+static int set_flag(struct parse *p, const struct arg_option *o, const char *value, struct err *e)
+{
+	bool on = !value || str_eq(value, "true") || str_eq(value, "1");
+
+	if (!on && !str_eq(value, "false") && !str_eq(value, "0"))
+		return err_set(e, ERR_INVALID, 0, "--%s: '%.64s' is neither true nor false", o->name,
+			       value);
+	*(bool *)((char *)p->out + o->offset) = on;
+	return 0;
+}
+
+/* The value behind an option: attached (may be NULL) or the next word. */
+static int take_value(struct parse *p, const struct arg_option *o, const char *attached,
+		      struct err *e)
+{
+	if (!attached) {
+		if (p->at + 1 >= p->argc)
+			return err_set(e, ERR_INVALID, 0, "--%s needs a value (%s)", o->name, o->value);
+		attached = p->argv[++p->at];
+	}
+	return set_value(p, o, attached, e);
+}
+
+/* How many letters at the beginning two names share: enough to guess what was meant. */
+static size_t shared_prefix(const char *a, const char *b)
+{
+	size_t n = 0;
+
+	while (a[n] && a[n] == b[n])
+		n++;
+	return n;
+}
+
+static int unknown(struct parse *p, const char *word, const char *name, struct err *e)
+{
+	const struct arg_option *best = NULL;
+	size_t best_len = 1;
+
+	for (size_t i = 0; i < p->count; i++) {
+		size_t n = shared_prefix(p->options[i].name, name);
+
+		if (n > best_len) {
+			best = &p->options[i];
+			best_len = n;
+		}
+	}
+	return err_set(e, ERR_INVALID, 0, "unknown option '%.64s'%s%s%s, see --help", word,
+		       best ? "; did you mean --" : "", best ? best->name : "", best ? "?" : "");
+}
+
+static int parse_long(struct parse *p, const char *word, struct err *e)
+{
+	const char *name = word + 2, *eq = strchr(name, '=');
+	size_t len = eq ? (size_t)(eq - name) : strlen(name);
+
+	for (size_t i = 0; i < p->count; i++) {
+		const struct arg_option *o = &p->options[i];
+
+		if (strlen(o->name) != len || memcmp(o->name, name, len) != 0)
+			continue;
+		if (o->type == ARG_FLAG)
+			return set_flag(p, o, eq ? eq + 1 : NULL, e);
+		return take_value(p, o, eq ? eq + 1 : NULL, e);
+	}
+	return unknown(p, word, name, e);
+}
+
+static const struct arg_option *by_letter(struct parse *p, char c)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		if (p->options[i].letter == c)
+			return &p->options[i];
+	}
+	return NULL;
+}
+
+static int parse_short(struct parse *p, const char *word, struct err *e)
+{
+	for (const char *c = word + 1; *c; c++) {
+		const struct arg_option *o = by_letter(p, *c);
+
+		if (!o)
+			return unknown(p, word, c, e);
+		if (o->type != ARG_FLAG)
+			return take_value(p, o, c[1] ? c + 1 + (c[1] == '=') : NULL, e);
+		if (set_flag(p, o, NULL, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int args_parse(int argc, char **argv, const struct arg_option *options, size_t count, void *out,
+	       int *first, struct err *e)
+{
+	struct parse p = { .argc = argc, .argv = argv, .options = options, .count = count, .out = out };
+
+	for (p.at = 0; p.at < argc; p.at++) {
+		const char *word = argv[p.at];
+
+		if (str_eq(word, "--")) {
+			p.at++;
+			break;
+		}
+		if (word[0] != '-' || word[1] == '\0')
+			break;
+		if ((word[1] == '-' ? parse_long(&p, word, e) : parse_short(&p, word, e)) < 0)
+			return -1;
+	}
+	*first = p.at;
+	return 0;
+}
+
+void args_help(int fd, const struct arg_option *options, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct arg_option *o = &options[i];
+		char left[64], letter[8] = "    ";
+
+		if (o->letter)
+			(void)snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+		(void)snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name, o->value ? " " : "",
+			       o->value ? o->value : "");
+		(void)dprintf(fd, "  %-28s %s\n", left, o->help);
+	}
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The directory of a container that `kata` made: <root>/containers/<id>/, its bundle at the
+ * same time. It outlives the engine until `kata rm`.
+ *	container.json	what `kata` knows: name, image, command, options
+ *	config.json	the OCI specification
+ *	upper work	the container's writable layer
+ *	output.log	its output, CRI format; shim.log is the engine's
+ *	status.json	written by the engine when the container has ended
+ * <root>/names/<name> is a link to the id, made exclusively: names are unique.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+
+struct err;
+struct jval;
+
+enum { CONTAINER_ID_LEN = 64 };
+
+struct container_dir {
+	char id[CONTAINER_ID_LEN + 1];
+	char *path;  /* owned */
+	char *names; /* <root>/names, owned */
+};
+
+void container_dir_fini(struct container_dir *d);
+static inline void own_container_dir(struct container_dir *d)
+{
+	container_dir_fini(d);
+}
+
+/* Makes a directory with a fresh id and takes `name` (NULL: the id's first 12 digits). */
+int container_dir_create(const char *root, const char *name, struct container_dir *out,
+			 struct err *e);
+/* By name, id, or an unambiguous beginning of an id. ERR_NOT_FOUND names it. */
+int container_dir_find(const char *root, const char *ref, struct container_dir *out, struct err *e);
+/* Calls `each` for every container, newest first; stops when it returns non-zero. */
+int container_dir_each(const char *root, int (*each)(struct container_dir *d, void *arg), void *arg,
+		       struct err *e);
+/* Removes the directory and the name. */
+int container_dir_remove(struct container_dir *d, struct err *e);
+
+/* <path>/<file>, malloc'd; NULL when out of memory. */
+char *container_dir_file(const struct container_dir *d, const char *file);
+/* container.json; ERR_NOT_FOUND while the container is being made. */
+int container_dir_record(const struct container_dir *d, struct jval **out, struct err *e);
+int container_dir_write_record(const struct container_dir *d, const struct jval *v, struct err *e);
+
+enum container_status {
+	CONTAINER_MAKING, /* `kata run` has not got further yet */
+	CONTAINER_CREATED,
+	CONTAINER_RUNNING,
+	CONTAINER_PAUSED,
+	CONTAINER_EXITED,
+	CONTAINER_DEAD,   /* its engine was killed, or the host restarted */
+};
+
+struct container_state {
+	enum container_status status;
+	int exit_status;  /* once exited; 255 when dead */
+	char exited_at[40]; /* RFC 3339, or "" */
+	uint32_t pid;	  /* of the stand-in while it runs */
+};
+
+const char *container_status_name(enum container_status s);
+/* Asks the engine, or reads what it left. Call in a fiber. */
+struct loop;
+int container_dir_state(struct loop *l, const struct container_dir *d, struct container_state *out,
+			struct err *e);

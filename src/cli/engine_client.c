@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Task API client. */
+#include "cli/engine_client.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "config/paths.h"
+#include "event/fiber.h"
+#include "event/signal.h"
+#include "shim/rundir.h"
+#include "task.pb-c.h"
+#include "wire/ttrpc.h"
+#include "wire/unix_socket.h"
+
+enum { START_MS = 20 * 1000, CALL_MS = 30 * 1000, CREATE_MS = 180 * 1000, OUTPUT_MAX = 16 * 1024 };
+
+#define EMPTY &google__protobuf__empty__descriptor
+#define REQ(type) &containerd__task__##type##_request__descriptor
+#define RESP(type) &containerd__task__##type##_response__descriptor
+
+static const struct {
+	struct ttrpc_method method;
+	int64_t timeout_ms; /* -1: waits for an event */
+} rows[] = {
+	[TASK_STATE] = { { "State", REQ(state), RESP(state), NULL }, CALL_MS },
+	[TASK_CREATE] = { { "Create", REQ(create_task), RESP(create_task), NULL }, CREATE_MS },
+	[TASK_START] = { { "Start", REQ(start), RESP(start), NULL }, CALL_MS },
+	[TASK_DELETE] = { { "Delete", REQ(delete), RESP(delete), NULL }, CALL_MS },
+	[TASK_KILL] = { { "Kill", REQ(kill), EMPTY, NULL }, CALL_MS },
+	[TASK_EXEC] = { { "Exec", REQ(exec_process), EMPTY, NULL }, CALL_MS },
+	[TASK_RESIZE_PTY] = { { "ResizePty", REQ(resize_pty), EMPTY, NULL }, CALL_MS },
+	[TASK_CLOSE_IO] = { { "CloseIO", &containerd__task__close_iorequest__descriptor, EMPTY, NULL }, CALL_MS },
+	[TASK_WAIT] = { { "Wait", REQ(wait), RESP(wait), NULL }, -1 },
+	[TASK_CONNECT] = { { "Connect", REQ(connect), RESP(connect), NULL }, CALL_MS },
+	[TASK_SHUTDOWN] = { { "Shutdown", REQ(shutdown), EMPTY, NULL }, CALL_MS },
+};
+static_assert(ARRAY_LEN(rows) == TASK_METHOD_COUNT_, "every method needs a row");
+
+struct engine_client {
+	struct ttrpc_conn *conn;
+};
+
+static int client_new(struct loop *l, const char *address, struct engine_client **out,
+		      struct err *e)
+{
+	OWN(free) struct engine_client *c = mem_new(struct engine_client);
+	struct ttrpc_options o = { 0 };
+	int fd;
+
+	if (!c)
+		return err_oom(e, "an engine's client");
+	if (unix_connect(address, &fd, e) < 0 || ttrpc_conn_new(l, fd, &o, &c->conn, e) < 0)
+		return -1;
+	*out = TAKE(c);
+	return 0;
+}
+
+int engine_connect(struct loop *l, const char *id, struct engine_client **out, struct err *e)
+{
+	OWN(free) char *path = NULL;
+
+	if (rundir_socket_path(RUNDIR_BASE, id, &path, e) < 0)
+		return -1;
+	return client_new(l, path, out, e);
+}
+
+void engine_client_free(struct engine_client *c)
+{
+	if (!c)
+		return;
+	ttrpc_conn_free(c->conn);
+	free(c);
+}
+
+int engine_call(struct engine_client *c, enum task_method m, const void *request, struct arena *a,
+		void *response_out, struct err *e)
+{
+	return ttrpc_call(c->conn, "containerd.task.v2.Task", &rows[m].method, request,
+			  rows[m].timeout_ms, a, response_out, e);
+}
+
+/* ---- starting ---- */
+
+static _Noreturn void exec_shim(const char *program, const char *dir, const char *id, bool debug,
+				int out, int err)
+{
+	const char *argv[] = { program, "-namespace", "kata", "-id", id, "start", NULL, NULL };
+
+	if (debug) {
+		argv[5] = "-debug";
+		argv[6] = "start";
+	}
+	signal_reset_all();
+	if (chdir(dir) == 0 && dup2(out, STDOUT_FILENO) >= 0 && dup2(err, STDERR_FILENO) >= 0)
+		(void)execv(program, (char *const *)(uintptr_t)argv);
+	_exit(127);
+}
+
+struct shim_run {
+	int out_rd, err_rd;
+	pid_t pid;
+};
+
+static int run_shim(const char *program, const char *dir, const char *id, bool debug,
+		    struct shim_run *out, struct err *e)
+{
+	int o[2], x[2];
+
+	if (fd_pipe(o, e) < 0)
+		return -1;
+	if (fd_pipe(x, e) < 0) {
+		(void)close(o[0]);
+		(void)close(o[1]);
+		return -1;
+	}
+	out->pid = fork();
+	if (out->pid == 0)
+		exec_shim(program, dir, id, debug, o[1], x[1]);
+	(void)close(o[1]);
+	(void)close(x[1]);
+	out->out_rd = o[0];
+	out->err_rd = x[0];
+	return out->pid < 0 ? err_sys(e, "fork") : 0;
+}
+
+/* Reads a pipe to its end, bounded in size and time. */
+static int read_pipe(struct loop *l, int fd, int64_t deadline, struct buf *b, struct err *e)
+{
+	size_t got = 1;
+
+	if (fd_set_nonblock(fd, true, e) < 0)
+		return -1;
+	while (got) {
+		if (buf_reserve(b, 1024, e) < 0 ||
+		    fiber_read(l, fd, buf_tail(b), 1024, deadline, &got, e) < 0)
+			return -1;
+		buf_produced(b, got);
+	}
+	return 0;
+}
+
+int engine_start(struct loop *l, const char *dir, const char *id, bool debug,
+		 struct engine_client **out, struct err *e)
+{
+	OWN(buf) struct buf address = { .limit = OUTPUT_MAX };
+	OWN(buf) struct buf words = { .limit = OUTPUT_MAX };
+	int64_t deadline = deadline_in(START_MS);
+	OWN(free) char *program = NULL;
+	struct shim_run run;
+	int status = 0, rc;
+
+	if (paths_bin("containerd-shim-kata-v2", &program, e) < 0 ||
+	    run_shim(program, dir, id, debug, &run, e) < 0)
+		return -1;
+	rc = read_pipe(l, run.out_rd, deadline, &address, e);
+	if (rc == 0)
+		rc = read_pipe(l, run.err_rd, deadline, &words, e);
+	(void)close(run.out_rd);
+	(void)close(run.err_rd);
+	if (rc < 0)
+		(void)kill(run.pid, SIGKILL);
+	(void)waitpid(run.pid, &status, 0); /* both pipes are closed: it has ended or will at once */
+	if (rc < 0)
+		return err_wrap(e, "start the engine");
+	if (status != 0) {
+		const char *why = buf_cstr(&words);
+
+		return err_set(e, ERR_SYS, 0, "%.*s", why ? (int)strcspn(why, "\n") : 0, why ? why : "");
+	}
+	if (!buf_cstr(&address))
+		return err_oom(e, "an address");
+	return client_new(l, buf_cstr(&address), out, e);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line's side of an engine: starting one, reaching it, its Task API. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/own.h"
+
+struct arena;
+struct err;
+struct loop;
+
+enum task_method {
+	TASK_STATE,
+	TASK_CREATE,
+	TASK_START,
+	TASK_DELETE,
+	TASK_KILL,
+	TASK_EXEC,
+	TASK_RESIZE_PTY,
+	TASK_CLOSE_IO,
+	TASK_WAIT,
+	TASK_CONNECT,
+	TASK_SHUTDOWN,
+	TASK_METHOD_COUNT_
+};
+
+struct engine_client;
+
+/*
+ * Starts an engine for the bundle `dir` (at most 20 s) and connects to it. Its own words on
+ * stderr become the error's.
+ */
+int engine_start(struct loop *l, const char *dir, const char *id, bool debug,
+		 struct engine_client **out, struct err *e);
+/* ERR_NOT_FOUND: no engine serves that id. */
+int engine_connect(struct loop *l, const char *id, struct engine_client **out, struct err *e);
+void engine_client_free(struct engine_client *c);
+OWN_DEFINE(engine_client, struct engine_client *, engine_client_free)
+
+/* Create, Wait and Start have the deadlines of what they start; others 30 s. */
+int engine_call(struct engine_client *c, enum task_method m, const void *request, struct arena *a,
+		void *response_out, struct err *e);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kata: containers in virtual machines without a daemon. One verb, one file. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "build_config.h"
+#include "cli/cli.h"
+#include "config/paths.h"
+#include "event/fiber.h"
+#include "event/loop.h"
+#include "image/store.h"
+#include "version.h"
+
+static const struct verb *const verbs[] = {
+	&verb_run,  &verb_ps,	&verb_exec, &verb_logs, &verb_stop,    &verb_kill,
+	&verb_wait, &verb_rm,	&verb_inspect, &verb_load, &verb_images, &verb_rmi,
+};
+
+struct globals {
+	const char *root, *config;
+	bool debug, version, help;
+};
+
+static const struct arg_option global_options[] = {
+	{ "root", 0, ARG_STRING, offsetof(struct globals, root), "DIR", "where images and containers are kept (/var/lib/kata)" },
+	{ "config", 0, ARG_STRING, offsetof(struct globals, config), "FILE", "configuration.toml to use" },
+	{ "debug", 'D', ARG_FLAG, offsetof(struct globals, debug), NULL, "log more" },
+	{ "version", 'v', ARG_FLAG, offsetof(struct globals, version), NULL, "print the version" },
+	{ "help", 'h', ARG_FLAG, offsetof(struct globals, help), NULL, "print this text" },
+};
+
+int cli_open_store(struct cli *c, struct store **out, struct err *e)
+{
+	OWN(free) char *unpacker = NULL;
+	struct store_config sc = { .root = c->root };
+
+	if (paths_libexec("kata-unpack", &unpacker, e) < 0)
+		return -1;
+	sc.unpacker = unpacker;
+	return store_open(&sc, out, e);
+}
+
+int verb_parse(const struct verb *v, int argc, char **argv, void *options, int *first, int min,
+	       int max, struct err *e)
+{
+	int n;
+
+	if (args_parse(argc, argv, v->options, v->option_count, options, first, e) < 0)
+		return -1;
+	n = argc - *first;
+	if (n < min || (max >= 0 && n > max))
+		return err_set(e, ERR_INVALID, 0, "usage: kata %s %s", v->name, v->usage);
+	return 0;
+}
+
+static void usage(int fd)
+{
+	(void)dprintf(fd, "usage: kata [options] VERB [options] …\n\nverbs:\n");
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		(void)dprintf(fd, "  %-10s %s\n", verbs[i]->name, verbs[i]->help);
+	(void)dprintf(fd, "\noptions:\n");
+	args_help(fd, global_options, ARRAY_LEN(global_options));
+	(void)dprintf(fd, "\n`kata VERB --help` shows the options of a verb.\n");
+}
+
+static void verb_usage(const struct verb *v)
+{
+	(void)printf("usage: kata %s %s\n\n%s\n\n", v->name, v->usage, v->help);
+	(void)fflush(stdout);
+	args_help(STDOUT_FILENO, v->options, v->option_count);
+}
+
+struct job {
+	struct cli *cli;
+	const struct verb *verb;
+	int argc;
+	char **argv;
+	int rc;
+	struct err e;
+};
+
+static void run_job(void *arg)
+{
+	struct job *j = arg;
+
+	j->rc = j->verb->run(j->cli, j->argc, j->argv, &j->e);
+}
+
+static int run_verb(struct cli *c, const struct verb *v, int argc, char **argv)
+{
+	struct job j = { .cli = c, .verb = v, .argc = argc, .argv = argv };
+	struct err e = ERR_INIT;
+
+	if (argc > 0 && (str_eq(argv[0], "--help") || str_eq(argv[0], "-h"))) {
+		verb_usage(v);
+		return 0;
+	}
+	if (loop_new(&c->loop, &e) < 0 || fiber_main(c->loop, run_job, &j, &e) < 0) {
+		(void)fprintf(stderr, "kata: %s\n", e.msg);
+		return EXIT_OURS;
+	}
+	if (j.rc >= 0)
+		return j.rc;
+	(void)fflush(stdout);
+	(void)fprintf(stderr, "kata: %s\n", j.e.msg);
+	return v == &verb_run || v == &verb_exec ? EXIT_OURS : 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct log_config log = { .level = LOG_WARN, .fd = STDERR_FILENO, .source = "kata" };
+	struct globals g = { 0 };
+	struct cli c = { 0 };
+	struct err e = ERR_INIT;
+	int first;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (args_parse(argc - 1, argv + 1, global_options, ARRAY_LEN(global_options), &g, &first, &e) < 0) {
+		(void)fprintf(stderr, "kata: %s\n", e.msg);
+		return EXIT_OURS;
+	}
+	log.level = g.debug ? LOG_DEBUG : LOG_WARN;
+	log_setup(&log);
+	if (g.version) {
+		(void)printf("kata version %s, commit %s\n", KATA_VERSION, KATA_COMMIT);
+		return 0;
+	}
+	argv += 1 + first;
+	argc -= 1 + first;
+	if (g.help || argc == 0 || str_eq(argv[0], "help")) {
+		usage(g.help || argc ? STDOUT_FILENO : STDERR_FILENO);
+		return g.help || argc ? 0 : EXIT_OURS;
+	}
+	c = (struct cli){ .root = g.root ? g.root : STORE_DEFAULT_ROOT, .config = g.config, .debug = g.debug };
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		if (str_eq(verbs[i]->name, argv[0]))
+			return run_verb(&c, verbs[i], argc - 1, argv + 1);
+	}
+	(void)fprintf(stderr, "kata: '%s' is no verb, see kata --help\n", argv[0]);
+	return EXIT_OURS;
+}

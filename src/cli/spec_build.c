@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Building specifications; the defaults are those of docker, as tables. */
+#include "cli/spec_build.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "cli/user_lookup.h"
+#include "image/store.h"
+
+static const char *const default_caps[] = {
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",
+	"CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE",
+	"CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+};
+
+static const struct default_mount {
+	const char *destination, *type, *source;
+	const char *options[8];
+} default_mounts[] = {
+	/* clang-format off */
+	{ "/proc", "proc", "proc", { "nosuid", "noexec", "nodev" } },
+	{ "/dev", "tmpfs", "tmpfs", { "nosuid", "strictatime", "mode=755", "size=65536k" } },
+	{ "/dev/pts", "devpts", "devpts", { "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5" } },
+	{ "/dev/shm", "tmpfs", "shm", { "nosuid", "noexec", "nodev", "mode=1777", "size=65536k" } },
+	{ "/dev/mqueue", "mqueue", "mqueue", { "nosuid", "noexec", "nodev" } },
+	{ "/sys", "sysfs", "sysfs", { "nosuid", "noexec", "nodev", "ro" } },
+	{ "/sys/fs/cgroup", "cgroup", "cgroup", { "nosuid", "noexec", "nodev", "relatime", "ro" } },
+	/* clang-format on */
+};
+
+static const char *const own_files[] = { "hosts", "hostname" };
+
+static const char *const masked_paths[] = {
+	"/proc/acpi",	    "/proc/asound",	 "/proc/kcore",	      "/proc/keys",
+	"/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+	"/proc/scsi",	    "/sys/firmware",
+};
+static const char *const readonly_paths[] = {
+	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+};
+static const char *const namespaces[] = { "pid", "ipc", "uts", "mount", "network", "cgroup" };
+
+/* Device rules: everything is denied but these. -1: all. */
+static const struct {
+	int64_t major, minor;
+} allowed_devices[] = {
+	{ 1, 3 }, { 1, 5 }, { 1, 7 }, { 1, 8 }, { 1, 9 }, { 5, 0 }, { 5, 1 }, { 5, 2 }, { 136, -1 },
+};
+
+/* A spec under construction: the arena, and whether it has run out. */
+struct builder {
+	struct arena *a;
+	bool oom;
+};
+
+static void *take(struct builder *b, size_t n, size_t size)
+{
+	void *p = arena_calloc(b->a, n, size);
+
+	if (!p)
+		b->oom = true;
+	return p;
+}
+
+static char *copy(struct builder *b, const char *s)
+{
+	char *p = arena_strdup(b->a, s);
+
+	if (!p)
+		b->oom = true;
+	return p;
+}
+
+#define MAKE(b, type, init)                                                                       \
+	__extension__({                                                                           \
+		type *m_ = take((b), 1, sizeof(type));                                            \
+		if (m_)                                                                           \
+			init(m_);                                                                 \
+		m_;                                                                               \
+	})
+
+static char **copy_list(struct builder *b, const char *const *v, size_t n, size_t *count)
+{
+	char **list = take(b, n + 1, sizeof(char *));
+
+	for (size_t i = 0; list && i < n; i++)
+		list[i] = copy(b, v[i]);
+	*count = list ? n : 0;
+	return list;
+}
+
+/* ---- process ---- */
+
+static bool env_same_name(const char *a, const char *b)
+{
+	size_t n = strcspn(a, "=");
+
+	return strncmp(a, b, n) == 0 && (b[n] == '=' || b[n] == '\0');
+}
+
+/* Sets NAME=value, replacing an earlier one; NAME alone takes our own value. */
+static void env_set(struct builder *b, Grpc__Process *p, const char *entry, size_t room)
+{
+	const char *value;
+
+	if (!strchr(entry, '=')) {
+		value = getenv(entry);
+		if (!value)
+			return;
+		entry = arena_printf(b->a, "%s=%s", entry, value);
+		if (!entry) {
+			b->oom = true;
+			return;
+		}
+	}
+	for (size_t i = 0; i < p->n_env; i++) {
+		if (env_same_name(p->env[i], entry)) {
+			p->env[i] = copy(b, entry);
+			return;
+		}
+	}
+	if (p->n_env < room)
+		p->env[p->n_env++] = copy(b, entry);
+}
+
+static void build_env(struct builder *b, Grpc__Process *p, const struct spec_request *r)
+{
+	const struct string_list *image = &r->image->config.env;
+	size_t room = image->n + r->env->n + 4;
+
+	p->env = take(b, room, sizeof(char *));
+	if (!p->env)
+		return;
+	env_set(b, p, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", room);
+	env_set(b, p, arena_printf(b->a, "HOSTNAME=%s", r->hostname), room);
+	if (r->terminal)
+		env_set(b, p, "TERM=xterm", room);
+	for (size_t i = 0; i < image->n; i++)
+		env_set(b, p, image->v[i], room);
+	for (size_t i = 0; i < r->env->n; i++)
+		env_set(b, p, r->env->v[i], room);
+}
+
+/* Entrypoint and command as docker combines them: a given command replaces the image's. */
+static int build_args(struct builder *b, Grpc__Process *p, const struct spec_request *r,
+		      struct err *e)
+{
+	const struct string_list *entry = &r->image->config.entrypoint, *cmd = &r->image->config.cmd;
+	size_t given = 0, n = 0;
+
+	while (r->command[given])
+		given++;
+	if (entry->n + (given ? given : cmd->n) == 0)
+		return err_set(e, ERR_INVALID, 0,
+			       "the image names no command: give one behind the image's name");
+	p->args = take(b, entry->n + given + cmd->n + 1, sizeof(char *));
+	for (size_t i = 0; p->args && i < entry->n; i++)
+		p->args[n++] = copy(b, entry->v[i]);
+	for (size_t i = 0; p->args && i < (given ? given : cmd->n); i++)
+		p->args[n++] = copy(b, given ? r->command[i] : cmd->v[i]);
+	p->n_args = n;
+	return 0;
+}
+
+static void build_caps(struct builder *b, Grpc__Process *p, bool root)
+{
+	Grpc__LinuxCapabilities *c = MAKE(b, Grpc__LinuxCapabilities, grpc__linux_capabilities__init);
+
+	if (!c)
+		return;
+	c->bounding = copy_list(b, default_caps, ARRAY_LEN(default_caps), &c->n_bounding);
+	if (root) {
+		c->effective = copy_list(b, default_caps, ARRAY_LEN(default_caps), &c->n_effective);
+		c->permitted = copy_list(b, default_caps, ARRAY_LEN(default_caps), &c->n_permitted);
+	}
+	p->capabilities = c;
+}
+
+static int build_user(struct builder *b, Grpc__Process *p, const struct image *image,
+		      const char *user, struct err *e)
+{
+	struct user_ids ids;
+	Grpc__User *u = MAKE(b, Grpc__User, grpc__user__init);
+
+	if (!u)
+		return 0; /* the builder knows */
+	if (user_lookup(image, user, b->a, &ids, e) < 0)
+		return -1;
+	u->uid = ids.uid;
+	u->gid = ids.gid;
+	u->additionalgids = ids.groups;
+	u->n_additionalgids = ids.group_count;
+	p->user = u;
+	if (ids.home && p->env) {
+		const char *home = arena_printf(b->a, "HOME=%s", ids.home);
+		bool has = false;
+
+		for (size_t i = 0; i < p->n_env; i++)
+			has = has || env_same_name("HOME=", p->env[i]);
+		if (home && !has)
+			p->env[p->n_env++] = copy(b, home);
+	}
+	return 0;
+}
+
+static int build_process(struct builder *b, const struct spec_request *r, Grpc__Process **out,
+			 struct err *e)
+{
+	Grpc__Process *p = MAKE(b, Grpc__Process, grpc__process__init);
+	const char *cwd = r->workdir ? r->workdir : r->image->config.working_dir;
+
+	if (!p)
+		return 0;
+	if (*cwd && *cwd != '/')
+		return err_set(e, ERR_INVALID, 0, "working directory '%.200s' must be absolute", cwd);
+	p->terminal = r->terminal;
+	p->cwd = copy(b, *cwd ? cwd : "/");
+	p->nonewprivileges = false;
+	build_env(b, p, r);
+	if (build_args(b, p, r, e) < 0 ||
+	    build_user(b, p, r->image, r->user ? r->user : r->image->config.user, e) < 0)
+		return -1;
+	build_caps(b, p, p->user && p->user->uid == 0);
+	*out = p;
+	return 0;
+}
+
+/* ---- mounts ---- */
+
+static void add_mount(struct builder *b, Grpc__Spec *s, const char *destination, const char *type,
+		      const char *source, const char *const *options, size_t n)
+{
+	Grpc__Mount *m = MAKE(b, Grpc__Mount, grpc__mount__init);
+
+	if (!m)
+		return;
+	m->destination = copy(b, destination);
+	m->type = copy(b, type);
+	m->source = copy(b, source);
+	m->options = copy_list(b, options, n, &m->n_options);
+	s->mounts[s->n_mounts++] = m;
+}
+
+static int add_volume(struct builder *b, Grpc__Spec *s, const char *text, struct err *e)
+{
+	static const char *const rw[] = { "rbind", "rprivate", "rw" };
+	static const char *const ro[] = { "rbind", "rprivate", "ro" };
+	OWN(free) char *v = strdup(text);
+	char *dst, *mode, path[PATH_MAX];
+	bool read_only = false;
+
+	if (!v)
+		return err_oom(e, "a volume");
+	dst = strchr(v, ':');
+	if (!dst)
+		return err_set(e, ERR_INVALID, 0, "-v '%.200s': must be SOURCE:DESTINATION[:ro]", text);
+	*dst++ = '\0';
+	mode = strchr(dst, ':');
+	if (mode) {
+		*mode++ = '\0';
+		read_only = str_eq(mode, "ro");
+		if (!read_only && !str_eq(mode, "rw"))
+			return err_set(e, ERR_INVALID, 0, "-v '%.200s': '%s' is neither ro nor rw", text,
+				       mode);
+	}
+	if (v[0] != '/' || dst[0] != '/')
+		return err_set(e, ERR_INVALID, 0, "-v '%.200s': both paths must be absolute", text);
+	if (!realpath(v, path))
+		return err_sys(e, "-v '%.200s': source", text);
+	add_mount(b, s, dst, "bind", path, read_only ? ro : rw, 3);
+	return 0;
+}
+
+static int build_mounts(struct builder *b, Grpc__Spec *s, const struct spec_request *r,
+			struct err *e)
+{
+	static const char *const file_options[] = { "rbind", "rprivate" };
+	size_t max = ARRAY_LEN(default_mounts) + ARRAY_LEN(own_files) + r->volumes->n;
+
+	s->mounts = take(b, max, sizeof(*s->mounts));
+	if (!s->mounts)
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(default_mounts); i++) {
+		const struct default_mount *m = &default_mounts[i];
+		size_t n = 0;
+
+		while (n < ARRAY_LEN(m->options) && m->options[n])
+			n++;
+		add_mount(b, s, m->destination, m->type, m->source, m->options, n);
+	}
+	for (size_t i = 0; r->own_files && i < ARRAY_LEN(own_files); i++) {
+		const char *dst = arena_printf(b->a, "/etc/%s", own_files[i]);
+		const char *src = arena_printf(b->a, "%s/%s", r->dir, own_files[i]);
+
+		if (!dst || !src)
+			return err_oom(e, "a specification");
+		add_mount(b, s, dst, "bind", src, file_options, 2);
+	}
+	for (size_t i = 0; i < r->volumes->n; i++) {
+		if (add_volume(b, s, r->volumes->v[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- linux ---- */
+
+static void add_rule(struct builder *b, Grpc__LinuxResources *res, bool allow, const char *type,
+		     int64_t major, int64_t minor)
+{
+	Grpc__LinuxDeviceCgroup *d = MAKE(b, Grpc__LinuxDeviceCgroup, grpc__linux_device_cgroup__init);
+
+	if (!d)
+		return;
+	d->allow = allow;
+	d->type = copy(b, type);
+	d->major = major;
+	d->minor = minor;
+	d->access = copy(b, "rwm");
+	res->devices[res->n_devices++] = d;
+}
+
+static Grpc__LinuxResources *build_resources(struct builder *b, const struct spec_request *r)
+{
+	Grpc__LinuxResources *res = MAKE(b, Grpc__LinuxResources, grpc__linux_resources__init);
+
+	if (!res)
+		return NULL;
+	res->devices = take(b, ARRAY_LEN(allowed_devices) + 1, sizeof(*res->devices));
+	if (!res->devices)
+		return NULL;
+	add_rule(b, res, false, "a", -1, -1);
+	for (size_t i = 0; i < ARRAY_LEN(allowed_devices); i++)
+		add_rule(b, res, true, "c", allowed_devices[i].major, allowed_devices[i].minor);
+	if (r->memory_bytes) {
+		res->memory = MAKE(b, Grpc__LinuxMemory, grpc__linux_memory__init);
+		if (res->memory)
+			res->memory->limit = (int64_t)r->memory_bytes;
+	}
+	if (r->cpu_millis) {
+		res->cpu = MAKE(b, Grpc__LinuxCPU, grpc__linux_cpu__init);
+		if (res->cpu) {
+			res->cpu->period = 100000;
+			res->cpu->quota = (int64_t)r->cpu_millis * 100;
+		}
+	}
+	return res;
+}
+
+static Grpc__Linux *build_linux(struct builder *b, const struct spec_request *r)
+{
+	Grpc__Linux *l = MAKE(b, Grpc__Linux, grpc__linux__init);
+
+	if (!l)
+		return NULL;
+	l->resources = build_resources(b, r);
+	l->cgroupspath = arena_printf(b->a, "/kata/%s", r->id);
+	l->maskedpaths = copy_list(b, masked_paths, ARRAY_LEN(masked_paths), &l->n_maskedpaths);
+	l->readonlypaths =
+		copy_list(b, readonly_paths, ARRAY_LEN(readonly_paths), &l->n_readonlypaths);
+	l->namespaces = take(b, ARRAY_LEN(namespaces), sizeof(*l->namespaces));
+	if (!l->namespaces || !l->cgroupspath)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {
+		Grpc__LinuxNamespace *n = MAKE(b, Grpc__LinuxNamespace, grpc__linux_namespace__init);
+
+		if (!n)
+			return NULL;
+		n->type = copy(b, namespaces[i]);
+		l->namespaces[l->n_namespaces++] = n;
+	}
+	return l;
+}
+
+int spec_build(const struct spec_request *r, struct arena *a, Grpc__Spec **out, struct err *e)
+{
+	struct builder b = { .a = a };
+	Grpc__Spec *s = MAKE(&b, Grpc__Spec, grpc__spec__init);
+
+	if (!s)
+		return err_oom(e, "a specification");
+	s->version = copy(&b, "1.1.0");
+	s->hostname = copy(&b, r->hostname);
+	s->root = MAKE(&b, Grpc__Root, grpc__root__init);
+	if (s->root)
+		s->root->path = copy(&b, "rootfs");
+	if (build_process(&b, r, &s->process, e) < 0 || build_mounts(&b, s, r, e) < 0)
+		return -1;
+	s->linux = build_linux(&b, r);
+	if (b.oom || !s->linux)
+		return err_oom(e, "a specification");
+	*out = s;
+	return 0;
+}
+
+/* ---- exec ---- */
+
+int exec_build(const struct exec_request *r, struct arena *a, Grpc__Process **out, struct err *e)
+{
+	struct builder b = { .a = a };
+	const Grpc__Process *own = r->spec->process;
+	Grpc__Process *p = MAKE(&b, Grpc__Process, grpc__process__init);
+	size_t n = 0, room;
+
+	if (!p || !own)
+		return err_oom(e, "a process");
+	while (r->command[n])
+		n++;
+	room = own->n_env + r->env->n + 2;
+	p->terminal = r->terminal;
+	p->args = copy_list(&b, (const char *const *)r->command, n, &p->n_args);
+	p->cwd = copy(&b, r->workdir ? r->workdir : own->cwd);
+	p->env = take(&b, room, sizeof(char *));
+	for (size_t i = 0; p->env && i < own->n_env; i++)
+		env_set(&b, p, own->env[i], room);
+	if (r->terminal && p->env)
+		env_set(&b, p, "TERM=xterm", room);
+	for (size_t i = 0; p->env && i < r->env->n; i++)
+		env_set(&b, p, r->env->v[i], room);
+	p->user = own->user;
+	if (r->user && build_user(&b, p, r->image, r->user, e) < 0)
+		return -1;
+	build_caps(&b, p, p->user && p->user->uid == 0);
+	if (p->cwd && p->cwd[0] != '/')
+		return err_set(e, ERR_INVALID, 0, "working directory '%.200s' must be absolute", p->cwd);
+	if (b.oom)
+		return err_oom(e, "a process");
+	*out = p;
+	return 0;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * passwd(5) and group(5) out of an image's layers: the file of the topmost layer that has it.
+ * The layers are untrusted: read beneath their own root, bounded, malformed lines skipped.
+ */
+#include "cli/user_lookup.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "image/store.h"
+
+enum { FILE_MAX_BYTES = 4 << 20, GROUPS_MAX = 256 };
+
+/* 1 if no layer has it, or the topmost one removes it. */
+static int read_in_layers(const struct image *image, const char *path, char **out, struct err *e)
+{
+	for (size_t i = image ? image->layers.n : 0; i > 0; i--) {
+		OWN(fd) int root = open(image->layers.v[i - 1], O_PATH | O_DIRECTORY | O_CLOEXEC);
+		OWN(buf) struct buf b = { .limit = FILE_MAX_BYTES };
+		OWN(fd) int fd = -1;
+		struct stat st;
+
+		if (root < 0)
+			return err_sys(e, "open layer '%s'", image->layers.v[i - 1]);
+		if (path_open_beneath(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, &fd, e) < 0)
+			continue;
+		if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+			return 1;
+		if (fd_read_to_end(fd, &b, e) < 0)
+			return err_wrap(e, "%s of the image", path);
+		*out = buf_take_str(&b);
+		return *out ? 0 : err_oom(e, path);
+	}
+	return 1;
+}
+
+static void split_line(char *line, struct user_entry *out)
+{
+	out->fields = 0;
+	while (line && out->fields < ARRAY_LEN(out->field)) {
+		out->field[out->fields++] = line;
+		line = strchr(line, ':');
+		if (line)
+			*line++ = '\0';
+	}
+	out->name = out->field[0];
+}
+
+int user_find_entry(char *text, const char *key, struct user_entry *out)
+{
+	char *rest = text;
+
+	while (rest) {
+		char *line = rest;
+
+		rest = strchr(line, '\n');
+		if (rest)
+			*rest++ = '\0';
+		split_line(line, out);
+		if (out->fields >= 3 && *out->name &&
+		    (str_eq(out->name, key) || str_eq(out->field[2], key)))
+			return 0;
+	}
+	return 1;
+}
+
+static int parse_id(const char *s, const char *what, uint32_t *out, struct err *e)
+{
+	uint64_t n;
+
+	if (str_to_u64(s, 0, UINT32_MAX - 1, what, &n, e) < 0)
+		return -1;
+	*out = (uint32_t)n;
+	return 0;
+}
+
+static bool is_number(const char *s)
+{
+	return *s && s[strspn(s, "0123456789")] == '\0';
+}
+
+/* user part: uid, its group and home from passwd. */
+static int resolve_user(const struct image *image, const char *user, struct arena *a,
+			struct user_ids *ids, const char **name, struct err *e)
+{
+	OWN(free) char *text = NULL;
+	struct user_entry en;
+	int rc = read_in_layers(image, "etc/passwd", &text, e);
+
+	if (rc < 0)
+		return -1;
+	if (rc == 0 && user_find_entry(text, user, &en) == 0) {
+		if (parse_id(en.field[2], "uid in /etc/passwd", &ids->uid, e) < 0)
+			return -1;
+		if (en.fields > 3 && parse_id(en.field[3], "gid in /etc/passwd", &ids->gid, e) < 0)
+			return -1;
+		ids->home = en.fields > 5 && *en.field[5] ? arena_strdup(a, en.field[5]) : NULL;
+		*name = arena_strdup(a, en.name);
+		return *name ? 0 : err_oom(e, "a user");
+	}
+	if (!is_number(user))
+		return err_set(e, ERR_NOT_FOUND, 0, "user '%.64s' is not in the image's /etc/passwd",
+			       user);
+	*name = NULL;
+	return parse_id(user, "user", &ids->uid, e);
+}
+
+static int resolve_group(const struct image *image, const char *group, struct user_ids *ids,
+			 struct err *e)
+{
+	OWN(free) char *text = NULL;
+	struct user_entry en;
+	int rc = read_in_layers(image, "etc/group", &text, e);
+
+	if (rc < 0)
+		return -1;
+	if (rc == 0 && user_find_entry(text, group, &en) == 0)
+		return parse_id(en.field[2], "gid in /etc/group", &ids->gid, e);
+	if (!is_number(group))
+		return err_set(e, ERR_NOT_FOUND, 0, "group '%.64s' is not in the image's /etc/group",
+			       group);
+	return parse_id(group, "group", &ids->gid, e);
+}
+
+static bool lists_member(const char *members, const char *name)
+{
+	size_t n = strlen(name);
+
+	while (members && *members) {
+		if (strncmp(members, name, n) == 0 && (members[n] == ',' || members[n] == '\0'))
+			return true;
+		members = strchr(members, ',');
+		members = members ? members + 1 : NULL;
+	}
+	return false;
+}
+
+/* Every group that lists the user as a member. */
+static int add_groups(const struct image *image, const char *name, struct arena *a,
+		      struct user_ids *ids, struct err *e)
+{
+	OWN(free) char *text = NULL;
+	int rc = read_in_layers(image, "etc/group", &text, e);
+	char *rest = text;
+
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	ids->groups = arena_calloc(a, GROUPS_MAX, sizeof(*ids->groups));
+	if (!ids->groups)
+		return err_oom(e, "groups");
+	while (rest && ids->group_count < GROUPS_MAX) {
+		struct user_entry en;
+		char *line = rest;
+
+		rest = strchr(line, '\n');
+		if (rest)
+			*rest++ = '\0';
+		split_line(line, &en);
+		if (en.fields > 3 && lists_member(en.field[3], name) &&
+		    parse_id(en.field[2], "gid in /etc/group", &ids->groups[ids->group_count], e) < 0)
+			return -1;
+		else if (en.fields > 3 && lists_member(en.field[3], name))
+			ids->group_count++;
+	}
+	return 0;
+}
+
+int user_lookup(const struct image *image, const char *text, struct arena *a, struct user_ids *out,
+		struct err *e)
+{
+	const char *colon = text ? strchr(text, ':') : NULL, *user, *name = NULL;
+	struct user_ids ids = { 0 };
+
+	user = arena_strndup(a, text ? text : "", colon ? (size_t)(colon - text) : strlen(text ? text : ""));
+	if (!user)
+		return err_oom(e, "a user");
+	if (resolve_user(image, *user ? user : "0", a, &ids, &name, e) < 0)
+		return -1;
+	if (colon && colon[1] && resolve_group(image, colon + 1, &ids, e) < 0)
+		return -1;
+	if (name && !(colon && colon[1]) && add_groups(image, name, a, &ids, e) < 0)
+		return -1;
+	*out = ids;
+	return 0;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kata load, images, rmi: the image store. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/own.h"
+#include "base/time.h"
+#include "cli/cli.h"
+#include "image/reference.h"
+#include "image/store.h"
+
+enum { SHORT_ID = 12 };
+
+/* "sha256:" and the first digits: what people type. */
+static const char *short_id(const char *id)
+{
+	const char *colon = strchr(id, ':');
+
+	return colon ? colon + 1 : id;
+}
+
+/* ---- load ---- */
+
+struct load_opts {
+	const char *name;
+	bool quiet;
+};
+
+static const struct arg_option load_options[] = {
+	{ "name", 0, ARG_STRING, offsetof(struct load_opts, name), "NAME", "name of the image; needed for a root file system" },
+	{ "quiet", 'q', ARG_FLAG, offsetof(struct load_opts, quiet), NULL, "show no progress" },
+};
+
+static void show_progress(void *arg, const struct load_progress *p)
+{
+	static const char *const phase[] = { "reading", "layer", "storing" };
+	int64_t *last = arg, now = time_mono_ms();
+
+	if (now - *last < 100 && p->done != p->total)
+		return;
+	*last = now;
+	(void)fprintf(stderr, "\r\033[K%s", phase[p->phase]);
+	if (p->phase == LOAD_LAYER)
+		(void)fprintf(stderr, " %zu/%zu", p->index, p->count);
+	if (p->total)
+		(void)fprintf(stderr, " %3" PRIu64 "%%", p->done * 100 / p->total);
+	else
+		(void)fprintf(stderr, " %" PRIu64 " MB", p->done >> 20);
+}
+
+static int run_load(struct cli *cli, int argc, char **argv, struct err *e)
+{
+	OWN(store) struct store *st = NULL;
+	OWN(load_result) struct load_result result = { 0 };
+	struct load_opts o = { 0 };
+	struct load_options lo = { 0 };
+	int64_t last = 0;
+	bool shown;
+	int first, rc;
+
+	if (verb_parse(&verb_load, argc, argv, &o, &first, 1, 1, e) < 0 ||
+	    cli_open_store(cli, &st, e) < 0)
+		return -1;
+	shown = !o.quiet && isatty(STDERR_FILENO);
+	lo.name = o.name;
+	lo.progress = shown ? show_progress : NULL;
+	lo.progress_arg = &last;
+	rc = store_load_path(st, argv[first], &lo, &result, e);
+	if (shown)
+		(void)fprintf(stderr, "\r\033[K");
+	if (rc < 0)
+		return -1;
+	for (size_t i = 0; i < result.n; i++) {
+		for (size_t j = 0; j < result.images[i].refs.n; j++)
+			(void)printf("Loaded image: %s\n", reference_familiar(result.images[i].refs.v[j]));
+		if (result.images[i].refs.n == 0)
+			(void)printf("Loaded image ID: %s\n", result.images[i].id);
+	}
+	return 0;
+}
+
+const struct verb verb_load = {
+	.name = "load",
+	.usage = "[--name NAME] FILE|DIRECTORY|-",
+	.help = "load an image archive, OCI layout or root file system",
+	.options = load_options,
+	.option_count = ARRAY_LEN(load_options),
+	.run = run_load,
+};
+
+/* ---- images ---- */
+
+struct images_opts {
+	bool quiet;
+};
+
+static const struct arg_option images_options[] = {
+	{ "quiet", 'q', ARG_FLAG, offsetof(struct images_opts, quiet), NULL, "ids only" },
+};
+
+static void print_row(const struct image *image, const char *ref)
+{
+	const char *familiar = ref ? reference_familiar(ref) : "<none>";
+	char when[TIME_RFC3339_LEN];
+
+	time_rfc3339(image->loaded_ns, when);
+	(void)printf("%-40s %.*s   %.19s %8.1f MB\n", familiar, SHORT_ID, short_id(image->id), when,
+		     (double)image->size / 1e6);
+}
+
+static int list_image(void *arg, const struct image *image)
+{
+	const struct images_opts *o = arg;
+
+	if (o->quiet) {
+		(void)printf("%.*s\n", SHORT_ID, short_id(image->id));
+		return 0;
+	}
+	if (image->refs.n == 0)
+		print_row(image, NULL);
+	for (size_t i = 0; i < image->refs.n; i++)
+		print_row(image, image->refs.v[i]);
+	return 0;
+}
+
+static int run_images(struct cli *cli, int argc, char **argv, struct err *e)
+{
+	OWN(store) struct store *st = NULL;
+	struct images_opts o = { 0 };
+	int first;
+
+	if (verb_parse(&verb_images, argc, argv, &o, &first, 0, 0, e) < 0 ||
+	    cli_open_store(cli, &st, e) < 0)
+		return -1;
+	if (!o.quiet)
+		(void)printf("%-40s %-14s %-19s %11s\n", "IMAGE", "ID", "LOADED", "SIZE");
+	return store_list(st, list_image, &o, e) < 0 ? -1 : 0;
+}
+
+const struct verb verb_images = {
+	.name = "images",
+	.usage = "[-q]",
+	.help = "list images",
+	.options = images_options,
+	.option_count = ARRAY_LEN(images_options),
+	.run = run_images,
+};
+
+/* ---- rmi ---- */
+
+struct rmi_opts {
+	bool force;
+};
+
+static const struct arg_option rmi_options[] = {
+	{ "force", 'f', ARG_FLAG, offsetof(struct rmi_opts, force), NULL, "remove every name, also of an image in use" },
+};
+
+static int run_rmi(struct cli *cli, int argc, char **argv, struct err *e)
+{
+	OWN(store) struct store *st = NULL;
+	struct rmi_opts o = { 0 };
+	int first;
+
+	if (verb_parse(&verb_rmi, argc, argv, &o, &first, 1, -1, e) < 0 ||
+	    cli_open_store(cli, &st, e) < 0)
+		return -1;
+	for (int i = first; i < argc; i++) {
+		OWN(remove_result) struct remove_result r = { 0 };
+
+		if (store_remove(st, argv[i], o.force, &r, e) < 0)
+			return -1;
+		for (size_t j = 0; j < r.untagged.n; j++)
+			(void)printf("Untagged: %s\n", reference_familiar(r.untagged.v[j]));
+		if (r.deleted)
+			(void)printf("Deleted: %s\n", r.id);
+	}
+	return 0;
+}
+
+const struct verb verb_rmi = {
+	.name = "rmi",
+	.usage = "[-f] IMAGE …",
+	.help = "remove images",
+	.options = rmi_options,
+	.option_count = ARRAY_LEN(rmi_options),
+	.run = run_rmi,
+};

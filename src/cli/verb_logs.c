@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kata logs: the recorded output of a container, stdout to stdout and stderr to stderr. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/own.h"
+#include "cli/cli.h"
+#include "cli/container_dir.h"
+#include "event/fiber.h"
+#include "sandbox/stream_log.h"
+
+enum { BLOCK = 64 * 1024, LINE_LIMIT = 8 << 20, POLL_MS = 100 };
+
+struct options {
+	bool follow, timestamps;
+};
+
+static const struct arg_option options[] = {
+	{ "follow", 'f', ARG_FLAG, offsetof(struct options, follow), NULL, "go on until the container ends" },
+	{ "timestamps", 't', ARG_FLAG, offsetof(struct options, timestamps), NULL, "show when each line came" },
+};
+
+static int print_record(const struct options *o, const uint8_t *line, size_t len, struct err *e)
+{
+	struct stream_record r;
+	int fd;
+
+	if (stream_log_parse(line, len, &r, e) < 0)
+		return -1;
+	fd = str_eq(r.stream, "stderr") ? STDERR_FILENO : STDOUT_FILENO;
+	if (o->timestamps && (fd_write_all(fd, r.time, strlen(r.time), e) < 0 ||
+			      fd_write_all(fd, " ", 1, e) < 0))
+		return -1;
+	if (fd_write_all(fd, r.text, r.len, e) < 0)
+		return -1;
+	return r.partial && !o->timestamps ? 0 : fd_write_all(fd, "\n", 1, e);
+}
+
+/* Prints the complete lines in the buffer. */
+static int print_lines(const struct options *o, struct buf *b, struct err *e)
+{
+	for (;;) {
+		const uint8_t *nl = buf_len(b) ? memchr(buf_head(b), '\n', buf_len(b)) : NULL;
+
+		if (!nl)
+			return 0;
+		if (print_record(o, buf_head(b), (size_t)(nl - buf_head(b)), e) < 0)
+			return -1;
+		buf_consume(b, (size_t)(nl - buf_head(b)) + 1);
+	}
+}
+
+/* Everything from the present position to the end of the file. */
+static int print_rest(const struct options *o, int fd, struct buf *b, struct err *e)
+{
+	for (;;) {
+		ssize_t n;
+
+		if (buf_reserve(b, BLOCK, e) < 0)
+			return -1;
+		n = read(fd, buf_tail(b), BLOCK);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, "read the log");
+		if (n == 0)
+			return 0;
+		buf_produced(b, (size_t)n);
+		if (print_lines(o, b, e) < 0)
+			return -1;
+	}
+}
+
+static bool is_over(const struct container_state *st)
+{
+	return st->status == CONTAINER_EXITED || st->status == CONTAINER_DEAD;
+}
+
+static int show(struct cli *cli, const struct options *o, struct container_dir *d, struct err *e)
+{
+	OWN(free) char *path = container_dir_file(d, "output.log");
+	OWN(buf) struct buf b = { .limit = LINE_LIMIT };
+	OWN(fd) int fd = -1;
+	struct container_state st;
+
+	if (!path)
+		return err_oom(e, "a path");
+	for (;;) {
+		/* asked before reading: what was written until then is read */
+		if (container_dir_state(cli->loop, d, &st, e) < 0)
+			return -1;
+		if (fd < 0) {
+			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+			if (fd < 0 && errno != ENOENT)
+				return err_sys(e, "open '%s'", path);
+		}
+		if (fd >= 0 && print_rest(o, fd, &b, e) < 0)
+			return -1;
+		if (!o->follow || is_over(&st))
+			return 0;
+		if (fiber_sleep(cli->loop, POLL_MS, e) < 0)
+			return -1;
+	}
+}
+
+static int run(struct cli *cli, int argc, char **argv, struct err *e)
+{
+	OWN(container_dir) struct container_dir d = { .path = NULL };
+	struct options o = { 0 };
+	int first;
+
+	if (verb_parse(&verb_logs, argc, argv, &o, &first, 1, 1, e) < 0 ||
+	    container_dir_find(cli->root, argv[first], &d, e) < 0)
+		return -1;
+	return show(cli, &o, &d, e);
+}
+
+const struct verb verb_logs = {
+	.name = "logs",
+	.usage = "[-f] [-t] CONTAINER",
+	.help = "print a container's output",
+	.options = options,
+	.option_count = ARRAY_LEN(options),
+	.run = run,
+};

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kata run: a container from an image, in the foreground or detached. */
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/path.h"
+#include "base/time.h"
+#include "cli/cli.h"
+#include "cli/console.h"
+#include "cli/container_dir.h"
+#include "cli/engine_client.h"
+#include "cli/spec_build.h"
+#include "config/paths.h"
+#include "engine.pb-c.h"
+#include "event/fiber.h"
+#include "image/store.h"
+#include "net/user_net.h"
+#include "oci/spec.h"
+#include "task.pb-c.h"
+#include "wire/json.h"
+
+#define OPTIONS_URL "io.katacontainers.engine.v1.Options"
+
+enum { HOSTNAME_LEN = 12, RM_HOOK_TIMEOUT_S = 60 };
+
+struct options {
+	bool detach, rm, interactive, tty;
+	const char *name, *workdir, *user, *memory, *cpus, *network, *hostname;
+	struct strv env, volumes, ports;
+};
+
+#define OPT(n, letter, type, member, value, help)                                                 \
+	{ n, letter, type, offsetof(struct options, member), value, help }
+static const struct arg_option options[] = {
+	/* clang-format off */
+	OPT("detach", 'd', ARG_FLAG, detach, NULL, "run in the background and print the id"),
+	OPT("rm", 0, ARG_FLAG, rm, NULL, "remove the container when it has ended"),
+	OPT("interactive", 'i', ARG_FLAG, interactive, NULL, "pass standard input on"),
+	OPT("tty", 't', ARG_FLAG, tty, NULL, "give it a terminal"),
+	OPT("name", 0, ARG_STRING, name, "NAME", "name it"),
+	OPT("env", 'e', ARG_LIST, env, "NAME[=VALUE]", "set a variable, or pass ours on"),
+	OPT("volume", 'v', ARG_LIST, volumes, "SRC:DST[:ro]", "mount a file or directory of the host"),
+	OPT("workdir", 'w', ARG_STRING, workdir, "DIR", "working directory"),
+	OPT("user", 'u', ARG_STRING, user, "USER[:GROUP]", "user, by name or number"),
+	OPT("hostname", 'h', ARG_STRING, hostname, "NAME", "host name"),
+	OPT("memory", 'm', ARG_STRING, memory, "SIZE", "limit of memory, e.g. 512m"),
+	OPT("cpus", 0, ARG_STRING, cpus, "N", "limit of processors, e.g. 1.5"),
+	OPT("network", 0, ARG_STRING, network, "none|user", "network (user)"),
+	OPT("publish", 'p', ARG_LIST, ports, "[IP:]HOST:GUEST[/udp]", "publish a port on the host"),
+	/* clang-format on */
+};
+
+struct run {
+	struct cli *cli;
+	struct options o;
+	struct arena arena;
+	uint64_t memory_bytes, cpu_millis;
+	struct user_net_port *ports;
+	struct image *image;
+	struct container_dir dir;
+	char *const *command;
+	const char *image_name;
+	bool leased, keep;
+};
+
+/* ---- options ---- */
+
+static int parse_cpus(const char *s, uint64_t *out, struct err *e)
+{
+	char *end;
+	double n = strtod(s, &end);
+
+	if (end == s || *end || !(n >= 0.01) || n > 4096)
+		return err_set(e, ERR_INVALID, 0, "--cpus '%.64s': must be a number from 0.01 to 4096", s);
+	*out = (uint64_t)llround(n * 1000);
+	return 0;
+}
+
+static int parse_ports(struct run *r, struct err *e)
+{
+	r->ports = arena_calloc(&r->arena, r->o.ports.n + 1, sizeof(*r->ports));
+	if (!r->ports)
+		return err_oom(e, "ports");
+	for (size_t i = 0; i < r->o.ports.n; i++) {
+		OWN(free) char *addr = NULL;
+
+		if (user_net_parse_port(r->o.ports.v[i], &r->ports[i], &addr, e) < 0)
+			return -1;
+		r->ports[i].host_addr = arena_strdup(&r->arena, addr ? addr : "");
+		if (!r->ports[i].host_addr)
+			return err_oom(e, "ports");
+	}
+	return 0;
+}
+
+static int check_options(struct run *r, struct err *e)
+{
+	struct options *o = &r->o;
+
+	if (!o->network)
+		o->network = "user";
+	if (!str_eq(o->network, "user") && !str_eq(o->network, "none"))
+		return err_set(e, ERR_INVALID, 0, "--network '%.64s': must be none or user", o->network);
+	if (o->ports.n && str_eq(o->network, "none"))
+		return err_set(e, ERR_INVALID, 0, "--publish needs the network 'user'");
+	if (o->detach && o->interactive && !o->tty)
+		return err_set(e, ERR_INVALID, 0,
+			       "--detach and --interactive exclude each other: nobody would write");
+	if (o->tty && !o->detach && o->interactive && !isatty(STDIN_FILENO))
+		return err_set(e, ERR_INVALID, 0, "--tty: standard input is no terminal");
+	if (o->memory && str_to_bytes(o->memory, "--memory", &r->memory_bytes, e) < 0)
+		return -1;
+	if (o->memory && r->memory_bytes < 6 << 20)
+		return err_set(e, ERR_INVALID, 0, "--memory '%s': at least 6m", o->memory);
+	if (o->cpus && parse_cpus(o->cpus, &r->cpu_millis, e) < 0)
+		return -1;
+	if (o->name && path_check_id(o->name, 128, "--name", e) < 0)
+		return -1;
+	return parse_ports(r, e);
+}
+
+/* ---- the bundle ---- */
+
+static int write_in_dir(struct run *r, const char *name, const char *text, mode_t mode,
+			struct err *e)
+{
+	OWN(free) char *path = container_dir_file(&r->dir, name);
+
+	if (!path)
+		return err_oom(e, "a path");
+	return file_replace(AT_FDCWD, path, text, strlen(text), mode, false, e);
+}
+
+/* resolv.conf is the engine's: it knows the network's name servers. */
+static int write_etc_files(struct run *r, const char *hostname, struct err *e)
+{
+	OWN(buf) struct buf b = BUF_INIT;
+
+	if (buf_printf(&b, e,
+		       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+		       "127.0.1.1\t%s\n",
+		       hostname) < 0)
+		return -1;
+	if (!buf_cstr(&b) || write_in_dir(r, "hosts", buf_cstr(&b), 0644, e) < 0)
+		return -1;
+	buf_clear(&b);
+	if (buf_printf(&b, e, "%s\n", hostname) < 0 || !buf_cstr(&b))
+		return -1;
+	return write_in_dir(r, "hostname", buf_cstr(&b), 0644, e);
+}
+
+/* `--rm` of a detached container: its own removal as a hook behind its end. */
+static int add_rm_hook(struct run *r, Grpc__Spec *s, struct err *e)
+{
+	Grpc__Hooks *hooks = arena_alloc(&r->arena, sizeof(*hooks));
+	Grpc__Hook *hook = arena_alloc(&r->arena, sizeof(*hook));
+	OWN(free) char *program = NULL;
+	const char *args[7];
+
+	if (paths_bin("kata", &program, e) < 0)
+		return -1;
+	if (!hooks || !hook)
+		return err_oom(e, "a hook");
+	grpc__hooks__init(hooks);
+	grpc__hook__init(hook);
+	hook->path = arena_strdup(&r->arena, program);
+	args[0] = "kata";
+	args[1] = "--root";
+	args[2] = r->cli->root;
+	args[3] = "rm";
+	args[4] = "--ended";
+	args[5] = r->dir.id;
+	hook->args = arena_calloc(&r->arena, 7, sizeof(char *));
+	hooks->poststop = arena_calloc(&r->arena, 1, sizeof(*hooks->poststop));
+	if (!hook->path || !hook->args || !hooks->poststop)
+		return err_oom(e, "a hook");
+	for (size_t i = 0; i < 6; i++)
+		hook->args[i] = (char *)(uintptr_t)args[i];
+	hook->n_args = 6;
+	hook->timeout = RM_HOOK_TIMEOUT_S;
+	hooks->poststop[0] = hook;
+	hooks->n_poststop = 1;
+	s->hooks = hooks;
+	return 0;
+}
+
+static int write_record(struct run *r, const Grpc__Spec *s, struct err *e)
+{
+	OWN(jval) struct jval *v = jval_new_object();
+	struct jval *args = jval_new_array(), *ports = jval_new_array();
+	char when[TIME_RFC3339_LEN];
+	int rc = 0;
+
+	time_rfc3339(time_wall_ns(), when);
+	for (size_t i = 0; rc == 0 && i < s->process->n_args; i++)
+		rc = jval_push(args, jval_new_str(s->process->args[i]), e);
+	for (size_t i = 0; rc == 0 && i < r->o.ports.n; i++)
+		rc = jval_push(ports, jval_new_str(r->o.ports.v[i]), e);
+	if (jval_set(v, "args", args, e) < 0)
+		rc = -1;
+	if (jval_set(v, "ports", ports, e) < 0)
+		rc = -1;
+	if (rc < 0 || jval_set_str(v, "id", r->dir.id, e) < 0 ||
+	    jval_set_str(v, "name", r->o.name ? r->o.name : "", e) < 0 ||
+	    jval_set_str(v, "image", r->image_name, e) < 0 ||
+	    jval_set_str(v, "image_id", r->image->id, e) < 0 ||
+	    jval_set_str(v, "created", when, e) < 0 ||
+	    jval_set_str(v, "network", r->o.network, e) < 0 ||
+	    jval_set_bool(v, "terminal", r->o.tty, e) < 0 || jval_set_bool(v, "rm", r->o.rm, e) < 0)
+		return -1;
+	return container_dir_write_record(&r->dir, v, e);
+}
+
+static int make_bundle(struct run *r, struct err *e)
+{
+	char short_id[HOSTNAME_LEN + 1] = { 0 };
+	OWN(buf) struct buf json = BUF_INIT;
+	struct spec_request q = {
+		.image = r->image,
+		.id = r->dir.id,
+		.hostname = r->o.hostname ? r->o.hostname : short_id,
+		.terminal = r->o.tty,
+		.env = &r->o.env,
+		.volumes = &r->o.volumes,
+		.workdir = r->o.workdir,
+		.user = r->o.user,
+		.memory_bytes = r->memory_bytes,
+		.cpu_millis = r->cpu_millis,
+		.command = r->command,
+		.own_files = true,
+		.dir = r->dir.path,
+	};
+	Grpc__Spec *spec;
+
+	memcpy(short_id, r->dir.id, HOSTNAME_LEN);
+	if (write_etc_files(r, q.hostname, e) < 0 || spec_build(&q, &r->arena, &spec, e) < 0)
+		return -1;
+	if (r->o.rm && r->o.detach && add_rm_hook(r, spec, e) < 0)
+		return -1;
+	if (spec_validate(spec, e) < 0 || spec_print(spec, &json, e) < 0 || !buf_cstr(&json))
+		return -1;
+	if (write_in_dir(r, "config.json", buf_cstr(&json), 0600, e) < 0)
+		return -1;
+	for (size_t i = 0; i < 2; i++) {
+		OWN(free) char *path = container_dir_file(&r->dir, i ? "work" : "upper");
+
+		if (!path || path_mkdirs(path, 0755, e) < 0)
+			return -1;
+	}
+	return write_record(r, spec, e);
+}
+
+/* ---- the engine ---- */
+
+/* lowerdir from top to bottom, escaped as overlayfs wants it. */
+static const char *overlay_lower(struct run *r)
+{
+	OWN(buf) struct buf b = BUF_INIT;
+	struct err e;
+
+	if (buf_puts(&b, "lowerdir=", &e) < 0)
+		return NULL;
+	for (size_t i = r->image->layers.n; i > 0; i--) {
+		if (buf_printf(&b, &e, "%s%s", i < r->image->layers.n ? ":" : "",
+			       r->image->layers.v[i - 1]) < 0)
+			return NULL;
+	}
+	return buf_cstr(&b) ? arena_strdup(&r->arena, buf_cstr(&b)) : NULL;
+}
+
+static int encode_options(struct run *r, Google__Protobuf__Any *any, struct err *e)
+{
+	Katac__Options o = KATAC__OPTIONS__INIT;
+	Katac__PortMapping *maps = arena_calloc(&r->arena, r->o.ports.n + 1, sizeof(*maps));
+	OWN(buf) struct buf b = BUF_INIT;
+
+	o.ports = arena_calloc(&r->arena, r->o.ports.n + 1, sizeof(*o.ports));
+	o.status_path = arena_printf(&r->arena, "%s/status.json", r->dir.path);
+	if (!maps || !o.ports || !o.status_path)
+		return err_oom(e, "options");
+	for (size_t i = 0; i < r->o.ports.n; i++) {
+		katac__port_mapping__init(&maps[i]);
+		maps[i].host_ip = (char *)(uintptr_t)r->ports[i].host_addr;
+		maps[i].host_port = r->ports[i].host_port;
+		maps[i].guest_port = r->ports[i].guest_port;
+		maps[i].protocol = (char *)(uintptr_t)(r->ports[i].proto == USER_NET_UDP ? "udp" : "tcp");
+		o.ports[o.n_ports++] = &maps[i];
+	}
+	o.config_path = (char *)(uintptr_t)(r->cli->config ? r->cli->config : "");
+	o.network = (char *)(uintptr_t)r->o.network;
+	o.self_ending = true;
+	any->value.len = katac__options__get_packed_size(&o);
+	any->value.data = arena_alloc(&r->arena, any->value.len);
+	if (!any->value.data)
+		return err_oom(e, "options");
+	(void)katac__options__pack(&o, any->value.data);
+	any->type_url = (char *)(uintptr_t)OPTIONS_URL;
+	return 0;
+}
+
+static int create_task(struct run *r, struct engine_client *en, const char *in, const char *out,
+		       const char *err_name, struct err *e)
+{
+	Containerd__Task__CreateTaskRequest req = CONTAINERD__TASK__CREATE_TASK_REQUEST__INIT;
+	Containerd__Task__Mount mount = CONTAINERD__TASK__MOUNT__INIT;
+	Containerd__Task__Mount *mounts[] = { &mount };
+	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+	char *opts[3];
+
+	opts[0] = (char *)(uintptr_t)overlay_lower(r);
+	opts[1] = arena_printf(&r->arena, "upperdir=%s/upper", r->dir.path);
+	opts[2] = arena_printf(&r->arena, "workdir=%s/work", r->dir.path);
+	if (!opts[0] || !opts[1] || !opts[2])
+		return err_oom(e, "a mount");
+	mount.type = (char *)(uintptr_t)"overlay";
+	mount.source = (char *)(uintptr_t)"overlay";
+	mount.options = opts;
+	mount.n_options = 3;
+	if (encode_options(r, &any, e) < 0)
+		return -1;
+	req.id = r->dir.id;
+	req.bundle = r->dir.path;
+	req.rootfs = mounts;
+	req.n_rootfs = 1;
+	req.terminal = r->o.tty;
+	req.stdin = (char *)(uintptr_t)in;
+	req.stdout = (char *)(uintptr_t)out;
+	req.stderr = (char *)(uintptr_t)err_name;
+	req.options = &any;
+	return engine_call(en, TASK_CREATE, &req, NULL, NULL, e);
+}
+
+static int start_task(struct run *r, struct engine_client *en, struct err *e)
+{
+	Containerd__Task__StartRequest req = CONTAINERD__TASK__START_REQUEST__INIT;
+
+	req.id = r->dir.id;
+	return engine_call(en, TASK_START, &req, NULL, NULL, e);
+}
+
+/* A container that could not be created or started leaves no engine. */
+static void abandon(struct run *r, struct engine_client *en)
+{
+	Containerd__Task__ShutdownRequest req = CONTAINERD__TASK__SHUTDOWN_REQUEST__INIT;
+	struct err e;
+
+	req.id = r->dir.id;
+	req.now = true;
+	(void)engine_call(en, TASK_SHUTDOWN, &req, NULL, NULL, &e);
+}
+
+static int exit_code_of(const struct err *e)
+{
+	if (e->kind == ERR_NOT_FOUND)
+		return EXIT_NO_PROGRAM;
+	return e->kind == ERR_DENIED ? EXIT_CANNOT_EXECUTE : EXIT_OURS;
+}
+
+static int run_detached(struct run *r, struct engine_client *en, struct err *e)
+{
+	const char *log = arena_printf(&r->arena, "kata://?log=%s/output.log", r->dir.path);
+
+	if (!log)
+		return err_oom(e, "a name");
+	if (create_task(r, en, "", log, r->o.tty ? "" : log, e) < 0) {
+		abandon(r, en);
+		return -1;
+	}
+	if (start_task(r, en, e) < 0) {
+		(void)fprintf(stderr, "kata: %s\n", e->msg);
+		abandon(r, en);
+		return exit_code_of(e);
+	}
+	r->keep = true;
+	(void)printf("%s\n", r->dir.id);
+	return 0;
+}
+
+static int run_foreground(struct run *r, struct engine_client *en, struct err *e)
+{
+	OWN(free) char *log = r->o.rm ? NULL : container_dir_file(&r->dir, "output.log");
+	struct console_config cc = {
+		.interactive = r->o.interactive,
+		.terminal = r->o.tty,
+		.dir = r->dir.path,
+		.tag = "",
+		.log = log,
+	};
+	OWN(console) struct console *c = NULL;
+	bool detached = false;
+	uint32_t status = 0;
+
+	if (console_open(r->cli->loop, &cc, &c, e) < 0)
+		return -1;
+	if (create_task(r, en, console_stdin_name(c), console_stdout_name(c), console_stderr_name(c),
+			e) < 0) {
+		abandon(r, en);
+		return -1;
+	}
+	if (start_task(r, en, e) < 0) {
+		(void)fprintf(stderr, "kata: %s\n", e->msg);
+		abandon(r, en);
+		return exit_code_of(e);
+	}
+	if (console_run(c, en, r->dir.id, "", &status, &detached, e) < 0) {
+		abandon(r, en);
+		return -1;
+	}
+	r->keep = detached || !r->o.rm;
+	return detached ? 0 : (int)status;
+}
+
+/* Until the engine has gone its directory is in use: wait for the end of its socket. */
+static void wait_engine_end(struct run *r)
+{
+	int64_t deadline = deadline_in(15 * 1000);
+	struct err e;
+
+	while (deadline_left(deadline) > 0) {
+		OWN(engine_client) struct engine_client *en = NULL;
+
+		if (engine_connect(r->cli->loop, r->dir.id, &en, &e) < 0 && e.kind == ERR_NOT_FOUND)
+			return;
+		if (fiber_sleep(r->cli->loop, 10, &e) < 0)
+			return;
+	}
+	log_warn(NULL, "the engine of '%.12s' takes long to end", r->dir.id);
+}
+
+static int run_container(struct run *r, struct err *e)
+{
+	OWN(engine_client) struct engine_client *en = NULL;
+
+	if (make_bundle(r, e) < 0)
+		return -1;
+	if (engine_start(r->cli->loop, r->dir.path, r->dir.id, r->cli->debug, &en, e) < 0)
+		return -1;
+	return r->o.detach ? run_detached(r, en, e) : run_foreground(r, en, e);
+}
+
+static int with_store(struct run *r, struct err *e)
+{
+	OWN(store) struct store *st = NULL;
+	struct err ignored;
+	int rc;
+
+	if (cli_open_store(r->cli, &st, e) < 0 || store_find(st, r->image_name, &r->image, e) < 0)
+		return -1;
+	if (container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)
+		return -1;
+	rc = store_lease(st, r->dir.id, r->image->id, e);
+	store_close(TAKE(st)); /* nothing of the store is held while the container runs */
+	if (rc == 0)
+		rc = run_container(r, e);
+	if (!r->keep) {
+		wait_engine_end(r);
+		if (cli_open_store(r->cli, &st, &ignored) == 0)
+			(void)store_unlease(st, r->dir.id, &ignored);
+		if (container_dir_remove(&r->dir, &ignored) < 0)
+			log_warn(NULL, "%s", ignored.msg);
+	}
+	return rc;
+}
+
+static int run(struct cli *cli, int argc, char **argv, struct err *e)
+{
+	struct run r = { .cli = cli };
+	int first, rc = -1;
+
+	arena_init(&r.arena, 64 << 20);
+	if (verb_parse(&verb_run, argc, argv, &r.o, &first, 1, -1, e) == 0 && check_options(&r, e) == 0) {
+		r.image_name = argv[first];
+		r.command = argv + first + 1;
+		rc = with_store(&r, e);
+	}
+	image_free(r.image);
+	container_dir_fini(&r.dir);
+	strv_fini(&r.o.env);
+	strv_fini(&r.o.volumes);
+	strv_fini(&r.o.ports);
+	arena_fini(&r.arena);
+	return rc;
+}
+
+const struct verb verb_run = {
+	.name = "run",
+	.usage = "[options] IMAGE [COMMAND [ARGUMENT …]]",
+	.help = "run a command in a new container in its own virtual machine",
+	.options = options,
+	.option_count = ARRAY_LEN(options),
+	.run = run,
+};
