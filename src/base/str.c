@@ -33,7 +33,7 @@ bool str_ends(const char *s, const char *suffix)
 	return n >= m && strcmp(s + n - m, suffix) == 0;
 }
 
-static char *str_vprintf(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static char *str_vprintf(const char *fmt, va_list ap)
 {
 	va_list again;
 	char *s;
@@ -87,8 +87,8 @@ int str_to_u64(const char *s, uint64_t min, uint64_t max, const char *what, uint
 
 	if (!scan_digits(&p, &v) || *p || v < min || v > max)
 		return err_set(e, ERR_INVALID, 0,
-			       "%s '%.64s': must be a number from %" PRIu64 " to %" PRIu64, what, s,
-			       min, max);
+			       "%s '%.64s': must be a number from %" PRIu64 " to %" PRIu64,
+			       what, s, min, max);
 	*out = v;
 	return 0;
 }
@@ -110,7 +110,8 @@ int str_to_i64(const char *s, int64_t min, int64_t max, const char *what, int64_
 	return 0;
 bad:
 	return err_set(e, ERR_INVALID, 0,
-		       "%s '%.64s': must be a number from %" PRId64 " to %" PRId64, what, s, min, max);
+		       "%s '%.64s': must be a number from %" PRId64 " to %" PRId64, what, s,
+		       min, max);
 }
 
 int str_to_bytes(const char *s, const char *what, uint64_t *out, struct err *e)

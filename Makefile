@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+# A thin front of meson and the scripts in tools/, guest/ and tests/. What compiles, and how,
+# stands in the meson.build files.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := all
+
+## PREFIX: where `make install` puts things, and where the programs look for them
+PREFIX ?= /opt/kata
+## DESTDIR: put in front of every installed path, for packages
+DESTDIR ?=
+
+HOST := build/host
+AGENT := build/agent
+OWNER := tools/as-owner
+
+.PHONY: all build prefix guest guest-kernel run check lint install uninstall clean help
+
+## all: build the programs into build/bin and build/libexec (as an ordinary user)
+all:
+	@tools/packages check build
+	@$(OWNER) $(MAKE) build
+
+# Without the look at the packages, and as whoever calls it.
+build: $(HOST)/build.ninja $(AGENT)/build.ninja
+	@ninja -C $(HOST)
+ifneq ($(wildcard src/agent/meson.build),)
+	@ninja -C $(AGENT)
+endif
+	@tools/stage build
+
+# The prefix is compiled in.
+prefix: $(HOST)/build.ninja $(AGENT)/build.ninja
+	@meson configure $(HOST) -Dprefix=$(PREFIX)
+	@meson configure $(AGENT) -Dprefix=$(PREFIX)
+
+$(HOST)/build.ninja:
+	meson setup $(HOST) --prefix=$(PREFIX)
+
+$(AGENT)/build.ninja:
+	CC=musl-gcc meson setup $(AGENT) --prefix=$(PREFIX) -Dparts=agent --buildtype=minsize
+
+## guest: prepare kernel, initrd and the busybox image in build/guest
+guest: all
+	@tools/packages check build run
+	@$(OWNER) guest/prepare --agent build/agent/kata-agent
+
+## guest-kernel: build the tuned guest kernel (10 minutes, once), used from then on
+guest-kernel:
+	@tools/packages install build kernel
+	@$(OWNER) guest/build-kernel
+
+## run: install what is missing, build, and run a container in a virtual machine
+run:
+	@tools/run
+
+## check: install what is missing, and run every test
+check:
+	@tools/packages install build run check
+	@tests/run
+
+## lint: the checks of the sources alone
+lint:
+	@tools/packages check build check
+	@tests/run --suite lint
+
+## install: install below PREFIX
+install:
+	@tools/packages check build run
+	@$(OWNER) $(MAKE) prefix guest PREFIX="$(PREFIX)"
+	@tools/install install --prefix "$(PREFIX)" --destdir "$(DESTDIR)"
+
+## uninstall: remove what `make install` put there, and nothing else
+uninstall:
+	@tools/install uninstall --prefix "$(PREFIX)" --destdir "$(DESTDIR)"
+
+## clean: remove what was built; the cache of kernels outside the tree stays
+clean:
+	rm -rf build
+
+## help: this list
+help:
+	@sed -n 's/^## //p' Makefile | awk -F ': ' '{ printf "  %-14s %s\n", $$1, $$2 }'

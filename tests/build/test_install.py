@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""make install and make uninstall, with a build directory of our own making."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+INSTALL = os.path.join(ROOT, "tools/install")
+BUILT = {
+    "bin/kata": None,
+    "bin/containerd-shim-kata-v2": None,
+    "libexec/kata-stand-in": None,
+    "guest/vmlinux": b"kernel",
+    "guest/initrd": b"initrd",
+    "guest/kernel.info": b"version=1\n",
+    "host/src/config/configuration.toml": b"[hypervisor.qemu]\n",
+}
+INSTALLED = {
+    "bin/kata", "bin/containerd-shim-kata-v2", "libexec/kata-stand-in",
+    "share/kata-containers/vmlinux.container",
+    "share/kata-containers/kata-containers-initrd.img",
+    "share/kata-containers/kernel.info", "share/kata-containers/.manifest",
+    "share/defaults/kata-containers/configuration.toml",
+    "share/doc/kata-containers/LICENSE", "share/doc/kata-containers/README.md",
+}
+
+
+def tree(base):
+    return {os.path.relpath(os.path.join(path, name), base)
+            for path, _, files in os.walk(base) for name in files}
+
+
+class InstallTest(unittest.TestCase):
+    def setUp(self):
+        self.top = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.top)
+        self.build = os.path.join(self.top, "build")
+        self.dest = os.path.join(self.top, "dest")
+        self.base = os.path.join(self.dest, "opt/kata")
+        for name, data in BUILT.items():
+            path = os.path.join(self.build, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if data is None:
+                shutil.copy("/bin/true", path)
+            else:
+                with open(path, "wb") as out:
+                    out.write(data)
+
+    def call(self, action, prefix="/opt/kata"):
+        return subprocess.run([INSTALL, action, "--prefix", prefix, "--destdir", self.dest,
+                               "--build", self.build], capture_output=True, text=True,
+                              timeout=60, check=False)
+
+    def install(self):
+        done = self.call("install")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_layout(self):
+        self.install()
+        self.assertEqual(tree(self.base), INSTALLED)
+        for name in ("bin/kata", "libexec/kata-stand-in"):
+            path = os.path.join(self.base, name)
+            self.assertEqual(os.stat(path).st_mode & 0o777, 0o755)
+            self.assertEqual(subprocess.run([path], check=False).returncode, 0)
+        with open(os.path.join(self.base, "share/kata-containers/vmlinux.container"),
+                  "rb") as kernel:
+            self.assertEqual(kernel.read(), b"kernel")
+
+    def test_nothing_left(self):
+        self.install()
+        done = self.call("uninstall")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertFalse(os.path.exists(self.base))
+
+    def test_foreign_files_stay(self):
+        foreign = {"bin/other": b"x", "share/kata-containers/own.toml": b"y"}
+        os.makedirs(os.path.join(self.base, "bin"))
+        with open(os.path.join(self.base, "bin/other"), "wb") as out:
+            out.write(foreign["bin/other"])
+        self.install()
+        with open(os.path.join(self.base, "share/kata-containers/own.toml"), "wb") as out:
+            out.write(foreign["share/kata-containers/own.toml"])
+        self.assertEqual(self.call("uninstall").returncode, 0)
+        self.assertEqual(tree(self.base), set(foreign))
+        # An empty directory that was there before would have stayed as well.
+        self.assertFalse(os.path.exists(os.path.join(self.base, "libexec")))
+
+    def test_directories_of_others_stay(self):
+        os.makedirs(os.path.join(self.base, "libexec"))
+        self.install()
+        self.assertEqual(self.call("uninstall").returncode, 0)
+        self.assertEqual(os.listdir(self.base), ["libexec"])
+
+    def test_again_removes_what_is_no_more(self):
+        self.install()
+        os.unlink(os.path.join(self.build, "bin/containerd-shim-kata-v2"))
+        self.install()
+        self.assertEqual(tree(self.base), INSTALLED - {"bin/containerd-shim-kata-v2"})
+        self.assertEqual(self.call("uninstall").returncode, 0)
+        self.assertFalse(os.path.exists(self.base))
+
+    def test_missing_parts(self):
+        os.unlink(os.path.join(self.build, "guest/vmlinux"))
+        done = self.call("install")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("vmlinux", done.stderr)
+        self.assertFalse(os.path.exists(self.dest))
+
+    def test_uninstall_of_nothing(self):
+        done = self.call("uninstall")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("nothing is installed", done.stderr)
+
+    def test_hostile_manifest(self):
+        self.install()
+        victim = os.path.join(self.dest, "victim")
+        with open(victim, "wb"):
+            pass
+        with open(os.path.join(self.base, "share/kata-containers/.manifest"), "a",
+                  encoding="utf-8") as out:
+            out.write("../../victim\n")
+        done = self.call("uninstall")
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(os.path.exists(victim))
+        self.assertTrue(os.path.exists(os.path.join(self.base, "bin/kata")))
+
+    def test_relative_prefix(self):
+        self.assertEqual(self.call("install", "opt").returncode, 2)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tests that meson knows: run by `meson test`, counted from its log."""
+
+import json
+import os
+import re
+import subprocess
+
+from . import process
+from .results import FAIL, PASS, SKIP
+
+SUITE_DEADLINE_S = 1200
+TAP_LINE = re.compile(r"^(not ok|ok)\b\s*\d*\s*-?\s*([^#]*)(?:#\s*(\w+)\s*(.*))?$")
+UNITTEST_COUNT = re.compile(r"^Ran (\d+) tests? in", re.MULTILINE)
+UNITTEST_SKIP = re.compile(r"^(\w+) \(.*\.\.\. skipped (.*)$", re.MULTILINE)
+
+
+def rows(directory, suite):
+    """The tests of one suite in a build directory."""
+    done = subprocess.run(["meson", "introspect", directory, "--tests"], cwd=process.ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60,
+                          check=False)
+    if done.returncode:
+        return []
+    return [row for row in json.loads(done.stdout)
+            if any(name.partition(":")[2] == suite for name in row["suite"])]
+
+
+def names(directory, suite):
+    return [row["name"] for row in rows(directory, suite)]
+
+
+def is_script(row):
+    return "python" in os.path.basename(row["cmd"][0])
+
+
+def tap(entry):
+    """(name, status, reason) of every line of a TAP program."""
+    found = []
+    for line in entry.get("stdout", "").splitlines():
+        match = TAP_LINE.match(line)
+        if not match:
+            continue
+        word, name, directive, reason = match.groups()
+        status = PASS if word == "ok" else FAIL
+        if directive and directive.upper() == "SKIP":
+            status = SKIP
+        found.append((name.strip(), status, reason or "no reason given"))
+    return found
+
+
+def output(entry):
+    return (entry.get("stdout", "") + "\n" + entry.get("stderr", "")).strip()
+
+
+def count(results, suite, entry):
+    """Turns one record of the log into results."""
+    name, seconds = entry["name"], entry.get("duration", 0)
+    lines = tap(entry)
+    bad = entry["result"] not in ("OK", "EXPECTEDFAIL", "SKIP")
+    if lines:
+        passed = sum(status == PASS for _, status, _ in lines)
+        failed = [line for line, status, _ in lines if status == FAIL]
+        if passed:
+            results.add(suite, name, PASS, seconds, count=passed)
+        for line, status, reason in lines:
+            if status == SKIP:
+                results.add(suite, f"{name}: {line}", SKIP, 0, reason)
+        for line in failed:
+            results.add(suite, f"{name}: {line}", FAIL, seconds, output(entry))
+        if bad and not failed:
+            results.add(suite, name, FAIL, seconds, f"{entry['result']}, status "
+                        f"{entry.get('returncode')}\n{output(entry)}")
+    elif entry["result"] == "SKIP":
+        results.add(suite, name, SKIP, seconds, output(entry) or "no reason given")
+    elif bad:
+        results.add(suite, name, FAIL, seconds, f"{entry['result']}\n{output(entry)}")
+    else:
+        skips = UNITTEST_SKIP.findall(entry.get("stderr", ""))
+        ran = UNITTEST_COUNT.search(entry.get("stderr", ""))
+        results.add(suite, name, PASS, seconds,
+                    count=int(ran.group(1)) - len(skips) if ran else 1)
+        for line, reason in skips:
+            results.add(suite, f"{name}: {line}", SKIP, 0, reason)
+
+
+def run(results, suite, directory, meson_suite, owner, scripts):
+    """Runs one meson suite in a build directory; `scripts`: tests that are no C as well."""
+    wanted = [row["name"] for row in rows(directory, meson_suite)
+              if (scripts or not is_script(row)) and results.wants(row["name"])]
+    if not wanted:
+        return
+    log = os.path.join(directory, "meson-logs", "testlog.json")
+    if os.path.exists(log):
+        os.unlink(log)
+    done = process.run(["meson", "test", "-C", directory, "--no-rebuild", "--suite", meson_suite,
+                        *wanted], SUITE_DEADLINE_S, owner=owner)
+    seen = set()
+    if os.path.exists(log):
+        with open(log, encoding="utf-8") as lines:
+            for line in lines:
+                entry = json.loads(line)
+                seen.add(entry["name"].rpartition(":")[2].strip())
+                count(results, suite, entry)
+    for name in wanted:
+        if name not in seen:
+            results.add(suite, name, FAIL, 0, "meson test did not run it\n" + done.text)

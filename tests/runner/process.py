@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Child processes with deadlines, and the end of whatever they leave behind."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections import namedtuple
+
+from .results import FAIL, PASS, SKIP
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PR_SET_CHILD_SUBREAPER = 36
+# Exit status by which a check says that it cannot run here; its output is the reason.
+SKIPPED = 77
+KILL_GRACE_S = 3
+
+Done = namedtuple("Done", "ok status seconds text")
+
+
+def status_of(done):
+    if done.status == SKIPPED:
+        return SKIP
+    return PASS if done.ok else FAIL
+
+
+def adopt_orphans():
+    """Daemons that tests start become this process's children, and so can be found."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def stop(child):
+    """Kills a child's whole process group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def run(argv, deadline_s, env=None, owner=True):
+    """Runs a command of the tree, as its owner unless told otherwise; stdout and stderr."""
+    began = time.monotonic()
+    if owner:
+        argv = ["tools/as-owner", *argv]
+    child = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **(env or {})},
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, start_new_session=True)
+    late = ""
+    try:
+        output, _ = child.communicate(timeout=deadline_s)
+    except subprocess.TimeoutExpired:
+        stop(child)
+        output, _ = child.communicate()
+        late = f"\nnot ended within {deadline_s} s: killed"
+    except BaseException:
+        stop(child)
+        raise
+    return Done(child.returncode == 0 and not late, child.returncode,
+                time.monotonic() - began, output.decode(errors="replace") + late)
+
+
+def children():
+    """(pid, command line) of every child of this process."""
+    me = os.getpid()
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stat:
+                fields = stat.read().rpartition(")")[2].split()
+            if int(fields[1]) != me or fields[0] == "Z":
+                continue
+            with open(f"/proc/{name}/cmdline", "rb") as line:
+                found.append((int(name), line.read().replace(b"\0", b" ").decode(
+                    errors="replace").strip()))
+    return found
+
+
+def reap():
+    """Collects children that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def end_leftovers():
+    """Gives adopted processes a moment to end by themselves; kills and names the others."""
+    end = time.monotonic() + KILL_GRACE_S
+    while children() and time.monotonic() < end:
+        time.sleep(0.05)
+        reap()
+    named = []
+    while True:
+        left = children()
+        if not left:
+            reap()
+            return named
+        for pid, line in left:
+            named.append(f"left process {pid} running: {line}")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+        reap()
+
+
+def give_back(directory):
+    """What root made in a tree of somebody else's goes to that owner."""
+    owner = os.stat(ROOT)
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    for path, folders, files in os.walk(directory):
+        for name in folders + files:
+            with contextlib.suppress(OSError):
+                os.chown(os.path.join(path, name), owner.st_uid, owner.st_gid,
+                         follow_symlinks=False)
+    with contextlib.suppress(OSError):
+        os.chown(directory, owner.st_uid, owner.st_gid)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tests that are unittest modules: each a process of its own, with a time limit."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from . import process
+from .results import FAIL, PASS, SKIP
+
+DEFAULT_TIMEOUT_S = 300
+TIMEOUT_LINE = re.compile(r"^TIMEOUT_S = (\d+)", re.MULTILINE)
+
+
+def find(folder):
+    directory = os.path.join(process.ROOT, "tests", folder)
+    if not os.path.isdir(directory):
+        return []
+    return [os.path.join(directory, name) for name in sorted(os.listdir(directory))
+            if name.startswith("test_") and name.endswith(".py")]
+
+
+def timeout_of(path):
+    with open(path, encoding="utf-8") as source:
+        match = TIMEOUT_LINE.search(source.read())
+    return int(match.group(1)) if match else DEFAULT_TIMEOUT_S
+
+
+class Reporter(unittest.TestResult):
+    """Writes one JSON line per result to a descriptor of its own, whatever a test prints."""
+
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+        self.began = time.monotonic()
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.began = time.monotonic()
+        self.write({"start": test.id()})
+
+    def write(self, record):
+        self.out.write(json.dumps(record) + "\n")
+        self.out.flush()
+
+    def tell(self, test, status, detail=""):
+        self.write({"name": test.id(), "status": status, "detail": detail,
+                    "seconds": time.monotonic() - self.began})
+
+    def addSuccess(self, test):
+        self.tell(test, PASS)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self.tell(test, FAIL, self.errors[-1][1])
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self.tell(test, FAIL, self.failures[-1][1])
+
+    def addSkip(self, test, reason):
+        self.tell(test, SKIP, reason)
+
+    def addExpectedFailure(self, test, err):
+        self.tell(test, PASS)
+
+    def addUnexpectedSuccess(self, test):
+        self.tell(test, FAIL, "passed, but was expected to fail")
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self.tell(subtest, FAIL, self._exc_info_to_string(err, test))
+
+
+def child(path, fd, only):
+    """In the process of one module: loads and runs it."""
+    sys.path.insert(0, os.path.dirname(path))
+    name = os.path.splitext(os.path.basename(path))[0]
+    with os.fdopen(fd, "w", encoding="utf-8") as out:
+        reporter = Reporter(out)
+        suite = unittest.defaultTestLoader.loadTestsFromName(name)
+        unittest.TestSuite(test for test in flatten(suite) if only in test.id()).run(reporter)
+        reporter.write({"end": True})
+
+
+def flatten(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from flatten(test)
+        else:
+            yield test
+
+
+def records(report):
+    report.seek(0)
+    for line in report.read().decode().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return  # cut off by a kill
+
+
+def run(results, suite, path, env, note=""):
+    """Runs one module and counts its tests."""
+    title = os.path.relpath(path, process.ROOT)
+    limit = timeout_of(path)
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as output:
+        fd = report.fileno()
+        code = (f"import sys; sys.path.insert(0, {os.path.join(process.ROOT, 'tests')!r})\n"
+                f"from runner import programs; programs.child({path!r}, {fd}, {results.only!r})")
+        job = subprocess.Popen([sys.executable, "-B", "-c", code], cwd=process.ROOT,
+                               env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+                               stdout=output, stderr=output, pass_fds=(fd,),
+                               start_new_session=True)
+        late = False
+        try:
+            job.wait(limit)
+        except subprocess.TimeoutExpired:
+            late = True
+        finally:
+            process.stop(job)
+        left = process.end_leftovers()
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+        report_all(results, suite, title + note, records(report), text,
+                   time.monotonic() - began, f"not ended within {limit} s: killed" if late
+                   else f"ended early, status {job.returncode}")
+    if left:
+        results.add(suite, f"{title}{note}: leaves nothing running", FAIL, 0, "\n".join(left))
+
+
+def report_all(results, suite, title, lines, text, seconds, cut):
+    ended = False
+    last = None
+    for record in lines:
+        if "start" in record:
+            last = record["start"]
+        elif "end" in record:
+            ended = True
+        else:
+            last = None
+            name = record["name"].partition(".")[2] or record["name"]
+            detail = record["detail"]
+            if record["status"] == FAIL:
+                detail = text + "\n" + detail
+            results.add(suite, f"{title}: {name}", record["status"], record["seconds"], detail)
+    if not ended:
+        results.add(suite, f"{title}: {last or 'start'}", FAIL, seconds, f"{text}\n{cut}")

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts and prints what the tests gave."""
+
+import os
+import time
+
+PASS, FAIL, SKIP = "pass", "fail", "skip"
+TAIL_LINES = 40
+
+
+def tail(text):
+    lines = text.rstrip().splitlines()
+    cut = len(lines) - TAIL_LINES
+    return ([f"… {cut} lines before"] if cut > 0 else []) + lines[-TAIL_LINES:]
+
+
+class Results:
+    """Every result is printed when it comes; failures once more at the end."""
+
+    def __init__(self, out, only=""):
+        self.out = out
+        self.only = only
+        self.counts = {PASS: 0, FAIL: 0, SKIP: 0}
+        self.failures = []
+        self.skips = []
+        self.began = time.monotonic()
+        self.stage_began = self.began
+        self.before = dict(self.counts)
+
+    def say(self, text):
+        if self.out:
+            print(text, file=self.out, flush=True)
+
+    def start(self, suite):
+        self.stage_began = time.monotonic()
+        self.before = dict(self.counts)
+        self.say(f"== {suite}")
+
+    def end(self, suite):
+        seconds = time.monotonic() - self.stage_began
+        parts = ", ".join(f"{self.counts[kind] - self.before[kind]} {word}" for kind, word in
+                          ((PASS, "passed"), (FAIL, "failed"), (SKIP, "skipped")))
+        self.say(f"== {suite}: {parts} in {seconds:.0f} s\n")
+
+    def wants(self, name):
+        return self.only in name
+
+    def add(self, suite, name, status, seconds, detail="", count=1):
+        """`count`: how many tests this line stands for. A skip's detail is its reason."""
+        self.counts[status] += count
+        times = f" [{count} tests]" if count != 1 else ""
+        self.say(f"{status:4} {suite}: {name}{times} ({seconds:.1f} s)" +
+                 (f": {detail.strip()}" if status == SKIP else ""))
+        if status == FAIL:
+            self.failures.append((suite, name, detail))
+            for line in tail(detail):
+                self.say("     | " + line)
+        elif status == SKIP:
+            self.skips.append((suite, name, detail.strip()))
+
+    def failures_text(self):
+        return "\n".join(detail for _, _, detail in self.failures)
+
+    def finish(self, path):
+        """The summary; the closing line also goes into a file. Returns the exit status."""
+        self.say(f"All in {time.monotonic() - self.began:.0f} s")
+        for suite, name, reason in self.skips:
+            self.say(f"skipped {suite}: {name}: {reason}")
+        for suite, name, detail in self.failures:
+            self.say(f"FAILED {suite}: {name}")
+            for line in tail(detail)[-8:]:
+                self.say("     | " + line)
+        closing = (f"{self.counts[PASS]} passed, {self.counts[FAIL]} failed, "
+                   f"{self.counts[SKIP]} skipped")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(closing + "\n")
+        self.say(closing)
+        # A run without a single test that passed has tested nothing.
+        return 1 if self.counts[FAIL] or not self.counts[PASS] else 0
