@@ -11,7 +11,9 @@
 #include "base/mem.h"
 #include "base/own.h"
 
-enum { BUF_KEEP = 64 * 1024 }; /* an empty buffer larger than this gives its memory back */
+enum {
+	BUF_KEEP = 64 * 1024
+}; /* an empty buffer larger than this gives its memory back */
 
 void buf_init(struct buf *b, size_t limit)
 {
@@ -32,12 +34,13 @@ int buf_reserve(struct buf *b, size_t more, struct err *e)
 	uint8_t *p;
 
 	if (b->limit && (more > b->limit || len > b->limit - more))
-		return err_set(e, ERR_NO_MEMORY, 0, "buffer limit of %zu bytes exceeded", b->limit);
+		return err_set(e, ERR_NO_MEMORY, 0, "buffer limit of %zu bytes exceeded",
+			       b->limit);
 	if (__builtin_add_overflow(len, more, &want) || want == SIZE_MAX)
 		return err_oom(e, "a buffer");
 	if (b->cap - b->end >= more + 1 && b->data)
 		return 0;
-	if (b->start) {
+	if (b->start && b->data) {
 		memmove(b->data, b->data + b->start, len);
 		b->start = 0;
 		b->end = len;

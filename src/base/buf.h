@@ -14,14 +14,16 @@
 struct err;
 
 struct buf {
-	uint8_t *data;	/* start of the allocation, owned */
-	size_t start;	/* first unread byte */
-	size_t end;	/* behind the last byte */
-	size_t cap;	/* size of the allocation */
-	size_t limit;	/* most unread bytes; 0: no limit */
+	uint8_t *data; /* start of the allocation, owned */
+	size_t start;  /* first unread byte */
+	size_t end;    /* behind the last byte */
+	size_t cap;    /* size of the allocation */
+	size_t limit;  /* most unread bytes; 0: no limit */
 };
 
+/* clang-format off */
 #define BUF_INIT { 0 }
+/* clang-format on */
 
 void buf_init(struct buf *b, size_t limit);
 void buf_fini(struct buf *b);
@@ -48,7 +50,8 @@ int buf_append(struct buf *b, const void *p, size_t len, struct err *e);
 int buf_puts(struct buf *b, const char *s, struct err *e);
 int buf_printf(struct buf *b, struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* The contents with a NUL behind (not counted), valid until the next change. NULL: no memory. */
+/* The contents with a NUL behind (not counted), valid until the next change. NULL: no memory.
+ */
 const char *buf_cstr(struct buf *b);
 /* Hands the contents over as a malloc'd, NUL-ended string and leaves the buffer empty. */
 char *buf_take_str(struct buf *b);

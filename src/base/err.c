@@ -8,11 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The functions behind the macros of the header. */
+#undef err_set
+#undef err_wrap
+#undef err_oom
+
 static const char *const kind_names[] = {
-	[ERR_NONE] = "NONE",	     [ERR_SYS] = "SYS",	      [ERR_INVALID] = "INVALID",
-	[ERR_NOT_FOUND] = "NOT_FOUND", [ERR_EXISTS] = "EXISTS", [ERR_STATE] = "STATE",
-	[ERR_TIMEOUT] = "TIMEOUT",   [ERR_PEER] = "PEER",     [ERR_NO_MEMORY] = "NO_MEMORY",
-	[ERR_CANCELLED] = "CANCELLED", [ERR_UNSUPPORTED] = "UNSUPPORTED",
+	[ERR_NONE] = "NONE",
+	[ERR_SYS] = "SYS",
+	[ERR_INVALID] = "INVALID",
+	[ERR_NOT_FOUND] = "NOT_FOUND",
+	[ERR_EXISTS] = "EXISTS",
+	[ERR_STATE] = "STATE",
+	[ERR_TIMEOUT] = "TIMEOUT",
+	[ERR_PEER] = "PEER",
+	[ERR_NO_MEMORY] = "NO_MEMORY",
+	[ERR_CANCELLED] = "CANCELLED",
+	[ERR_UNSUPPORTED] = "UNSUPPORTED",
 	[ERR_DENIED] = "DENIED",
 };
 static_assert(sizeof(kind_names) / sizeof(kind_names[0]) == ERR_KIND_COUNT_,

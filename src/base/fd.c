@@ -46,7 +46,8 @@ int fd_read_exact(int fd, void *p, size_t len, struct err *e)
 		if (n < 0)
 			return err_sys(e, "read");
 		if (n == 0)
-			return err_set(e, ERR_PEER, 0, "unexpected end, %zu bytes missing", len);
+			return err_set(e, ERR_PEER, 0, "unexpected end, %zu bytes missing",
+				       len);
 		s += n;
 		len -= (size_t)n;
 	}
@@ -68,7 +69,8 @@ int fd_read_to_end(int fd, struct buf *b, struct err *e)
 			if (n == 0)
 				return 0;
 			return n < 0 ? err_sys(e, "read")
-				     : err_set(e, ERR_INVALID, 0, "larger than %zu bytes", b->limit);
+				     : err_set(e, ERR_INVALID, 0, "larger than %zu bytes",
+					       b->limit);
 		}
 		room = room < 65536 ? room : 65536;
 		if (buf_reserve(b, room, e) < 0)
@@ -124,7 +126,8 @@ int fd_socketpair(int out[2], struct err *e)
 	return 0;
 }
 
-int file_read(int dirfd, const char *path, size_t max, char **out, size_t *len_out, struct err *e)
+int file_read(int dirfd, const char *path, size_t max, char **out, size_t *len_out,
+	      struct err *e)
 {
 	OWN(fd) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	OWN(buf) struct buf b = { .limit = max };
@@ -189,8 +192,8 @@ int file_write_value(int dirfd, const char *path, const char *value, struct err 
 	return 0;
 }
 
-int file_replace(int dirfd, const char *path, const void *p, size_t len, mode_t mode, bool durable,
-		 struct err *e)
+int file_replace(int dirfd, const char *path, const void *p, size_t len, mode_t mode,
+		 bool durable, struct err *e)
 {
 	char hex[RAND_HEX_LEN(6)];
 	OWN(free) char *tmp = NULL;

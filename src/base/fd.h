@@ -22,8 +22,10 @@ int fd_pipe(int out[2], struct err *e);
 /* Connected unix stream sockets, close-on-exec. */
 int fd_socketpair(int out[2], struct err *e);
 
-/* A whole file of at most `max` bytes as a malloc'd NUL-ended string. `what` names it in errors. */
-int file_read(int dirfd, const char *path, size_t max, char **out, size_t *len_out, struct err *e);
+/* A whole file of at most `max` bytes as a malloc'd NUL-ended string. `what` names it in
+ * errors. */
+int file_read(int dirfd, const char *path, size_t max, char **out, size_t *len_out,
+	      struct err *e);
 /* One short value (e.g. below /sys or /proc), trailing newline removed. */
 int file_read_line(int dirfd, const char *path, char *out, size_t size, struct err *e);
 /* Writes an existing file in one write(2): for /proc, /sys and cgroup files. */
@@ -32,5 +34,5 @@ int file_write_value(int dirfd, const char *path, const char *value, struct err 
  * Replaces (or makes) a file atomically: temporary name in the same directory, fsync when
  * `durable`, rename. On failure the old content is untouched and nothing is left behind.
  */
-int file_replace(int dirfd, const char *path, const void *p, size_t len, mode_t mode, bool durable,
-		 struct err *e);
+int file_replace(int dirfd, const char *path, const void *p, size_t len, mode_t mode,
+		 bool durable, struct err *e);

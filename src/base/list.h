@@ -42,6 +42,6 @@ static inline void list_remove(struct list *n)
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 
 /* `tmp` lets the body remove the current entry (and no other). */
-#define list_for_each(pos, tmp, head)                                                            \
-	for (struct list *pos = (head)->next, *tmp = pos->next; pos != (head);                   \
+#define list_for_each(pos, tmp, head)                                                          \
+	for (struct list *pos = (head)->next, *tmp = pos->next; pos != (head);                 \
 	     pos = tmp, tmp = pos->next)

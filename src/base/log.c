@@ -28,9 +28,9 @@ static const struct {
 	const char *word;
 	enum log_level level;
 } level_words[] = {
-	{ "panic", LOG_ERROR }, { "fatal", LOG_ERROR }, { "critical", LOG_ERROR },
+	{ "panic", LOG_ERROR }, { "fatal", LOG_ERROR },  { "critical", LOG_ERROR },
 	{ "error", LOG_ERROR }, { "warning", LOG_WARN }, { "warn", LOG_WARN },
-	{ "info", LOG_INFO },	{ "debug", LOG_DEBUG },	 { "trace", LOG_DEBUG },
+	{ "info", LOG_INFO },   { "debug", LOG_DEBUG },  { "trace", LOG_DEBUG },
 };
 
 void log_setup(const struct log_config *c)
@@ -134,7 +134,8 @@ void log_emit(enum log_level level, const struct log_ctx *ctx, const char *fmt, 
 	if (config.json)
 		line_raw(&l, "}");
 	l.text[l.len++] = '\n';
-	ignored = write(config.fd, l.text, l.len); /* a full log pipe loses the line, nothing else */
+	/* a full log pipe loses the line, nothing else */
+	ignored = write(config.fd, l.text, l.len);
 	(void)ignored;
 	errno = saved;
 }

@@ -8,7 +8,13 @@
 
 #include <stdbool.h>
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_LEVEL_COUNT_ };
+enum log_level {
+	LOG_ERROR,
+	LOG_WARN,
+	LOG_INFO,
+	LOG_DEBUG,
+	LOG_LEVEL_COUNT_
+};
 
 /* Who a record is about; a field of the object that logs. NULL members are left out. */
 struct log_ctx {
@@ -19,7 +25,7 @@ struct log_ctx {
 
 struct log_config {
 	enum log_level level;
-	int fd;		    /* borrowed; -1 drops every record */
+	int fd; /* borrowed; -1 drops every record */
 	bool json;
 	const char *source; /* "agent", "shim" …; static string */
 };

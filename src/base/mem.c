@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_CHUNK = 4096 - 64 };
+enum {
+	ARENA_CHUNK = 4096 - 64
+};
 
 struct arena_chunk {
 	struct arena_chunk *next;

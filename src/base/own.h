@@ -11,23 +11,25 @@
 #include <unistd.h>
 
 #define OWN(fn) __attribute__((cleanup(own_##fn)))
-#define TAKE(p)                                                                                  \
-	__extension__({                                                                          \
-		__typeof__(p) take_ = (p);                                                       \
-		(p) = NULL;                                                                      \
-		take_;                                                                           \
+#define TAKE(p)                                                                                \
+	__extension__({                                                                        \
+		__typeof__(p) take_ = (p);                                                     \
+		(p) = NULL;                                                                    \
+		take_;                                                                         \
 	})
 
 /* Defines own_<name>() for a pointer type from its destructor, which must accept NULL. */
-#define OWN_DEFINE(name, type, destroy)                                                          \
-	static inline void own_##name(type *p)                                                   \
-	{                                                                                        \
-		int saved_ = errno;                                                              \
-		destroy(*p);                                                                     \
-		errno = saved_;                                                                  \
+#define OWN_DEFINE(name, type, destroy)                                                        \
+	static inline void own_##name(type *p)                                                 \
+	{                                                                                      \
+		int saved_ = errno;                                                            \
+		destroy(*p);                                                                   \
+		errno = saved_;                                                                \
 	}
 
+/* clang-format off */
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+/* clang-format on */
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /* free() of whatever pointer: declare as OWN(free) char *s = NULL; */

@@ -25,8 +25,9 @@ int path_open_beneath(int rootfd, const char *path, int flags, mode_t mode, int 
 
 	/* EAGAIN: a rename raced with the walk; the kernel asks for another try */
 	for (int try = 0; try < 128; try++) {
-		fd = sys_openat2(rootfd, *path ? path : ".", (uint64_t)(unsigned)flags | O_CLOEXEC,
-				 creates ? mode : 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+		fd = sys_openat2(rootfd, *path ? path : ".",
+				 (uint64_t)(unsigned)flags | O_CLOEXEC, creates ? mode : 0,
+				 RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
 			break;
 	}
@@ -73,7 +74,8 @@ static int walk_making(int rootfd, const char *path, mode_t mode, int *out, stru
 		if (n == 0)
 			break;
 		if (n > NAME_MAX)
-			return err_set(e, ERR_INVALID, ENAMETOOLONG, "component of '%.64s'", path);
+			return err_set(e, ERR_INVALID, ENAMETOOLONG, "component of '%.64s'",
+				       path);
 		memcpy(name, p, n);
 		name[n] = '\0';
 		p += n;
@@ -117,7 +119,8 @@ int path_mkfile_beneath(int rootfd, const char *path, mode_t mode, int *out, str
 	if (path_open_beneath(rootfd, path, O_PATH, 0, &fd, e) < 0) {
 		if (e->kind != ERR_NOT_FOUND)
 			return -1;
-		if (path_open_beneath(rootfd, path, O_WRONLY | O_CREAT | O_NOCTTY, mode, &fd, e) < 0)
+		if (path_open_beneath(rootfd, path, O_WRONLY | O_CREAT | O_NOCTTY, mode, &fd,
+				      e) < 0)
 			return -1;
 	}
 	if (out)
@@ -178,7 +181,8 @@ static int remove_at(int dirfd, const char *name, unsigned depth, struct err *e)
 	fd = sys_openat2(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0,
 			 RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
 	if (fd < 0)
-		return err_set(e, errno == EXDEV ? ERR_STATE : ERR_SYS, errno, "remove '%s'", name);
+		return err_set(e, errno == EXDEV ? ERR_STATE : ERR_SYS, errno, "remove '%s'",
+			       name);
 	if (remove_entries(fd, name, depth, e) < 0)
 		return -1;
 	if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
@@ -227,10 +231,11 @@ int path_check_id(const char *id, size_t max, const char *what, struct err *e)
 	for (size_t i = 0; ok && i < n; i++)
 		ok = isalnum((unsigned char)id[i]) || strchr("_.-", id[i]);
 	if (!ok)
-		return err_set(e, ERR_INVALID, 0,
-			       "%s '%.80s': must be 1 to %zu of [A-Za-z0-9_.-] and begin with a "
-			       "letter or digit",
-			       what, id, max);
+		return err_set(
+			e, ERR_INVALID, 0,
+			"%s '%.80s': must be 1 to %zu of [A-Za-z0-9_.-] and begin with a "
+			"letter or digit",
+			what, id, max);
 	return 0;
 }
 

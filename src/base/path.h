@@ -34,7 +34,9 @@ int path_mkdirs(const char *path, mode_t mode, struct err *e);
 int path_remove_tree(int dirfd, const char *path, struct err *e);
 
 /* "/proc/self/fd/<n>": a name for a descriptor in calls that want a path. */
-enum { PATH_FD_LEN = 32 };
+enum {
+	PATH_FD_LEN = 32
+};
 const char *path_of_fd(int fd, char out[PATH_FD_LEN]);
 
 /* One component: not empty, no '/', not "." or "..", at most 255 bytes. */

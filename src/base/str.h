@@ -14,12 +14,14 @@ bool str_ends(const char *s, const char *suffix);
 /* malloc'd formatted string, NULL when out of memory. */
 char *str_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Whole-string decimal numbers within [min, max]; anything else is ERR_INVALID naming `what`. */
+/* Whole-string decimal numbers within [min, max]; anything else is ERR_INVALID naming `what`.
+ */
 int str_to_u64(const char *s, uint64_t min, uint64_t max, const char *what, uint64_t *out,
 	       struct err *e);
 int str_to_i64(const char *s, int64_t min, int64_t max, const char *what, int64_t *out,
 	       struct err *e);
-/* "64", "64b", "64k", "64m", "2g", "1t" (powers of 1024, case-insensitive, optional "ib"/"b") */
+/* "64", "64b", "64k", "64m", "2g", "1t" (powers of 1024, case-insensitive, optional "ib"/"b")
+ */
 int str_to_bytes(const char *s, const char *what, uint64_t *out, struct err *e);
 
 /*

@@ -129,7 +129,9 @@ int sys_capget(uint64_t *effective, uint64_t *permitted, uint64_t *inheritable)
 
 int sys_keyctl_join_session(const char *name)
 {
-	enum { KEYCTL_JOIN_SESSION_KEYRING_ = 1 };
+	enum {
+		KEYCTL_JOIN_SESSION_KEYRING_ = 1
+	};
 
 	return (int)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING_, name);
 }

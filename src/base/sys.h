@@ -13,11 +13,11 @@
 
 /* openat2(2), Linux 5.6 */
 #ifndef RESOLVE_IN_ROOT
-#define RESOLVE_NO_XDEV	      0x01
+#define RESOLVE_NO_XDEV       0x01
 #define RESOLVE_NO_MAGICLINKS 0x02
 #define RESOLVE_NO_SYMLINKS   0x04
-#define RESOLVE_BENEATH	      0x08
-#define RESOLVE_IN_ROOT	      0x10
+#define RESOLVE_BENEATH       0x08
+#define RESOLVE_IN_ROOT       0x10
 #endif
 /* close_range(2), Linux 5.11 */
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -114,7 +114,8 @@ int sys_pivot_root(const char *new_root, const char *put_old);
 int sys_mount_setattr(int dirfd, const char *path, unsigned flags, uint64_t set, uint64_t clear,
 		      uint64_t propagation);
 int sys_open_tree(int dirfd, const char *path, unsigned flags);
-int sys_move_mount(int from, const char *from_path, int to, const char *to_path, unsigned flags);
+int sys_move_mount(int from, const char *from_path, int to, const char *to_path,
+		   unsigned flags);
 int sys_memfd_create(const char *name, unsigned flags);
 int sys_finit_module(int fd, const char *params, int flags);
 int sys_delete_module(const char *name, unsigned flags);

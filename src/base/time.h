@@ -17,5 +17,7 @@ int64_t deadline_in(int64_t timeout_ms);
 int deadline_left(int64_t deadline);
 
 /* RFC 3339 with nanoseconds and Z, as containerd and Kubernetes write it. */
-enum { TIME_RFC3339_LEN = 32 };
+enum {
+	TIME_RFC3339_LEN = 32
+};
 void time_rfc3339(int64_t wall_ns, char out[TIME_RFC3339_LEN]);

@@ -23,7 +23,7 @@ struct child {
 	struct child_reaper *reaper;
 	pid_t pid;
 	bool exited;
-	int status;	       /* as waitpid(2) gives it, once exited */
+	int status; /* as waitpid(2) gives it, once exited */
 	struct cond done;
 	void (*on_exit)(struct child *c); /* may be NULL; called once, before waiters wake */
 };

@@ -28,18 +28,22 @@ enum {
 	SPARE_MAX = 8,
 };
 
-enum wake_reason { WOKEN_BY_EVENT, WOKEN_BY_DEADLINE, WOKEN_BY_CANCEL };
+enum wake_reason {
+	WOKEN_BY_EVENT,
+	WOKEN_BY_DEADLINE,
+	WOKEN_BY_CANCEL
+};
 
 struct fiber {
-	struct list all;    /* in loop->fibers */
-	struct list queue;  /* in loop->ready, in a cond's waiters, or in neither */
-	struct list spare;  /* in loop->spare when the stack is to be used again */
+	struct list all;   /* in loop->fibers */
+	struct list queue; /* in loop->ready, in a cond's waiters, or in neither */
+	struct list spare; /* in loop->spare when the stack is to be used again */
 	struct loop *loop;
 	const char *name;
 	fiber_fn fn;
 	void *arg;
-	void *context;	    /* stack pointer while it does not run */
-	void *stack;	    /* lowest address, guard page included */
+	void *context; /* stack pointer while it does not run */
+	void *stack;   /* lowest address, guard page included */
 	void *san;
 	struct timer timer;
 	enum wake_reason woken_by;

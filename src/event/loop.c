@@ -95,7 +95,8 @@ void timer_set(struct loop *l, struct timer *t, int64_t at)
 	if (at == DEADLINE_NONE)
 		return;
 	t->at = at;
-	while (behind->prev != &l->timers && list_entry(behind->prev, struct timer, node)->at > at)
+	while (behind->prev != &l->timers &&
+	       list_entry(behind->prev, struct timer, node)->at > at)
 		behind = behind->prev;
 	list_append(behind, &t->node);
 	t->armed = true;

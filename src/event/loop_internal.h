@@ -4,18 +4,20 @@
 
 #include "event/loop.h"
 
-enum { LOOP_BATCH = 64 };
+enum {
+	LOOP_BATCH = 64
+};
 
 struct fiber;
 
 struct loop {
 	int epoll_fd;
 	struct epoll_event batch[LOOP_BATCH];
-	int at, n;	     /* position in the batch while callbacks run */
-	struct list timers;  /* by deadline, earliest first */
-	struct list ready;   /* fibers that can go on */
-	struct list fibers;  /* every living fiber */
-	struct list spare;   /* stacks to use again */
+	int at, n;          /* position in the batch while callbacks run */
+	struct list timers; /* by deadline, earliest first */
+	struct list ready;  /* fibers that can go on */
+	struct list fibers; /* every living fiber */
+	struct list spare;  /* stacks to use again */
 	unsigned spare_count;
 	struct fiber *current;
 	void *main_context; /* where a fiber switches back to */

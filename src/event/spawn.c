@@ -182,7 +182,8 @@ static int child_rlimit(const struct spawn *s)
 		return 0;
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return -1;
-	if (lim.rlim_max < s->max_files) /* raising the hard limit may be refused: use all of it */
+	/* raising the hard limit may be refused: use all of it */
+	if (lim.rlim_max < s->max_files)
 		lim.rlim_cur = lim.rlim_max;
 	else
 		lim.rlim_cur = s->max_files;
@@ -222,7 +223,7 @@ static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *rep
 static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report_fd)
 {
 	static char *const default_env[] = {
-		(char *)(uintptr_t)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		(char *)(uintptr_t) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		NULL,
 	};
 	struct child_report r;
@@ -259,8 +260,8 @@ int spawn_run(const struct spawn *s, pid_t *pid_out, struct err *e)
 		(void)waitpid(pid, NULL, 0);
 		if (r.step <= STEP_NONE || r.step >= STEP_COUNT_)
 			r.step = STEP_NONE;
-		return err_set(e, r.sys == ENOENT ? ERR_NOT_FOUND : ERR_SYS, r.sys, "'%s': cannot %s",
-			       program_of(s), step_names[r.step]);
+		return err_set(e, r.sys == ENOENT ? ERR_NOT_FOUND : ERR_SYS, r.sys,
+			       "'%s': cannot %s", program_of(s), step_names[r.step]);
 	}
 	*pid_out = pid;
 	return 0;

@@ -15,35 +15,36 @@ struct err;
 
 struct spawn_fd {
 	int from; /* the caller's descriptor */
-	int to;	  /* its number in the child, at least 3; each used once */
+	int to;   /* its number in the child, at least 3; each used once */
 };
 
 struct spawn {
-	const char *path;     /* of the program, absolute; NULL: argv[0] */
-	char *const *argv;    /* NULL-ended */
-	char *const *envp;    /* NULL: PATH only */
+	const char *path;  /* of the program, absolute; NULL: argv[0] */
+	char *const *argv; /* NULL-ended */
+	char *const *envp; /* NULL: PATH only */
 	const struct spawn_fd *fds;
 	size_t fd_count;
 	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null */
-	int unshare_flags;    /* CLONE_NEW*; with CLONE_NEWNS propagation becomes slave */
-	int netns_fd;	      /* >= 0: joined first */
-	bool drop_ids;	      /* switch to uid/gid below and drop all groups and capabilities */
+	int unshare_flags; /* CLONE_NEW*; with CLONE_NEWNS propagation becomes slave */
+	int netns_fd;      /* >= 0: joined first */
+	bool drop_ids;     /* switch to uid/gid below and drop all groups and capabilities */
 	uid_t uid;
 	gid_t gid;
-	uint64_t keep_caps;   /* without drop_ids: bounding, permitted and effective become this */
-	bool limit_caps;      /* apply keep_caps */
+	/* without drop_ids: bounding, permitted and effective become this */
+	uint64_t keep_caps;
+	bool limit_caps; /* apply keep_caps */
 	bool no_new_privs;
 	bool new_session;
-	uint64_t max_files;   /* RLIMIT_NOFILE if not 0 */
+	uint64_t max_files;       /* RLIMIT_NOFILE if not 0 */
 	const char *cgroup_procs; /* path of a cgroup.procs (or tasks) file to join, or NULL */
 	/* Last step before exec, in the child; 0, or -1 with errno set. May be NULL. */
 	int (*setup)(void *arg);
 	void *setup_arg;
 };
 
-#define SPAWN_INIT                                                                               \
-	{                                                                                        \
-		.stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .netns_fd = -1                 \
+#define SPAWN_INIT                                                                             \
+	{                                                                                      \
+		.stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .netns_fd = -1               \
 	}
 
 /*

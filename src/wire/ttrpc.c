@@ -30,7 +30,7 @@
 enum {
 	FRAME_REQUEST = 1,
 	FRAME_RESPONSE = 2,
-	OUT_HIGH = 256 * 1024,	      /* senders wait while more than this is unsent */
+	OUT_HIGH = 256 * 1024,         /* senders wait while more than this is unsent */
 	CALL_ARENA = 32 * 1024 * 1024, /* what one request may make us allocate */
 };
 
@@ -75,9 +75,9 @@ static const struct {
 	enum err_kind kind;
 	int code;
 } codes[] = {
-	{ ERR_NONE, 0 },       { ERR_CANCELLED, 1 },  { ERR_INVALID, 3 },      { ERR_TIMEOUT, 4 },
-	{ ERR_NOT_FOUND, 5 },  { ERR_EXISTS, 6 },     { ERR_NO_MEMORY, 8 },    { ERR_STATE, 9 },
-	{ ERR_UNSUPPORTED, 12 }, { ERR_DENIED, 7 },    { ERR_SYS, 13 },     { ERR_PEER, 14 },
+	{ ERR_NONE, 0 },         { ERR_CANCELLED, 1 }, { ERR_INVALID, 3 },   { ERR_TIMEOUT, 4 },
+	{ ERR_NOT_FOUND, 5 },    { ERR_EXISTS, 6 },    { ERR_NO_MEMORY, 8 }, { ERR_STATE, 9 },
+	{ ERR_UNSUPPORTED, 12 }, { ERR_DENIED, 7 },    { ERR_SYS, 13 },      { ERR_PEER, 14 },
 };
 static_assert(ARRAY_LEN(codes) == ERR_KIND_COUNT_, "every error kind needs a gRPC code");
 
@@ -118,8 +118,9 @@ int ttrpc_frame_decode(const uint8_t in[TTRPC_HEADER], struct ttrpc_frame *out, 
 		f.stream = f.stream << 8 | in[4 + i];
 	}
 	if (f.length > TTRPC_MAX_DATA)
-		return err_set(e, ERR_PEER, 0, "ttrpc frame of %u bytes, at most %d are allowed",
-			       f.length, TTRPC_MAX_DATA);
+		return err_set(e, ERR_PEER, 0,
+			       "ttrpc frame of %u bytes, at most %d are allowed", f.length,
+			       TTRPC_MAX_DATA);
 	*out = f;
 	return 0;
 }
@@ -201,7 +202,8 @@ static int conn_flush(struct ttrpc_conn *c, struct err *e)
 		timer_clear(&c->out_stall);
 	else if (moved || !c->out_stall.armed)
 		timer_set(c->loop, &c->out_stall, deadline_in(TTRPC_STALL_MS));
-	return loop_modify(c->loop, &c->source, buf_len(&c->out) ? EPOLLIN | EPOLLOUT : EPOLLIN, e);
+	return loop_modify(c->loop, &c->source, buf_len(&c->out) ? EPOLLIN | EPOLLOUT : EPOLLIN,
+			   e);
 }
 
 /* Queues one frame, waiting while the peer is slow. Call in a fiber. */
@@ -212,8 +214,8 @@ static int conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
 	struct ttrpc_frame f = { .length = (uint32_t)size, .stream = stream, .type = type };
 
 	if (size > TTRPC_MAX_DATA)
-		return err_set(e, ERR_INVALID, 0, "message of %zu bytes is over ttrpc's %d", size,
-			       TTRPC_MAX_DATA);
+		return err_set(e, ERR_INVALID, 0, "message of %zu bytes is over ttrpc's %d",
+			       size, TTRPC_MAX_DATA);
 	while (!c->closed && buf_len(&c->out) >= OUT_HIGH) {
 		if (cond_wait(&c->writable, deadline, e) < 0)
 			return -1;
@@ -267,7 +269,8 @@ static int run_method(struct request *r, const Ttrpc__Request *envelope, struct 
 		return err_set(e, ERR_UNSUPPORTED, 0, "method %s is not implemented",
 			       str_quote(envelope->method, strlen(envelope->method), quoted,
 					 sizeof(quoted)));
-	if (message_decode(m->request, envelope->payload.data, envelope->payload.len, a, &req, e) < 0) {
+	if (message_decode(m->request, envelope->payload.data, envelope->payload.len, a, &req,
+			   e) < 0) {
 		e->kind = ERR_INVALID;
 		return -1;
 	}
@@ -294,7 +297,8 @@ static void request_timed_out(struct timer *t)
 	fiber_cancel(r->fiber);
 }
 
-static int request_envelope(struct request *r, struct arena *a, Ttrpc__Request **out, struct err *e)
+static int request_envelope(struct request *r, struct arena *a, Ttrpc__Request **out,
+			    struct err *e)
 {
 	ProtobufCMessage *m;
 
@@ -323,8 +327,8 @@ static void request_answer(struct request *r, struct buf *payload, const struct 
 	resp.status = &status;
 	/* the answer must go out although the request's own time may be over */
 	fiber_shield(r->conn->loop, true);
-	if (conn_send(r->conn, FRAME_RESPONSE, r->stream, &resp.base, deadline_in(TTRPC_STALL_MS),
-		      &e) < 0 &&
+	if (conn_send(r->conn, FRAME_RESPONSE, r->stream, &resp.base,
+		      deadline_in(TTRPC_STALL_MS), &e) < 0 &&
 	    !r->conn->closed && e.kind == ERR_INVALID) { /* too large: say so instead */
 		status.code = 13;
 		status.message = e.msg;
@@ -374,7 +378,8 @@ static int take_request(struct ttrpc_conn *c, uint32_t stream, const uint8_t *p,
 	r->len = len;
 	r->deadline.fire = request_timed_out;
 	r->data = mem_dup(p, len);
-	if (!r->data || fiber_spawn(c->loop, "ttrpc request", serve_request, r, &r->fiber, &e) < 0) {
+	if (!r->data ||
+	    fiber_spawn(c->loop, "ttrpc request", serve_request, r, &r->fiber, &e) < 0) {
 		free(r->data);
 		free(r);
 		return conn_fail_set(c, ERR_NO_MEMORY, 0, "out of memory for a ttrpc request");
@@ -398,11 +403,14 @@ static int take_response(struct ttrpc_conn *c, uint32_t stream, const uint8_t *p
 		call->len = len;
 		call->answered = true;
 		cond_wake_all(&call->done);
-		return call->data ? 0 : conn_fail_set(c, ERR_NO_MEMORY, 0, "out of memory for a response");
+		return call->data ? 0
+				  : conn_fail_set(c, ERR_NO_MEMORY, 0,
+						  "out of memory for a response");
 	}
 	/* an answer to a call that was given up; to one never made is a lie */
 	if (stream % 2 == 0 || stream >= c->next_stream)
-		return conn_fail_set(c, ERR_PEER, 0, "ttrpc response to a call that was not made");
+		return conn_fail_set(c, ERR_PEER, 0,
+				     "ttrpc response to a call that was not made");
 	return 0;
 }
 
@@ -524,7 +532,8 @@ static size_t read_size(struct ttrpc_conn *c)
 	struct ttrpc_frame f;
 	struct err e;
 
-	if (buf_len(&c->in) >= TTRPC_HEADER && ttrpc_frame_decode(buf_head(&c->in), &f, &e) == 0 &&
+	if (buf_len(&c->in) >= TTRPC_HEADER &&
+	    ttrpc_frame_decode(buf_head(&c->in), &f, &e) == 0 &&
 	    TTRPC_HEADER + (size_t)f.length > buf_len(&c->in) + 4096)
 		return TTRPC_HEADER + (size_t)f.length - buf_len(&c->in);
 	return 4096;
@@ -550,8 +559,9 @@ static int conn_read(struct ttrpc_conn *c)
 			return conn_fail_set(c, ERR_PEER, errno, "ttrpc read");
 		if (n == 0)
 			return conn_fail_set(c, ERR_PEER, 0,
-					     buf_len(&c->in) ? "closed by the peer within a frame"
-							     : "closed by the peer");
+					     buf_len(&c->in)
+						     ? "closed by the peer within a frame"
+						     : "closed by the peer");
 		buf_produced(&c->in, (size_t)n);
 		if (take_frames(c) < 0)
 			return -1;
@@ -638,7 +648,9 @@ int ttrpc_conn_fd(const struct ttrpc_conn *c)
 
 /* ---- the server ---- */
 
-enum { SERVER_MAX_CONNECTIONS = 128 };
+enum {
+	SERVER_MAX_CONNECTIONS = 128
+};
 
 struct ttrpc_server {
 	struct loop *loop;
@@ -699,7 +711,8 @@ int ttrpc_server_new(struct loop *l, int listen_fd, const struct ttrpc_service *
 	s->loop = l;
 	s->services = services;
 	s->service_count = service_count;
-	s->source = (struct source){ .fd = listen_fd, .events = EPOLLIN, .ready = server_ready };
+	s->source =
+		(struct source){ .fd = listen_fd, .events = EPOLLIN, .ready = server_ready };
 	list_init(&s->connections);
 	if (loop_add(l, &s->source, e) < 0)
 		return -1;

@@ -37,8 +37,8 @@ struct ttrpc_conn;
 /* One call being served. */
 struct ttrpc_call {
 	struct ttrpc_conn *conn;
-	struct arena *arena;  /* lives as long as the call; results may point into it */
-	void *context;	      /* as given with the service */
+	struct arena *arena; /* lives as long as the call; results may point into it */
+	void *context;       /* as given with the service */
 	const char *service;
 	const char *method;
 };

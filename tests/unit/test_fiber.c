@@ -74,7 +74,9 @@ static void writer(void *arg)
 
 	memset(block, 'x', sizeof(block));
 	for (int i = 0; i < 256; i++) /* 1 MiB: far more than a pipe holds */
-		assert_ok(fiber_write_all(f->loop, f->pipe[1], block, sizeof(block), deadline_in(5000), &e), &e);
+		assert_ok(fiber_write_all(f->loop, f->pipe[1], block, sizeof(block),
+					  deadline_in(5000), &e),
+			  &e);
 	fd_close(&f->pipe[1]);
 }
 
@@ -90,7 +92,9 @@ static void pipe_flow(void *arg)
 	assert_ok(fd_set_nonblock(f->pipe[1], true, &e), &e);
 	assert_ok(fiber_spawn(f->loop, "writer", writer, f, NULL, &e), &e);
 	while (got) {
-		assert_ok(fiber_read(f->loop, f->pipe[0], block, sizeof(block), deadline_in(5000), &got, &e), &e);
+		assert_ok(fiber_read(f->loop, f->pipe[0], block, sizeof(block),
+				     deadline_in(5000), &got, &e),
+			  &e);
 		total += got;
 	}
 	assert_int_equal(total, 1 << 20);
@@ -142,11 +146,11 @@ static void run(fiber_fn flow)
 	loop_free(f.loop);
 }
 
-#define FLOW(name)                                                                               \
-	static void test_##name(void **state)                                                    \
-	{                                                                                        \
-		(void)state;                                                                     \
-		run(name##_flow);                                                                \
+#define FLOW(name)                                                                             \
+	static void test_##name(void **state)                                                  \
+	{                                                                                      \
+		(void)state;                                                                   \
+		run(name##_flow);                                                              \
 	}
 FLOW(wake)
 FLOW(deadline)

@@ -39,7 +39,8 @@ static int run_echo(struct ttrpc_call *c, const void *request, void *response, s
 }
 
 static const struct ttrpc_method methods[] = {
-	{ "Echo", &grpc__write_stream_request__descriptor, &grpc__read_stream_response__descriptor, run_echo },
+	{ "Echo", &grpc__write_stream_request__descriptor,
+	  &grpc__read_stream_response__descriptor, run_echo },
 };
 
 static void on_closed(struct ttrpc_conn *c, const struct err *why, void *arg)
@@ -136,7 +137,10 @@ static void run(fiber_fn flow)
 {
 	struct fixture f = { .raw = -1 };
 	struct ttrpc_service service = {
-		.name = "test.Echo", .methods = methods, .method_count = 1, .context = &f,
+		.name = "test.Echo",
+		.methods = methods,
+		.method_count = 1,
+		.context = &f,
 	};
 	struct ttrpc_options server = { .services = &service, .service_count = 1 };
 	struct ttrpc_options client = { .closed = on_closed, .arg = &f };
@@ -181,10 +185,16 @@ static void test_hostile(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
 		struct fixture f = { .raw = -1 };
 		struct ttrpc_service service = {
-			.name = "test.Echo", .methods = methods, .method_count = 1, .context = &f,
+			.name = "test.Echo",
+			.methods = methods,
+			.method_count = 1,
+			.context = &f,
 		};
 		struct ttrpc_options o = {
-			.services = &service, .service_count = 1, .closed = on_closed, .arg = &f,
+			.services = &service,
+			.service_count = 1,
+			.closed = on_closed,
+			.arg = &f,
 		};
 		struct err e;
 		int p[2];
@@ -202,11 +212,11 @@ static void test_hostile(void **state)
 	}
 }
 
-#define FLOW(name)                                                                               \
-	static void test_##name(void **state)                                                    \
-	{                                                                                        \
-		(void)state;                                                                     \
-		run(name##_flow);                                                                \
+#define FLOW(name)                                                                             \
+	static void test_##name(void **state)                                                  \
+	{                                                                                      \
+		(void)state;                                                                   \
+		run(name##_flow);                                                              \
 	}
 FLOW(calls)
 FLOW(unknown)

@@ -12,15 +12,15 @@
 #include "base/err.h"
 
 /* Asserts success and shows the error's text otherwise. */
-#define assert_ok(call, e)                                                                       \
-	do {                                                                                     \
-		if ((call) < 0)                                                                  \
-			fail_msg("%s: %s", #call, (e)->msg);                                     \
+#define assert_ok(call, e)                                                                     \
+	do {                                                                                   \
+		if ((call) < 0)                                                                \
+			fail_msg("%s: %s", #call, (e)->msg);                                   \
 	} while (0)
-#define assert_err(call, e, want)                                                                \
-	do {                                                                                     \
-		assert_int_equal((call), -1);                                                    \
-		if ((e)->kind != (want))                                                         \
-			fail_msg("%s: %s instead of %s: %s", #call, err_kind_name((e)->kind),    \
-				 err_kind_name(want), (e)->msg);                                 \
+#define assert_err(call, e, want)                                                              \
+	do {                                                                                   \
+		assert_int_equal((call), -1);                                                  \
+		if ((e)->kind != (want))                                                       \
+			fail_msg("%s: %s instead of %s: %s", #call, err_kind_name((e)->kind),  \
+				 err_kind_name(want), (e)->msg);                               \
 	} while (0)
