@@ -92,7 +92,7 @@ void process_ended(struct process *p, uint32_t status)
 	p->exited_at = time_wall_ns();
 	cond_wake_all(&p->changed);
 	if (p == p->container->init)
-		stand_in_end(&p->container->stand_in);
+		stand_in_kill(&p->container->stand_in);
 	if (s->c.observer.exited)
 		s->c.observer.exited(s->c.observer.arg, p);
 }

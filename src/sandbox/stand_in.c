@@ -65,15 +65,22 @@ int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stan
 	return 0;
 }
 
+void stand_in_kill(struct stand_in *s)
+{
+	struct err ignored;
+
+	if (s->child.reaper)
+		(void)child_kill(&s->child, SIGKILL, &ignored);
+}
+
 void stand_in_end(struct stand_in *s)
 {
-	struct err e;
+	struct err ignored;
 
 	if (!s->child.reaper)
 		return;
-	(void)child_kill(&s->child, SIGKILL, &e);
-	if (fiber_self(s->child.reaper->loop))
-		(void)child_wait(&s->child, deadline_in(END_MS), &e);
+	stand_in_kill(s);
+	(void)child_wait(&s->child, deadline_in(END_MS), &ignored);
 	child_unwatch(&s->child);
 	s->child.reaper = NULL;
 }

@@ -22,7 +22,9 @@ struct stand_in_config {
 /* Starts it and waits until it has confined itself (at most 5 s). Call in a fiber. */
 int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stand_in_config *c,
 		   struct err *e);
-/* Kills it; a zero value is accepted. */
+/* Kills it without waiting; a zero value is accepted. */
+void stand_in_kill(struct stand_in *s);
+/* Kills it and waits until it has let go of its root; a zero value is accepted. In a fiber. */
 void stand_in_end(struct stand_in *s);
 /* 0 when there is none. */
 pid_t stand_in_pid(const struct stand_in *s);

@@ -359,6 +359,25 @@ int vm_start(struct sandbox *s, struct err *e)
 	return 0;
 }
 
+/* They have directories of the share as their roots. One at a time: waiting changes the list. */
+static void end_stand_ins(struct sandbox *s)
+{
+	bool again = true;
+
+	while (again) {
+		again = false;
+		list_for_each(n, tmp, &s->containers) {
+			struct stand_in *st = &list_entry(n, struct container, node)->stand_in;
+
+			if (stand_in_pid(st)) {
+				stand_in_end(st);
+				again = true;
+				break;
+			}
+		}
+	}
+}
+
 void vm_stop(struct sandbox *s)
 {
 	Grpc__DestroySandboxRequest req = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
@@ -373,9 +392,7 @@ void vm_stop(struct sandbox *s)
 	if (s->vmm && vmm_stop(s->vmm, deadline_in(STOP_MS), &e) < 0)
 		log_error(&s->log, "%s", e.msg);
 	agent_client_free(TAKE(s->agent));
-	list_for_each(n, tmp, &s->containers) {
-		stand_in_end(&list_entry(n, struct container, node)->stand_in);
-	}
+	end_stand_ins(s);
 	user_net_free(TAKE(s->net));
 	share_free(TAKE(s->share));
 	vmm_free(TAKE(s->vmm));

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Users as -u names them, against layers made here. */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/path.h"
+#include "cli/user_lookup.h"
+#include "image/store.h"
+
+struct fixture {
+	char dir[64];
+	char layer[2][96];
+	const char *layers[3];
+	struct image image;
+	struct arena arena;
+};
+
+static void write_file(const char *layer, const char *name, const char *text)
+{
+	char path[160];
+	struct err e;
+
+	(void)snprintf(path, sizeof(path), "%s/etc", layer);
+	assert_ok(path_mkdirs(path, 0755, &e), &e);
+	(void)snprintf(path, sizeof(path), "%s/etc/%s", layer, name);
+	assert_ok(file_replace(AT_FDCWD, path, text, strlen(text), 0644, false, &e), &e);
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = mem_new(struct fixture);
+
+	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/user-test.XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	for (int i = 0; i < 2; i++) {
+		(void)snprintf(f->layer[i], sizeof(f->layer[i]), "%s/%d", f->dir, i);
+		f->layers[i] = f->layer[i];
+		write_file(f->layer[i], "note", "x");
+	}
+	write_file(f->layer[0], "passwd", "root:x:0:0::/root:/bin/sh\nold:x:9:9::/old:\n");
+	write_file(f->layer[1], "passwd",
+		   "root:x:0:0:r:/root:/bin/sh\nbad line\nann:x:1000:1001::/home/ann:/bin/sh\n"
+		   "evil:x:99999999999:0::/:\n:x:5:5::/:\n1234:x:77:78::/n:\nlast:x:8:8");
+	write_file(f->layer[0], "group", "wheel:x:10:bob,ann\nann:x:1001:\nx:x:12:annie\nz:x:13:ann\n");
+	f->image.layers.v = f->layers;
+	f->image.layers.n = 2;
+	arena_init(&f->arena, 1 << 20);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	struct err e;
+
+	assert_ok(path_remove_tree(AT_FDCWD, f->dir, &e), &e);
+	arena_fini(&f->arena);
+	free(f);
+	return 0;
+}
+
+static void test_found(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t uid, gid;
+		size_t groups;
+		const char *home;
+	} rows[] = {
+		{ "", 0, 0, 0, "/root" },     { "ann", 1000, 1001, 2, "/home/ann" },
+		{ "1000", 1000, 1001, 2, "/home/ann" }, { "ann:wheel", 1000, 10, 0, "/home/ann" },
+		{ "ann:55", 1000, 55, 0, "/home/ann" }, { "4242", 4242, 0, 0, NULL },
+		{ "4242:4343", 4242, 4343, 0, NULL },	{ "last", 8, 8, 0, NULL },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct user_ids ids;
+		struct err e;
+
+		assert_ok(user_lookup(&f->image, rows[i].text, &f->arena, &ids, &e), &e);
+		assert_int_equal(ids.uid, rows[i].uid);
+		assert_int_equal(ids.gid, rows[i].gid);
+		assert_int_equal(ids.group_count, rows[i].groups);
+		if (rows[i].home)
+			assert_string_equal(ids.home, rows[i].home);
+		else
+			assert_null(ids.home);
+	}
+}
+
+static void test_refused(void **state)
+{
+	static const char *const rows[] = { "nobody", "old", "ann:nogroup", "evil", "-1", "99999999999" };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct user_ids ids;
+		struct err e;
+
+		assert_int_equal(user_lookup(&f->image, rows[i], &f->arena, &ids, &e), -1);
+	}
+}
+
+/* A layer's passwd that is a link out of the layer leads back into it, or nowhere. */
+static void test_links_stay_inside(void **state)
+{
+	struct fixture *f = *state;
+	struct user_ids ids;
+	char path[160];
+	struct err e;
+
+	(void)snprintf(path, sizeof(path), "%s/etc/passwd", f->layer[1]);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink("/../../../../etc/shadow", path), 0);
+	assert_int_equal(user_lookup(&f->image, "ann", &f->arena, &ids, &e), -1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_links_stay_inside, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`kata` as a user sees it, in real virtual machines."""
+import hashlib
+import os
+import platform
+import signal
+import subprocess
+import time
+import unittest
+
+from kata_case import BIN, KataCase
+
+
+class Run(KataCase):
+    def test_guest_kernel_and_pid_1(self):
+        out = self.run_ok("busybox", "sh", "-c", "uname -r; cat /proc/1/status")
+        self.assertNotEqual(out.split()[0], platform.release())
+        self.assertIn("Pid:\t1\n", out)
+        self.assertIn("Name:\tsh\n", out)
+
+    def test_exit_status(self):
+        cases = ((0, ["true"]), (1, ["false"]), (7, ["sh", "-c", "exit 7"]),
+                 (137, ["sh", "-c", "kill -9 $$"]), (127, ["/no/such/program"]),
+                 (127, ["no-such-program"]), (126, ["/etc/passwd"]))
+        for want, command in cases:
+            with self.subTest(command=command):
+                done = self.kata("run", "--rm", "busybox", *command)
+                self.assertEqual(done.returncode, want, done.stderr)
+
+    def test_streams_are_apart(self):
+        done = self.kata("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2")
+        self.assertEqual((done.stdout, done.stderr), ("out\n", "err\n"))
+
+    def test_binary_data_both_ways(self):
+        data = os.urandom(8 << 20)
+        done = self.kata("run", "--rm", "-i", "busybox", "cat", stdin=data, text=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(hashlib.sha256(done.stdout).digest(), hashlib.sha256(data).digest())
+
+    def test_stdin_ends(self):
+        self.assertEqual(self.run_ok("-i", "busybox", "wc", "-c", stdin="12345"), "5\n")
+
+    def test_without_i_stdin_is_empty(self):
+        self.assertEqual(self.run_ok("busybox", "wc", "-c"), "0\n")
+
+    def test_options_reach_the_process(self):
+        out = self.run_ok("-e", "A=1 2", "-e", "FROM_HERE", "-w", "/tmp", "-u", "1000:1001",
+                          "--hostname", "box", "busybox", "sh", "-c",
+                          "echo $A; echo $FROM_HERE; pwd; id -u; id -g; hostname",
+                          env={"FROM_HERE": "yes"})
+        self.assertEqual(out.split("\n")[:6], ["1 2", "yes", "/tmp", "1000", "1001", "box"])
+
+    def test_volumes(self):
+        folder = os.path.join(self.root, "volume")
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "a"), "w") as f:
+            f.write("from the host\n")
+        out = self.run_ok("-v", f"{folder}:/data", "busybox", "sh", "-c",
+                          "cat /data/a; echo back > /data/b")
+        self.assertEqual(out, "from the host\n")
+        with open(os.path.join(folder, "b")) as f:
+            self.assertEqual(f.read(), "back\n")
+        done = self.kata("run", "--rm", "-v", f"{folder}/a:/one:ro", "busybox", "sh", "-c",
+                         "cat /one; echo x > /one")
+        self.assertEqual(done.stdout, "from the host\n")
+        self.assertIn("Read-only", done.stderr)
+
+    def test_memory_limit(self):
+        out = self.run_ok("--memory", "128m", "busybox", "cat", "/sys/fs/cgroup/memory.max")
+        self.assertEqual(out, f"{128 << 20}\n")
+
+    def test_cpus(self):
+        out = self.run_ok("--cpus", "1.5", "busybox", "sh", "-c",
+                          "nproc; cat /sys/fs/cgroup/cpu.max")
+        self.assertEqual(out.split(), ["2", "150000", "100000"])
+
+    def test_guest_facilities(self):
+        out = self.run_ok("busybox", "sh", "-c",
+                          "cat /proc/sys/user/max_user_namespaces; dmesg | head -1;"
+                          "ls /dev/pts >/dev/null && ls /dev/mqueue >/dev/null && echo ok")
+        self.assertGreater(int(out.split()[0]), 0)
+        self.assertIn("Linux version", out)
+        self.assertTrue(out.endswith("ok\n"))
+
+    def test_network_none(self):
+        out = self.run_ok("--network", "none", "busybox", "ls", "/sys/class/net")
+        self.assertEqual(out, "lo\n")
+
+    def test_bad_values_are_refused(self):
+        for args in (["--memory", "lots"], ["--cpus", "0"], ["--network", "moon"],
+                     ["-v", "relative:/x"], ["-v", "/nonexistent-dir:/x"], ["-p", "80"],
+                     ["--name", "a/b"], ["--nonsense"]):
+            with self.subTest(args=args):
+                done = self.kata("run", "--rm", *args, "busybox", "true")
+                self.assertEqual(done.returncode, 125, done.stderr)
+                self.assertTrue(done.stderr.startswith("kata: "), done.stderr)
+        done = self.kata("run", "--rm", "no-such-image", "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("no-such-image", done.stderr)
+
+
+class Life(KataCase):
+    def test_detached(self):
+        ident = self.kata_ok("run", "-d", "--name", "life", "busybox", "sh", "-c",
+                             "echo one; echo two >&2; sleep 1000").strip()
+        self.assertRegex(ident, "^[0-9a-f]{64}$")
+        self.assertIn(ident[:12], self.containers())
+        self.assertEqual(self.inspect("life")["state"]["status"], "running")
+        self.assertEqual(self.kata_ok("exec", "life", "cat", "/etc/hostname"), ident[:12] + "\n")
+        self.assertEqual(self.kata("exec", "life", "sh", "-c", "exit 9").returncode, 9)
+        self.assertEqual(self.kata("exec", "life", "nothing").returncode, 127)
+        self.assertEqual(self.kata_ok("exec", "-i", "life", "cat", stdin="abc"), "abc")
+        logs = self.kata("logs", "life")
+        self.assertEqual((logs.stdout, logs.stderr), ("one\n", "two\n"))
+        self.assertNotEqual(self.kata("rm", "life").returncode, 0)
+        self.kata_ok("stop", "-t", "1", "life")
+        self.assertEqual(self.kata_ok("wait", "life"), "137\n")
+        self.assertEqual(self.inspect("life")["state"]["exit_status"], 137)
+        self.assertEqual(self.kata_ok("logs", "life"), "one\n")
+        self.kata_ok("rm", "life")
+        self.assertEqual(self.containers(), [])
+
+    def test_names_are_unique(self):
+        self.kata_ok("run", "-d", "--name", "same", "busybox", "sleep", "1000")
+        done = self.kata("run", "-d", "--name", "same", "busybox", "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("same", done.stderr)
+
+    def test_wait_and_kill(self):
+        self.kata_ok("run", "-d", "--name", "k", "busybox", "sh", "-c",
+                     "trap 'exit 3' USR1; while :; do sleep 0.1; done")
+        waiting = subprocess.Popen([os.path.join(BIN, "kata"), "--root", self.root, "wait", "k"],
+                                   stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        self.kata_ok("kill", "-s", "USR1", "k")
+        self.assertEqual(waiting.communicate(timeout=60)[0], "3\n")
+
+    def test_detached_rm_removes_itself(self):
+        self.kata_ok("run", "-d", "--rm", "busybox", "sleep", "1")
+        for _ in range(300):
+            if not self.containers():
+                break
+            time.sleep(0.1)
+        self.assertEqual(self.containers(), [])
+
+    def test_signal_is_passed_on(self):
+        p = subprocess.Popen([os.path.join(BIN, "kata"), "--root", self.root, "run", "--rm", "busybox",
+                              "sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"],
+                             stdout=subprocess.PIPE, text=True)
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        p.send_signal(signal.SIGTERM)
+        self.assertEqual(p.wait(timeout=60), 5)
+        p.stdout.close()
+
+    def test_killed_engine_leaves_nothing(self):
+        self.kata_ok("run", "-d", "--name", "gone", "busybox", "sleep", "1000")
+        path = self.inspect("gone")["directory"]
+        with open(os.path.join(path, "shim.pid")) as f:
+            os.kill(int(f.read()), signal.SIGKILL)
+        for _ in range(100):
+            if self.inspect("gone")["state"]["status"] == "dead":
+                break
+            time.sleep(0.1)
+        self.assertEqual(self.inspect("gone")["state"]["status"], "dead")
+        self.kata_ok("rm", "gone")
+        self.run_ok("busybox", "true")  # the next start sweeps what is left in /run
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

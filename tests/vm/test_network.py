@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network "user": out, not into the host, and published ports.
+
+Everything happens between two network namespaces made here: `kata` runs in one, a server in
+the other, so that no address outside this machine is ever used.
+"""
+import os
+import subprocess
+import time
+import unittest
+
+from kata_case import BIN, KataCase
+
+HOST, FAR = f"katah{os.getpid()}", f"kataf{os.getpid()}"
+SERVER = ("import http.server,sys;"
+          "http.server.HTTPServer((sys.argv[1],int(sys.argv[2])),"
+          "type('H',(http.server.BaseHTTPRequestHandler,),"
+          "{'do_GET':lambda s:(s.send_response(200),s.end_headers(),s.wfile.write(b'hello\\n')),"
+          "'log_message':lambda *a:None})).serve_forever()")
+
+
+def ip(*args):
+    subprocess.run(["ip", *args], check=True)
+
+
+class UserNetwork(KataCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for ns in (HOST, FAR):
+            ip("netns", "add", ns)
+            cls.addClassCleanup(ip, "netns", "del", ns)
+            ip("-n", ns, "link", "set", "lo", "up")
+        ip("-n", HOST, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", FAR)
+        for ns, address in ((HOST, "198.51.100.1/24"), (FAR, "198.51.100.2/24")):
+            ip("-n", ns, "addr", "add", address, "dev", "veth0")
+            ip("-n", ns, "link", "set", "veth0", "up")
+        ip("-n", HOST, "route", "add", "default", "via", "198.51.100.2")
+
+    @classmethod
+    def kata(cls, *args, **kw):
+        """As always, but in the namespace HOST."""
+        return subprocess.run(["ip", "netns", "exec", HOST, os.path.join(BIN, "kata"), "--root",
+                               cls.root, *args], stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=120, text=True)
+
+    def serve(self, ns, address, port):
+        p = subprocess.Popen(["ip", "netns", "exec", ns, "python3", "-c", SERVER, address, str(port)])
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        time.sleep(0.5)
+
+    def test_outgoing(self):
+        self.serve(FAR, "198.51.100.2", 8080)
+        out = self.run_ok("busybox", "wget", "-q", "-O", "-", "http://198.51.100.2:8080/")
+        self.assertEqual(out, "hello\n")
+
+    def test_loopback_of_the_host_is_out_of_reach(self):
+        self.serve(HOST, "127.0.0.1", 8081)
+        done = self.kata("run", "--rm", "busybox", "sh", "-c",
+                         "gw=$(ip route | awk '/default/{print $3}'); test -n \"$gw\" || exit 9;"
+                         "timeout 5 wget -q -O - http://$gw:8081/ && exit 8;"
+                         "timeout 5 wget -q -O - http://127.0.0.1:8081/ && exit 7; exit 0")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_published_port(self):
+        self.kata_ok("run", "-d", "--name", "web", "-p", "8082:80", "busybox", "sh", "-c",
+                     "echo from the guest > /index.html; httpd -f -p 80 -h /")
+        get = ("import urllib.request;"
+               "print(urllib.request.urlopen('http://127.0.0.1:8082/index.html',timeout=5)"
+               ".read().decode(),end='')")
+        for _ in range(50):
+            done = subprocess.run(["ip", "netns", "exec", HOST, "python3", "-c", get],
+                                  capture_output=True, text=True, timeout=30)
+            if done.returncode == 0:
+                break
+            time.sleep(0.2)
+        self.assertEqual(done.stdout, "from the guest\n", done.stderr)
+
+    def test_port_in_use_is_named(self):
+        self.serve(HOST, "0.0.0.0", 8083)
+        done = self.kata("run", "--rm", "-p", "8083:80", "busybox", "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("8083", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`kata` on a terminal: keys, window size, detaching."""
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+import unittest
+
+from kata_case import BIN, KataCase
+
+
+class Session:
+    """A kata command on a pseudo terminal of our own."""
+
+    def __init__(self, root, *args, rows=24, columns=80):
+        self.master, slave = pty.openpty()
+        self.resize(rows, columns)
+        self.process = subprocess.Popen([os.path.join(BIN, "kata"), "--root", root, *args],
+                                        stdin=slave, stdout=slave, stderr=slave,
+                                        start_new_session=True,
+                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(slave)
+        self.seen = b""
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def expect(self, text, seconds=60):
+        """Reads until `text` appears; what was seen before is dropped."""
+        end = time.monotonic() + seconds
+        while text.encode() not in self.seen:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.master], [], [], left)[0]:
+                raise AssertionError(f"{text!r} did not appear; seen: {self.seen!r}")
+            try:
+                data = os.read(self.master, 65536)
+            except OSError:
+                data = b""
+            if not data:
+                raise AssertionError(f"ended before {text!r}; seen: {self.seen!r}")
+            self.seen += data
+        self.seen = self.seen.split(text.encode(), 1)[1]
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        os.close(self.master)
+
+
+class Terminal(KataCase):
+    def session(self, *args, **kw):
+        s = Session(self.root, *args, **kw)
+        self.addCleanup(s.close)
+        return s
+
+    def test_shell_size_and_keys(self):
+        s = self.session("run", "--rm", "-it", "busybox", "sh", rows=33, columns=99)
+        s.expect("/ # ")
+        s.type("tty; stty size\n")
+        s.expect("/dev/pts/0")
+        s.expect("33 99")
+        s.resize(50, 120)
+        os.kill(s.process.pid, signal.SIGWINCH)
+        time.sleep(0.5)
+        s.type("stty size\n")
+        s.expect("50 120")
+        s.type("sleep 1000\n")
+        time.sleep(0.5)
+        s.type("\x03")  # Ctrl-C ends the sleep, not the shell
+        s.type("echo still here $((40+2))\n")
+        s.expect("still here 42")
+        s.type("exit 4\n")
+        self.assertEqual(s.process.wait(timeout=60), 4)
+
+    def test_detach_leaves_it_running(self):
+        s = self.session("run", "-it", "--name", "det", "busybox", "sh")
+        s.expect("/ # ")
+        s.type("\x10\x11")
+        self.assertEqual(s.process.wait(timeout=30), 0)
+        self.assertEqual(self.inspect("det")["state"]["status"], "running")
+        x = self.session("exec", "-it", "det", "sh")
+        x.expect("/ # ")
+        x.type("echo $((20+3)) in exec\n")
+        x.expect("23 in exec")
+        x.type("\x04")  # end of file
+        self.assertEqual(x.process.wait(timeout=30), 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
