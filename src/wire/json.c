@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "wire/utf8.h"
 
 enum {
 	NUMBER_MAX = 400
@@ -106,27 +107,6 @@ static int hex4(const uint8_t *p)
 		v = v * 16 + d;
 	}
 	return v;
-}
-
-/* Length of the valid UTF-8 sequence at `p`, 0 if there is none (RFC 3629, table 3-7). */
-static size_t utf8_len(const uint8_t *p, const uint8_t *end)
-{
-	size_t n = *p < 0x80   ? 1
-		   : *p < 0xc2 ? 0
-		   : *p < 0xe0 ? 2
-		   : *p < 0xf0 ? 3
-		   : *p < 0xf5 ? 4
-			       : 0;
-
-	if (n == 0 || (size_t)(end - p) < n)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return n;
 }
 
 /* At the 'u' of an escape; moves behind it, behind both halves of a surrogate pair. */

@@ -19,9 +19,19 @@ struct buf;
 struct err;
 struct jval;
 
-enum jval_type { JVAL_NULL, JVAL_BOOL, JVAL_INT, JVAL_DOUBLE, JVAL_STRING, JVAL_ARRAY, JVAL_OBJECT };
+enum jval_type {
+	JVAL_NULL,
+	JVAL_BOOL,
+	JVAL_INT,
+	JVAL_DOUBLE,
+	JVAL_STRING,
+	JVAL_ARRAY,
+	JVAL_OBJECT
+};
 
-enum { JVAL_MAX_DEPTH = 64 };
+enum {
+	JVAL_MAX_DEPTH = 64
+};
 
 /* Parses exactly one document. ERR_INVALID names line and column and what is wrong there. */
 int jval_parse(const char *p, size_t len, struct jval **out, struct err *e);
@@ -36,7 +46,8 @@ const char *jval_type_name(enum jval_type t);
 struct jval *jval_get(const struct jval *obj, const char *key);
 /* Follows members: jval_path(v, "return", "status", NULL). */
 struct jval *jval_path(const struct jval *v, ...) __attribute__((sentinel));
-size_t jval_count(const struct jval *v); /* elements of an array, members of an object, else 0 */
+size_t
+jval_count(const struct jval *v); /* elements of an array, members of an object, else 0 */
 struct jval *jval_at(const struct jval *array, size_t i);
 /* Visits the members in order; stops when the visitor returns non-zero and returns that. */
 int jval_each(const struct jval *obj, int (*visit)(const char *key, struct jval *v, void *arg),
