@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * configuration.toml: Kata's file, its names and its places, read into one struct. One table
+ * (schema.c) has a row per key with type, default, range and meaning; the default file and
+ * the manual page are printed from it. A second table has the keys of Kata's other
+ * implementations that this one does not act upon: each is accepted with a value that changes
+ * nothing here, and otherwise either named in a warning or refused.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "oci/notes.h"
+
+struct buf;
+struct err;
+
+/* In the order of the words in the file. */
+enum config_accel {
+	CONFIG_ACCEL_AUTO,
+	CONFIG_ACCEL_KVM,
+	CONFIG_ACCEL_TCG
+};
+enum config_transport {
+	CONFIG_TRANSPORT_AUTO,
+	CONFIG_TRANSPORT_VSOCK,
+	CONFIG_TRANSPORT_VIRTIO_SERIAL,
+};
+enum config_shared_fs {
+	CONFIG_SHARED_FS_AUTO,
+	CONFIG_SHARED_FS_VIRTIO_FS,
+	CONFIG_SHARED_FS_9P,
+	CONFIG_SHARED_FS_NONE,
+};
+enum config_fs_cache {
+	CONFIG_FS_CACHE_NEVER,
+	CONFIG_FS_CACHE_METADATA,
+	CONFIG_FS_CACHE_AUTO,
+	CONFIG_FS_CACHE_ALWAYS,
+};
+
+/* NULL-ended; never NULL itself. */
+typedef const char *const *config_list;
+
+/* [hypervisor.qemu]. An empty path means "look in the usual places". */
+struct config_hypervisor {
+	const char *path;
+	const char *kernel;
+	const char *initrd;
+	const char *kernel_params;
+	const char *machine_type;
+	const char *machine_accelerators;
+	const char *cpu_features;
+	const char *seccomp_sandbox;
+	int accel;                  /* enum config_accel */
+	int transport;              /* enum config_transport */
+	double default_vcpus;       /* below 0: all of the host's */
+	uint32_t default_maxvcpus;  /* 0: as many as the host has */
+	uint32_t default_memory;    /* MiB */
+	uint32_t default_maxmemory; /* MiB; 0: as much as the host has */
+	uint32_t memory_slots;
+	int shared_fs; /* enum config_shared_fs */
+	const char *virtio_fs_daemon;
+	int virtio_fs_cache; /* enum config_fs_cache */
+	config_list virtio_fs_extra_args;
+	const char *entropy_source;
+	bool enable_debug;
+	bool disable_nesting_checks;
+};
+
+/* [agent.kata] */
+struct config_agent {
+	bool enable_debug;
+	bool debug_console_enabled;
+	uint32_t dial_timeout_ms;      /* between two attempts to connect */
+	uint32_t reconnect_timeout_ms; /* for all attempts together */
+	uint32_t create_container_timeout_s;
+	uint32_t health_check_request_timeout_ms;
+};
+
+/* [runtime] */
+struct config_runtime {
+	bool enable_debug;
+	const char *log_level;
+	bool disable_guest_seccomp;
+	bool sandbox_cgroup_only;
+};
+
+struct kata_config {
+	struct config_hypervisor hypervisor;
+	struct config_agent agent;
+	struct config_runtime runtime;
+	const char *file; /* the main file that was read; NULL: built-in defaults */
+	unsigned drop_ins;
+	struct oci_notes warnings; /* keys without effect here: one log line */
+	struct arena arena;        /* holds every string above */
+};
+
+/* Built-in defaults. */
+int config_new(struct kata_config **out, struct err *e);
+void config_free(struct kata_config *c);
+OWN_DEFINE(config, struct kata_config *, config_free)
+
+/*
+ * Lays a file's text over what `c` has; `name` stands for the file in errors:
+ * "name:12: [hypervisor.qemu] defalt_memory: unknown key; did you mean 'default_memory'?".
+ * ERR_INVALID or ERR_UNSUPPORTED; on failure `c` is good only for config_free().
+ */
+int config_parse(struct kata_config *c, const char *text, size_t len, const char *name,
+		 struct err *e);
+
+/*
+ * The configuration of this host. The main file is the first of: `path` (if not NULL or
+ * empty), $KATA_CONF_FILE, /etc/kata-containers/configuration.toml, then
+ * <prefix>/share/defaults/kata-containers/configuration.toml with <prefix> the running
+ * program's installation, /usr and /opt/kata. The first two must exist when given. Over it
+ * come the files config.d/<name>.toml beside it, by name. None at all: the built-in defaults
+ * and (*out)->file is NULL, which the caller says in one log line.
+ */
+int config_load(const char *path, struct kata_config **out, struct err *e);
+/* The search order above, without the first two, one path per line: for
+ * --show-default-config-paths. */
+int config_write_search(struct buf *out, struct err *e);
+
+/* The commented default file. */
+int config_write_default(struct buf *out, struct err *e);
+/* The keys as the body of a manual page's section (man macros). */
+int config_write_manual(struct buf *out, struct err *e);

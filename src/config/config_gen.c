@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A tool of the build: prints the default configuration file or the manual page's section. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "config/config.h"
+
+int main(int argc, char **argv)
+{
+	OWN(buf) struct buf out = BUF_INIT;
+	struct err e;
+	int rc;
+
+	if (argc == 2 && strcmp(argv[1], "default") == 0)
+		rc = config_write_default(&out, &e);
+	else if (argc == 2 && strcmp(argv[1], "manual") == 0)
+		rc = config_write_manual(&out, &e);
+	else
+		rc = err_set(&e, ERR_INVALID, 0, "usage: config-gen default|manual");
+	if (rc == 0)
+		rc = fd_write_all(STDOUT_FILENO, buf_head(&out), buf_len(&out), &e);
+	if (rc < 0)
+		(void)fprintf(stderr, "config-gen: %s\n", e.msg);
+	return rc < 0;
+}

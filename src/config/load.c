@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which files make up the configuration. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "config/config.h"
+#include "config/paths.h"
+#include "wire/toml.h"
+
+#define CONFIG_FILE "share/defaults/kata-containers/configuration.toml"
+
+enum {
+	DROP_INS_MAX = 256
+};
+
+/* A leading '/' is absolute, anything else relative to the running program's directory. */
+static const char *const search[] = {
+	"/etc/kata-containers/configuration.toml",
+	"../" CONFIG_FILE,
+	"/usr/" CONFIG_FILE,
+	"/opt/kata/" CONFIG_FILE,
+};
+
+static int search_path(size_t i, struct arena *a, const char **out, struct err *e)
+{
+	const char *bindir;
+	char *path;
+
+	if (search[i][0] == '/') {
+		*out = search[i];
+		return 0;
+	}
+	if (paths_program_dir(a, &bindir, e) < 0)
+		return -1;
+	path = arena_printf(a, "%s/%s", bindir, search[i]);
+	if (!path)
+		return err_oom(e, "a path");
+	path_clean(path);
+	*out = path;
+	return 0;
+}
+
+/* *out is NULL when there is no file at all. */
+static int find_main(const char *explicit, struct arena *a, const char **out, struct err *e)
+{
+	const char *named = explicit && *explicit ? explicit : secure_getenv("KATA_CONF_FILE");
+
+	if (named && *named) {
+		*out = arena_strdup(a, named);
+		return *out ? 0 : err_oom(e, "a path");
+	}
+	for (size_t i = 0; i < ARRAY_LEN(search); i++) {
+		const char *path;
+
+		if (search_path(i, a, &path, e) < 0)
+			return -1;
+		if (access(path, F_OK) == 0) {
+			*out = path;
+			return 0;
+		}
+	}
+	*out = NULL;
+	return 0;
+}
+
+static int read_file(struct kata_config *c, const char *path, struct err *e)
+{
+	OWN(free) char *text = NULL;
+	size_t len;
+
+	if (file_read(AT_FDCWD, path, TOML_MAX_BYTES, &text, &len, e) < 0)
+		return err_wrap(e, "configuration");
+	return config_parse(c, text, len, path, e);
+}
+
+static int is_drop_in(const struct dirent *d)
+{
+	return d->d_name[0] != '.' && str_ends(d->d_name, ".toml");
+}
+
+static int read_names(struct kata_config *c, const char *dir, struct dirent **names, int n,
+		      struct err *e)
+{
+	if (n > DROP_INS_MAX)
+		return err_set(e, ERR_INVALID, 0, "%s: more than %d files", dir, DROP_INS_MAX);
+	for (int i = 0; i < n; i++) {
+		char *path = arena_printf(&c->arena, "%s/%s", dir, names[i]->d_name);
+
+		if (!path)
+			return err_oom(e, "a path");
+		if (read_file(c, path, e) < 0)
+			return -1;
+		c->drop_ins++;
+	}
+	return 0;
+}
+
+static int read_drop_ins(struct kata_config *c, struct err *e)
+{
+	const char *slash = strrchr(c->file, '/');
+	const char *dir = slash ? arena_printf(&c->arena, "%.*s/config.d",
+					       (int)(slash - c->file), c->file)
+				: "config.d";
+	struct dirent **names = NULL;
+	int n, rc;
+
+	if (!dir)
+		return err_oom(e, "a path");
+	n = scandir(dir, &names, is_drop_in, alphasort);
+	if (n < 0) {
+		if (errno == ENOENT || errno == ENOTDIR)
+			return 0;
+		return err_sys(e, "configuration directory '%s'", dir);
+	}
+	rc = read_names(c, dir, names, n, e);
+	for (int i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+	return rc;
+}
+
+int config_load(const char *path, struct kata_config **out, struct err *e)
+{
+	OWN(config) struct kata_config *c = NULL;
+
+	if (config_new(&c, e) < 0)
+		return -1;
+	if (find_main(path, &c->arena, &c->file, e) < 0)
+		return -1;
+	if (c->file && (read_file(c, c->file, e) < 0 || read_drop_ins(c, e) < 0))
+		return -1;
+	*out = TAKE(c);
+	return 0;
+}
+
+int config_write_search(struct buf *out, struct err *e)
+{
+	OWN(arena) struct arena a = { .limit = 1 << 16 };
+
+	for (size_t i = 0; i < ARRAY_LEN(search); i++) {
+		const char *path;
+
+		if (search_path(i, &a, &path, e) < 0 || buf_printf(out, e, "%s\n", path) < 0)
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The default file and the manual page, printed from the schema. */
+#include "config/print.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "config/config.h"
+#include "config/schema.h"
+
+static bool is_of(const struct config_key *k, const struct config_section *s)
+{
+	return k->preset && strcmp(k->section, s->name) == 0;
+}
+
+int config_print_presets(struct buf *out, struct err *e)
+{
+	for (size_t s = 0; s < config_section_count; s++) {
+		if (!config_sections[s].title)
+			continue;
+		if (buf_printf(out, e, "[%s]\n", config_sections[s].name) < 0)
+			return -1;
+		for (size_t i = 0; i < config_key_count; i++) {
+			const struct config_key *k = &config_keys[i];
+
+			if (is_of(k, &config_sections[s]) &&
+			    buf_printf(out, e, "%s = %s\n", k->key, k->preset) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+static int print_range(const struct config_key *k, const char *prefix, struct buf *out,
+		       struct err *e)
+{
+	if (k->type == CONFIG_UINT || k->type == CONFIG_REAL)
+		return buf_printf(out, e, "%sFrom %" PRId64 " to %" PRId64 ".\n", prefix,
+				  k->min, k->max);
+	if (!k->choices)
+		return 0;
+	if (buf_printf(out, e, "%sOne of", prefix) < 0)
+		return -1;
+	for (size_t i = 0; k->choices[i]; i++)
+		if (buf_printf(out, e, "%s \"%s\"", i ? "," : "", k->choices[i]) < 0)
+			return -1;
+	return buf_puts(out, ".\n", e);
+}
+
+int config_write_default(struct buf *out, struct err *e)
+{
+	if (buf_puts(
+		    out,
+		    "# Configuration of Kata Containers. Every key is shown with its default;\n"
+		    "# take the comment sign away to change one. Files config.d/*.toml beside "
+		    "this\n"
+		    "# one are laid over it in the order of their names.\n",
+		    e) < 0)
+		return -1;
+	for (size_t s = 0; s < config_section_count; s++) {
+		const struct config_section *section = &config_sections[s];
+
+		if (!section->title)
+			continue;
+		if (buf_printf(out, e, "\n# %s.\n[%s]\n", section->title, section->name) < 0)
+			return -1;
+		for (size_t i = 0; i < config_key_count; i++) {
+			const struct config_key *k = &config_keys[i];
+
+			if (!is_of(k, section))
+				continue;
+			if (buf_printf(out, e, "\n# %s\n", k->meaning) < 0 ||
+			    print_range(k, "# ", out, e) < 0 ||
+			    buf_printf(out, e, "#%s = %s\n", k->key, k->preset) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+/* Text for troff: a backslash and a leading dot or quote have a meaning there. */
+static int print_troff(const char *s, struct buf *out, struct err *e)
+{
+	for (size_t i = 0; s[i]; i++) {
+		int rc;
+
+		if (s[i] == '\\')
+			rc = buf_puts(out, "\\e", e);
+		else if (s[i] == '-')
+			rc = buf_puts(out, "\\-", e);
+		else if (i == 0 && (s[i] == '.' || s[i] == '\''))
+			rc = buf_printf(out, e, "\\&%c", s[i]);
+		else
+			rc = buf_append(out, &s[i], 1, e);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int print_manual_key(const struct config_key *k, struct buf *out, struct err *e)
+{
+	if (buf_printf(out, e, ".TP\n\\fB%s\\fR = ", k->key) < 0 ||
+	    print_troff(k->preset, out, e) < 0 || buf_puts(out, "\n", e) < 0)
+		return -1;
+	if (print_troff(k->meaning, out, e) < 0 || buf_puts(out, "\n", e) < 0)
+		return -1;
+	return print_range(k, "", out, e);
+}
+
+int config_write_manual(struct buf *out, struct err *e)
+{
+	for (size_t s = 0; s < config_section_count; s++) {
+		const struct config_section *section = &config_sections[s];
+
+		if (!section->title)
+			continue;
+		if (buf_printf(out, e, ".SS [%s]\n%s.\n", section->name, section->title) < 0)
+			return -1;
+		for (size_t i = 0; i < config_key_count; i++)
+			if (is_of(&config_keys[i], section) &&
+			    print_manual_key(&config_keys[i], out, e) < 0)
+				return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* configuration.toml: defaults, overlays, what is refused and how it is said. */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "config/config.h"
+#include "config/paths.h"
+#include "config/schema.h"
+
+static void test_defaults(void **state)
+{
+	OWN(config) struct kata_config *c = NULL;
+	struct err e;
+
+	assert_ok(config_new(&c, &e), &e);
+	assert_string_equal(c->hypervisor.machine_type, "q35");
+	assert_int_equal(c->hypervisor.accel, CONFIG_ACCEL_AUTO);
+	assert_int_equal(c->hypervisor.shared_fs, CONFIG_SHARED_FS_AUTO);
+	assert_int_equal(c->hypervisor.virtio_fs_cache, CONFIG_FS_CACHE_AUTO);
+	assert_int_equal(c->hypervisor.default_memory, 2048);
+	assert_true(c->hypervisor.default_vcpus == 1.0);
+	assert_non_null(c->hypervisor.virtio_fs_extra_args);
+	assert_null(c->hypervisor.virtio_fs_extra_args[0]);
+	assert_int_equal(c->agent.create_container_timeout_s, 60);
+	assert_string_equal(c->runtime.log_level, "info");
+	assert_false(c->runtime.disable_guest_seccomp);
+	assert_null(c->file);
+	assert_int_equal(c->warnings.count, 0);
+}
+
+static void test_overlay(void **state)
+{
+	static const char text[] =
+		"[hypervisor.qemu]\ndefault_memory = 256\ndefault_vcpus = 1.5\naccel = 'tcg'\n"
+		"transport = \"virtio-serial\"\nshared_fs = \"virtio-9p\"\n"
+		"virtio_fs_extra_args = [ \"-o\", \"announce_submounts\" ]\n"
+		"enable_annotations = [\"kernel_params\"]\nenable_hugepages = false\n"
+		"[agent]\nkata.enable_debug = true\n"
+		"[runtime]\ncreate_container_timeout = 30\n";
+	OWN(config) struct kata_config *c = NULL;
+	struct err e;
+
+	assert_ok(config_new(&c, &e), &e);
+	assert_ok(config_parse(c, text, strlen(text), "f", &e), &e);
+	assert_int_equal(c->hypervisor.default_memory, 256);
+	assert_true(c->hypervisor.default_vcpus == 1.5);
+	assert_int_equal(c->hypervisor.accel, CONFIG_ACCEL_TCG);
+	assert_int_equal(c->hypervisor.transport, CONFIG_TRANSPORT_VIRTIO_SERIAL);
+	assert_int_equal(c->hypervisor.shared_fs, CONFIG_SHARED_FS_9P);
+	assert_string_equal(c->hypervisor.virtio_fs_extra_args[1], "announce_submounts");
+	assert_null(c->hypervisor.virtio_fs_extra_args[2]);
+	assert_true(c->agent.enable_debug);
+	assert_int_equal(c->agent.create_container_timeout_s, 30);
+	assert_string_equal(c->hypervisor.machine_type, "q35");
+	assert_int_equal(c->warnings.count, 1);
+	assert_string_equal(
+		c->warnings.text,
+		"[hypervisor.qemu] enable_annotations has no effect: annotations do not "
+		"change the configuration in this version");
+}
+
+static void test_bad(void **state)
+{
+	static const struct {
+		const char *text, *want;
+		enum err_kind kind;
+	} rows[] = {
+		{ "[hypervisor.qemu]\ndefalt_memory = 1",
+		  "f:2: [hypervisor.qemu] defalt_memory: unknown key; did you mean "
+		  "'default_memory'?",
+		  ERR_INVALID },
+		{ "[hypervisor.qemu]\nxyzzy = 1", "f:2: [hypervisor.qemu] xyzzy: unknown key",
+		  ERR_INVALID },
+		{ "[runtme]\nx = 1", "f:1: runtme: unknown section; did you mean [runtime]?",
+		  ERR_INVALID },
+		{ "[hypervisor.xen]\n", "f:1: [hypervisor] xen: unknown section", ERR_INVALID },
+		{ "\n[hypervisor.clh]\npath = ''\n",
+		  "f:2: [hypervisor] clh: Cloud Hypervisor is not among the monitors",
+		  ERR_UNSUPPORTED },
+		{ "[runtime.x]\n", "[runtime] x: unknown section", ERR_INVALID },
+		{ "runtime = 5", "f:1: runtime: unknown key", ERR_INVALID },
+		{ "[hypervisor]\nqemu = []", "[hypervisor] qemu: unknown key", ERR_INVALID },
+		{ "[hypervisor.qemu]\ndefault_memory = \"1\"",
+		  "must be an integer, is a string", ERR_INVALID },
+		{ "[hypervisor.qemu]\ndefault_memory = 1.5", "must be an integer, is a float",
+		  ERR_INVALID },
+		{ "[hypervisor.qemu]\ndefault_memory = 63", "63 is not between 64 and 16777216",
+		  ERR_INVALID },
+		{ "[hypervisor.qemu]\ndefault_vcpus = nan", "nan is not between -1 and 256",
+		  ERR_INVALID },
+		{ "[hypervisor.qemu]\ndefault_vcpus = -5", "-5 is not between -1 and 256",
+		  ERR_INVALID },
+		{ "[hypervisor.qemu]\naccel = 'hvf'", "accel: 'hvf' is none of auto, kvm, tcg",
+		  ERR_INVALID },
+		{ "[hypervisor.qemu]\nmachine_type = 'pc'", "'pc' is none of q35, microvm",
+		  ERR_INVALID },
+		{ "[hypervisor.qemu]\nenable_debug = 1", "must be true or false, is an integer",
+		  ERR_INVALID },
+		{ "[hypervisor.qemu]\nkernel = true", "must be a string, is a boolean",
+		  ERR_INVALID },
+		{ "[hypervisor.qemu]\nvirtio_fs_extra_args = 'x'",
+		  "must be an array of strings, is a string", ERR_INVALID },
+		{ "[hypervisor.qemu]\nvirtio_fs_extra_args = ['x',\n1]",
+		  "must be an array of strings, holds an integer", ERR_INVALID },
+		{ "[hypervisor.qemu]\nimage = '/x.img'",
+		  "[hypervisor.qemu] image: '/x.img' is not supported: guests start from an "
+		  "initrd",
+		  ERR_UNSUPPORTED },
+		{ "[hypervisor.qemu]\nconfidential_guest = true",
+		  "confidential guests are not supported", ERR_UNSUPPORTED },
+		{ "[hypervisor.qemu.factory]\nenable_template = true",
+		  "templates are not supported", ERR_UNSUPPORTED },
+		{ "[hypervisor.qemu.rootless_user]\nuid = 1",
+		  "rootless_user: '{...}' is not supported", ERR_UNSUPPORTED },
+		{ "[hypervisor.qemu]\npath = ", "f:2: the text ends where a value",
+		  ERR_INVALID },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		OWN(config) struct kata_config *c = NULL;
+		struct err e;
+
+		assert_ok(config_new(&c, &e), &e);
+		if (config_parse(c, rows[i].text, strlen(rows[i].text), "f", &e) == 0)
+			fail_msg("accepted: %s", rows[i].text);
+		if (e.kind != rows[i].kind || !strstr(e.msg, rows[i].want))
+			fail_msg("%s: %s '%s' lacks '%s'", rows[i].text, err_kind_name(e.kind),
+				 e.msg, rows[i].want);
+	}
+}
+
+/* No key in both tables, none twice, every section known. */
+static void test_tables(void **state)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		for (size_t k = 0; k < i; k++)
+			assert_false(str_eq(config_keys[i].key, config_keys[k].key) &&
+				     str_eq(config_keys[i].section, config_keys[k].section));
+		for (size_t k = 0; k < config_reserved_count; k++)
+			if (str_eq(config_keys[i].key, config_reserved[k].key) &&
+			    str_eq(config_keys[i].section, config_reserved[k].section))
+				fail_msg("%s is in both tables", config_keys[i].key);
+	}
+	for (size_t i = 0; i < config_reserved_count; i++) {
+		bool known = false;
+
+		for (size_t k = 0; k < i; k++)
+			if (str_eq(config_reserved[i].key, config_reserved[k].key) &&
+			    str_eq(config_reserved[i].section, config_reserved[k].section))
+				fail_msg("%s is there twice", config_reserved[i].key);
+		for (size_t k = 0; k < config_section_count; k++)
+			known |= str_eq(config_sections[k].name, config_reserved[i].section);
+		assert_true(known);
+	}
+}
+
+/* The default file, and the same with its comment signs taken away. */
+static void test_default_file(void **state)
+{
+	OWN(buf) struct buf text = BUF_INIT, manual = BUF_INIT;
+	OWN(config) struct kata_config *c = NULL;
+	struct err e;
+	char *s;
+
+	assert_ok(config_new(&c, &e), &e);
+	assert_ok(config_write_default(&text, &e), &e);
+	assert_ok(config_parse(c, buf_cstr(&text), buf_len(&text), "default", &e), &e);
+	s = (char *)(uintptr_t)buf_cstr(&text);
+	for (char *p = s; (p = strstr(p, "\n#")); p++)
+		if (p[2] != ' ')
+			p[1] = ' ';
+	assert_non_null(strstr(s, "\n default_memory = 2048\n"));
+	assert_ok(config_parse(c, s, strlen(s), "default", &e), &e);
+	assert_ok(config_write_manual(&manual, &e), &e);
+	assert_non_null(strstr(buf_cstr(&manual), ".TP\n\\fBdefault_memory\\fR = 2048\n"));
+}
+
+static void put(const char *dir, const char *name, const char *text)
+{
+	OWN(free) char *path = str_printf("%s/%s", dir, name);
+	struct err e;
+
+	assert_ok(file_replace(AT_FDCWD, path, text, strlen(text), 0644, false, &e), &e);
+}
+
+static void test_load(void **state)
+{
+	char dir[] = "/tmp/kata-test-config-XXXXXX";
+	OWN(config) struct kata_config *c = NULL, *from_env = NULL, *bad = NULL;
+	OWN(free) char *file = NULL, *sub = NULL;
+	struct err e;
+
+	assert_non_null(mkdtemp(dir));
+	file = str_printf("%s/k.toml", dir);
+	sub = str_printf("%s/config.d", dir);
+	assert_int_equal(mkdir(sub, 0755), 0);
+	put(dir, "k.toml", "[hypervisor.qemu]\ndefault_memory = 100\nmemory_slots = 3\n");
+	put(sub, "20-b.toml", "[hypervisor.qemu]\ndefault_memory = 200\n");
+	put(sub, "10-a.toml",
+	    "[hypervisor.qemu]\ndefault_memory = 150\nkernel_params = 'quiet'\n");
+	put(sub, "note.txt", "this is no TOML");
+	assert_ok(config_load(file, &c, &e), &e);
+	assert_int_equal(c->hypervisor.default_memory, 200);
+	assert_int_equal(c->hypervisor.memory_slots, 3);
+	assert_string_equal(c->hypervisor.kernel_params, "quiet");
+	assert_string_equal(c->file, file);
+	assert_int_equal(c->drop_ins, 2);
+
+	assert_int_equal(setenv("KATA_CONF_FILE", file, 1), 0);
+	assert_ok(config_load(NULL, &from_env, &e), &e);
+	assert_string_equal(from_env->file, file);
+	assert_err(config_load("/nonexistent.toml", &bad, &e), &e, ERR_NOT_FOUND);
+	assert_null(bad);
+	assert_int_equal(unsetenv("KATA_CONF_FILE"), 0);
+
+	put(sub, "30-c.toml", "[runtime]\nlog_level = 7\n");
+	assert_err(config_load(file, &bad, &e), &e, ERR_INVALID);
+	assert_non_null(
+		strstr(e.msg, "config.d/30-c.toml:2: [runtime] log_level: must be a string"));
+	assert_ok(path_remove_tree(AT_FDCWD, dir, &e), &e);
+}
+
+static void test_paths(void **state)
+{
+	char dir[] = "/tmp/kata-test-paths-XXXXXX";
+	OWN(arena) struct arena a = { .limit = 1 << 20 };
+	OWN(free) char *bin = NULL, *guest = NULL, *want = NULL;
+	const char *found = NULL;
+	struct err e;
+
+	assert_non_null(mkdtemp(dir));
+	bin = str_printf("%s/bin", dir);
+	guest = str_printf("%s/guest", dir);
+	want = str_printf("%s/guest/vmlinux", dir);
+	assert_int_equal(mkdir(bin, 0755), 0);
+	assert_err(paths_find_from(ASSET_BUSYBOX, bin, &a, &found, &e), &e, ERR_NOT_FOUND);
+	assert_non_null(strstr(e.msg, "no busybox image; looked for"));
+	assert_non_null(strstr(e.msg, "/guest/busybox.tar"));
+	assert_int_equal(mkdir(guest, 0755), 0);
+	put(guest, "vmlinux", "x");
+	assert_ok(paths_find_from(ASSET_KERNEL, bin, &a, &found, &e), &e);
+	assert_string_equal(found, want);
+	assert_ok(paths_program_dir(&a, &found, &e), &e);
+	assert_true(found[0] == '/' && str_ends(found, "/unit"));
+	assert_ok(path_remove_tree(AT_FDCWD, dir, &e), &e);
+}
+
+static void test_search(void **state)
+{
+	OWN(buf) struct buf out = BUF_INIT;
+	struct err e;
+
+	assert_ok(config_write_search(&out, &e), &e);
+	assert_true(str_starts(buf_cstr(&out), "/etc/kata-containers/configuration.toml\n/"));
+	assert_true(str_ends(buf_cstr(&out), "\n/opt/kata/share/defaults/kata-containers/"
+					     "configuration.toml\n"));
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),     cmocka_unit_test(test_overlay),
+		cmocka_unit_test(test_bad),          cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_default_file), cmocka_unit_test(test_load),
+		cmocka_unit_test(test_paths),        cmocka_unit_test(test_search),
+	};
+
+	return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+}
