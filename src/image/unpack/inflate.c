@@ -3,6 +3,7 @@
  */
 #include "image/unpack/helper.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include <archive.h>
@@ -39,7 +40,7 @@ static int copy_out(struct archive *a, uint64_t max, uint64_t *total, struct err
 		*total += (uint64_t)n;
 		if (*total > max)
 			return err_set(
-				e, ERR_INVALID, EFBIG,
+				e, ERR_SYS, ENOSPC,
 				"it unpacks to more than the %llu bytes there is room for",
 				(unsigned long long)max);
 		if (fd_write_all(STDOUT_FILENO, buf, (size_t)n, e) < 0)

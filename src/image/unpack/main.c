@@ -4,11 +4,12 @@
  *
  *   kata-unpack untar|inflate|pack MAX_BYTES MAX_ENTRIES
  *
- * Everything that parses archives or compressed data runs here and nowhere else.
+ * Everything that parses archives or compressed data runs here and nowhere else. It stays in
+ * the "C" locale: there libarchive keeps names as the bytes they are, while in a UTF-8 locale
+ * it composes accents, which makes another file of them.
  */
 #include "image/unpack/helper.h"
 
-#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -70,12 +71,6 @@ static int run(int argc, char **argv, struct err *e)
 	for (size_t i = 0; i < ARRAY_LEN(tasks); i++) {
 		if (strcmp(tasks[i].name, argv[1]) != 0)
 			continue;
-		/* names in archives are UTF-8, or bytes; in the "C" locale libarchive loses
-		 * them */
-		if (!setlocale(LC_CTYPE, "C.UTF-8"))
-			return err_set(
-				e, ERR_UNSUPPORTED, 0,
-				"the locale C.UTF-8 is missing (Debian package libc-bin)");
 		if (tasks[i].run(&limits, &done, e) < 0)
 			return -1;
 		return report_done(&done, e);

@@ -5,6 +5,7 @@
  */
 #include "image/unpack/helper.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,28 +35,55 @@ static int fail(struct archive *a, const char *what, struct err *e)
 		       text ? text : "no details");
 }
 
-/* Data block by block at its offsets, so that holes stay holes as far as tar knows them. */
-static int copy_data(struct packer *p, struct err *e)
+static int put_bytes(struct packer *p, const void *data, size_t len, struct err *e)
+{
+	while (len > 0) {
+		la_ssize_t n = archive_write_data(p->out, data, len);
+
+		if (n <= 0)
+			return fail(p->out, "write", e);
+		data = (const char *)data + n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* The writer wants every byte in order and leaves out itself what it knows to be a hole. */
+static int put_zeros(struct packer *p, int64_t len, struct err *e)
+{
+	static const char zeros[64 << 10];
+
+	while (len > 0) {
+		size_t n = len < (int64_t)sizeof(zeros) ? (size_t)len : sizeof(zeros);
+
+		if (put_bytes(p, zeros, n, e) < 0)
+			return -1;
+		len -= (int64_t)n;
+	}
+	return 0;
+}
+
+static int copy_data(struct packer *p, int64_t size, struct err *e)
 {
 	const void *block;
+	int64_t offset, at = 0;
 	size_t len;
-	int64_t offset;
 
 	for (;;) {
 		int rc = archive_read_data_block(p->in, &block, &len, &offset);
 
 		if (rc == ARCHIVE_EOF)
-			return 0;
+			return put_zeros(p, size - at, e);
 		if (rc != ARCHIVE_OK)
 			return fail(p->in, "read a file of the directory", e);
 		p->done->bytes += len;
 		if (p->done->bytes > p->limits->bytes)
-			return err_set(e, ERR_INVALID, EFBIG,
-				       "the directory holds more than the %llu bytes there is "
-				       "room for",
+			return err_set(e, ERR_SYS, ENOSPC,
+				       "the directory holds more than the %llu bytes there is room for",
 				       (unsigned long long)p->limits->bytes);
-		if (archive_write_data_block(p->out, block, len, offset) < ARCHIVE_WARN)
-			return fail(p->out, "write", e);
+		if (offset < at || put_zeros(p, offset - at, e) < 0 || put_bytes(p, block, len, e) < 0)
+			return offset < at ? fail(p->in, "a file changed while it was read", e) : -1;
+		at = offset + (int64_t)len;
 	}
 }
 
@@ -75,7 +103,7 @@ static int put_entry(struct packer *p, struct archive_entry *entry, struct err *
 		return fail(p->out, "write", e);
 	if (archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry) &&
 	    archive_entry_size(entry) > 0)
-		return copy_data(p, e);
+		return copy_data(p, archive_entry_size(entry), e);
 	return 0;
 }
 
