@@ -117,7 +117,8 @@ static void test_index_refused(void **state)
 		{ "{\"schemaVersion\":1,\"manifests\":[]}", ERR_INVALID },
 		{ "{\"schemaVersion\":2}", ERR_INVALID },
 		{ "{\"schemaVersion\":2,\"manifests\":[5]}", ERR_INVALID },
-		{ "{\"schemaVersion\":2,\"manifests\":[{\"digest\":" DIGEST "}]}", ERR_INVALID },
+		{ "{\"schemaVersion\":2,\"manifests\":[{\"digest\":" DIGEST "}]}",
+		  ERR_INVALID },
 		{ "{\"schemaVersion\":2,\"manifests\":[{\"digest\":" DIGEST ",\"size\":-1}]}",
 		  ERR_INVALID },
 		{ "{\"schemaVersion\":2,\"manifests\":[{\"digest\":\"sha256:../../x\",\"size\":1}]}",
@@ -130,7 +131,8 @@ static void test_index_refused(void **state)
 		struct descriptor_list l;
 		struct err e = ERR_INIT;
 
-		assert_err(manifest_parse_index(*state, rows[i].text, strlen(rows[i].text), "i", &l, &e),
+		assert_err(manifest_parse_index(*state, rows[i].text, strlen(rows[i].text), "i",
+						&l, &e),
 			   &e, rows[i].kind);
 	}
 }
@@ -143,7 +145,8 @@ static void test_artifact_is_no_image(void **state)
 	struct oci_manifest m;
 	struct err e = ERR_INIT;
 
-	assert_err(manifest_parse_oci(*state, text, strlen(text), "m", &m, &e), &e, ERR_UNSUPPORTED);
+	assert_err(manifest_parse_oci(*state, text, strlen(text), "m", &m, &e), &e,
+		   ERR_UNSUPPORTED);
 	assert_non_null(strstr(e.msg, "helm"));
 }
 
@@ -219,7 +222,8 @@ static void test_digest(void **state)
 	digest_chain(&d, &d, &chain);
 	digest_text(&chain, text);
 	assert_string_equal(
-		text, "sha256:95bbd0d1bf2f6edd073d53e1caa6d4b4778912f6b19bad7a45d56c58e23533bd");
+		text,
+		"sha256:95bbd0d1bf2f6edd073d53e1caa6d4b4778912f6b19bad7a45d56c58e23533bd");
 }
 
 int main(void)
@@ -231,7 +235,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_index_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_artifact_is_no_image, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_config, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_config_minimal_and_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_config_minimal_and_refused, setup,
+						teardown),
 		cmocka_unit_test(test_digest),
 	};
 

@@ -78,11 +78,14 @@ static int copy_data(struct packer *p, int64_t size, struct err *e)
 			return fail(p->in, "read a file of the directory", e);
 		p->done->bytes += len;
 		if (p->done->bytes > p->limits->bytes)
-			return err_set(e, ERR_SYS, ENOSPC,
-				       "the directory holds more than the %llu bytes there is room for",
-				       (unsigned long long)p->limits->bytes);
-		if (offset < at || put_zeros(p, offset - at, e) < 0 || put_bytes(p, block, len, e) < 0)
-			return offset < at ? fail(p->in, "a file changed while it was read", e) : -1;
+			return err_set(
+				e, ERR_SYS, ENOSPC,
+				"the directory holds more than the %llu bytes there is room for",
+				(unsigned long long)p->limits->bytes);
+		if (offset < at || put_zeros(p, offset - at, e) < 0 ||
+		    put_bytes(p, block, len, e) < 0)
+			return offset < at ? fail(p->in, "a file changed while it was read", e)
+					   : -1;
 		at = offset + (int64_t)len;
 	}
 }
