@@ -2,13 +2,16 @@
 /* Finding installed things: a table of places, relative to the program or absolute. */
 #include "config/paths.h"
 
+#include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "base/str.h"
 
 enum {
 	PLACES_MAX = 6
@@ -103,4 +106,39 @@ int paths_find(enum asset what, struct arena *a, const char **out, struct err *e
 	if (paths_program_dir(a, &bindir, e) < 0)
 		return -1;
 	return paths_find_from(what, bindir, a, out, e);
+}
+
+static int program_in(const char *dir, const char *program, char **out, struct err *e)
+{
+	char *path = str_printf("%s/%s", dir, program);
+
+	if (!path)
+		return err_oom(e, "a path");
+	if (access(path, X_OK) < 0) {
+		err_set(e, ERR_NOT_FOUND, errno, "program '%s': the installation is not complete", path);
+		free(path);
+		return -1;
+	}
+	*out = path;
+	return 0;
+}
+
+int paths_bin(const char *program, char **out, struct err *e)
+{
+	OWN(arena) struct arena a = { .limit = 64 * 1024 };
+	const char *dir;
+
+	if (paths_program_dir(&a, &dir, e) < 0)
+		return -1;
+	return program_in(dir, program, out, e);
+}
+
+int paths_libexec(const char *program, char **out, struct err *e)
+{
+	OWN(arena) struct arena a = { .limit = 64 * 1024 };
+	const char *dir;
+
+	if (paths_find(ASSET_LIBEXEC_DIR, &a, &dir, e) < 0)
+		return -1;
+	return program_in(dir, program, out, e);
 }

@@ -33,3 +33,10 @@ int paths_find(enum asset what, struct arena *a, const char **out, struct err *e
 /* The same as seen by a program in `bindir`. */
 int paths_find_from(enum asset what, const char *bindir, struct arena *a, const char **out,
 		    struct err *e);
+
+/*
+ * A program of this project beside the running one (bin) or among its helpers (libexec):
+ * malloc'd absolute paths. ERR_NOT_FOUND if it is not installed.
+ */
+int paths_bin(const char *program, char **out, struct err *e);
+int paths_libexec(const char *program, char **out, struct err *e);

@@ -118,7 +118,7 @@ int container_guest_spec(struct container *c, const char *guest_root, struct gue
 			 struct err *e)
 {
 	struct guest_spec_options o = {
-		.disable_seccomp = c->sandbox->c.config->disable_guest_seccomp,
+		.disable_seccomp = c->sandbox->c.config->runtime.disable_guest_seccomp,
 		.compile_seccomp = agent_has_feature(c->sandbox->agent, AGENT_FEATURE_SPEC),
 	};
 	struct oci_notes notes = { 0 };

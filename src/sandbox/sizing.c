@@ -2,6 +2,8 @@
 /* VM size from limits. */
 #include "sandbox/sizing.h"
 
+#include <unistd.h>
+
 #include "base/err.h"
 #include "config/config.h"
 #include "oci.pb-c.h"
@@ -21,15 +23,27 @@ static uint32_t vcpus_of(const Grpc__LinuxCPU *cpu)
 	return n > VCPUS_MAX ? VCPUS_MAX : (uint32_t)n;
 }
 
-int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
+/* The configuration's number: below 0 stands for all of the host's. */
+static uint32_t default_vcpus(double n)
+{
+	long host = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (n < 0)
+		n = host > 0 ? (double)host : 1;
+	if (n < 1)
+		return 1;
+	return n > VCPUS_MAX ? VCPUS_MAX : (uint32_t)(n + 0.999);
+}
+
+int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config, uint64_t overhead_mib,
 		   struct sandbox_config *out, struct err *e)
 {
 	const Grpc__LinuxResources *r = spec->linux ? spec->linux->resources : NULL;
 	int64_t limit = r && r->memory ? r->memory->limit : 0;
 	uint32_t vcpus = vcpus_of(r ? r->cpu : NULL);
 
-	out->vcpus = vcpus ? vcpus : config->default_vcpus;
-	out->memory_mib = config->default_memory;
+	out->vcpus = vcpus ? vcpus : default_vcpus(config->hypervisor.default_vcpus);
+	out->memory_mib = config->hypervisor.default_memory;
 	if (limit > 0) {
 		uint64_t mib = ((uint64_t)limit + MIB - 1) / MIB;
 
@@ -37,7 +51,7 @@ int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
 			return err_set(e, ERR_INVALID, 0,
 				       "linux.resources.memory.limit: %lld bytes is more than 16 TiB",
 				       (long long)limit);
-		out->memory_mib = (mib + config->overhead_memory + 1) & ~(uint64_t)1;
+		out->memory_mib = (mib + overhead_mib + 1) & ~(uint64_t)1;
 	}
 	return 0;
 }

@@ -17,13 +17,15 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "config/config.h"
-#include "config/paths.h"
 #include "net/user_net.h"
+#include "sandbox/guest_assets.h"
 #include "sandbox/guest_log.h"
 #include "sandbox/guest_net.h"
 #include "sandbox/internal.h"
 #include "share/share.h"
 #include "vmm/vmm.h"
+
+#define HYPERVISOR "qemu"
 
 #define PORT_AGENT   "kata.agent"
 #define PORT_LOG     "kata.log"
@@ -33,9 +35,29 @@ enum {
 	AGENT_VSOCK_PORT = 1024,
 	DEVICES_MAX = 8,
 	DESTROY_MS = 3000,
+	START_MS = 120 * 1000, /* under emulation on a busy host a boot takes its time */
 	STOP_MS = 5000,
 	DIAL_PAUSE_MS = 10,
 	UNPRIVILEGED_ID = 65533, /* nobody's files belong to it; 65534 owns unmapped ones */
+};
+
+/* The configuration's words in the terms of the modules they are for. */
+static const enum accel accels[] = {
+	[CONFIG_ACCEL_AUTO] = ACCEL_AUTO,
+	[CONFIG_ACCEL_KVM] = ACCEL_KVM,
+	[CONFIG_ACCEL_TCG] = ACCEL_TCG,
+};
+static const enum share_fs shares[] = {
+	[CONFIG_SHARED_FS_AUTO] = SHARE_FS_AUTO,
+	[CONFIG_SHARED_FS_VIRTIO_FS] = SHARE_FS_VIRTIO_FS,
+	[CONFIG_SHARED_FS_9P] = SHARE_FS_9P,
+	[CONFIG_SHARED_FS_NONE] = SHARE_FS_NONE,
+};
+static const char *const caches[] = {
+	[CONFIG_FS_CACHE_NEVER] = "never",
+	[CONFIG_FS_CACHE_METADATA] = "metadata",
+	[CONFIG_FS_CACHE_AUTO] = "auto",
+	[CONFIG_FS_CACHE_ALWAYS] = "always",
 };
 
 /* What is gathered on the way to vmm_start(). */
@@ -93,10 +115,10 @@ static int choose_accel(struct plan *p, struct err *e)
 {
 	const struct kata_config *c = p->config;
 
-	if (accel_choose(p->s->loop, p->s->reaper, NULL, (enum accel)c->accel, &p->s->log, &p->accel,
+	if (accel_choose(p->s->loop, p->s->reaper, NULL, accels[c->hypervisor.accel], &p->s->log, &p->accel,
 			 e) < 0)
 		return -1;
-	return vmm_caps_of(c->hypervisor, c->machine_type, p->accel, &p->caps, e);
+	return vmm_caps_of(HYPERVISOR, c->hypervisor.machine_type, p->accel, &p->caps, e);
 }
 
 static int choose_share(struct plan *p, struct err *e)
@@ -104,9 +126,10 @@ static int choose_share(struct plan *p, struct err *e)
 	const struct kata_config *c = p->config;
 	struct share_config sc = {
 		.sandbox_id = p->s->c.id,
-		.fs = (enum share_fs)c->shared_fs,
-		.virtiofsd = c->virtio_fs_daemon,
-		.cache = c->virtio_fs_cache,
+		.fs = shares[c->hypervisor.shared_fs],
+		.virtiofsd = c->hypervisor.virtio_fs_daemon,
+		.cache = caches[c->hypervisor.virtio_fs_cache],
+		.extra_args = c->hypervisor.virtio_fs_extra_args,
 		.vmm_caps = p->caps,
 		.guest_fs = (p->assets.has_virtiofs ? SHARE_GUEST_VIRTIO_FS : 0) |
 			    (p->assets.has_9p ? SHARE_GUEST_9P : 0),
@@ -138,7 +161,7 @@ static int choose_network(struct plan *p, struct err *e)
 		return 0;
 	if (!(p->caps & 1ULL << VMM_CAP_NET_STREAM))
 		return err_set(e, ERR_UNSUPPORTED, 0, "network 'user': %s/%s has no %s",
-			       p->config->hypervisor, p->config->machine_type,
+			       HYPERVISOR, p->config->hypervisor.machine_type,
 			       vmm_cap_name(VMM_CAP_NET_STREAM));
 	if (user_net_start(s->loop, s->reaper, &nc, p->deadline, &s->net, e) < 0)
 		return err_wrap(e, "network 'user'");
@@ -149,17 +172,17 @@ static int choose_network(struct plan *p, struct err *e)
 /* vhost-vsock where it works, else serial ports. */
 static int choose_transport(struct plan *p, struct err *e)
 {
-	enum transport wanted = (enum transport)p->config->transport;
+	int wanted = p->config->hypervisor.transport;
 	struct err why = ERR_INIT;
 
-	if (wanted != TRANSPORT_SERIAL) {
+	if (wanted != CONFIG_TRANSPORT_VIRTIO_SERIAL) {
 		if (!(p->caps & 1ULL << VMM_CAP_VSOCK))
-			err_set(&why, ERR_UNSUPPORTED, 0, "%s has no %s", p->config->hypervisor,
+			err_set(&why, ERR_UNSUPPORTED, 0, "%s has no %s", HYPERVISOR,
 				vmm_cap_name(VMM_CAP_VSOCK));
 		else
 			p->vsock = vmm_vsock_claim(NULL, &p->s->vsock_fd, &p->cid, &why) == 0;
 	}
-	if (wanted == TRANSPORT_VSOCK && !p->vsock)
+	if (wanted == CONFIG_TRANSPORT_VSOCK && !p->vsock)
 		return err_set(e, ERR_UNSUPPORTED, 0, "transport vsock is asked for: %s", why.msg);
 	if (p->vsock) {
 		struct vmm_device *d = add_device(p, VMM_DEV_VSOCK, "vsock0");
@@ -168,7 +191,7 @@ static int choose_transport(struct plan *p, struct err *e)
 		d->vsock.cid = p->cid;
 	} else {
 		add_device(p, VMM_DEV_SERIAL, "agent")->serial.name = PORT_AGENT;
-		if (p->config->agent_debug_console)
+		if (p->config->agent.debug_console_enabled)
 			add_device(p, VMM_DEV_SERIAL, "debugconsole")->serial.name = PORT_CONSOLE;
 	}
 	/* the log goes by a port with either transport: it must be there before any network is */
@@ -187,9 +210,10 @@ static int kernel_params(struct plan *p, const char **out, struct err *e)
 	const char *s = arena_printf(&p->s->arena, "%s%s%s%s%s",
 				     p->vsock ? "agent.server_addr=vsock://-1:1024"
 					      : "agent.server_addr=virtio-serial://" PORT_AGENT,
-				     c->agent_debug ? " agent.log=debug" : "",
-				     c->agent_debug_console ? " agent.debug_console" : "",
-				     *c->kernel_params ? " " : "", c->kernel_params);
+				     c->agent.enable_debug ? " agent.log=debug" : "",
+				     c->agent.debug_console_enabled ? " agent.debug_console" : "",
+				     *c->hypervisor.kernel_params ? " " : "",
+				     c->hypervisor.kernel_params);
 
 	if (!s)
 		return err_oom(e, "kernel parameters");
@@ -204,16 +228,17 @@ static int start_machine(struct plan *p, struct err *e)
 
 	p->initrds[0] = p->assets.initrd;
 	p->vm.name = s->c.id;
-	p->vm.program = *c->hypervisor_path ? c->hypervisor_path : NULL;
-	p->vm.machine = c->machine_type;
-	p->vm.machine_options = *c->machine_accelerators ? c->machine_accelerators : NULL;
+	p->vm.program = *c->hypervisor.path ? c->hypervisor.path : NULL;
+	p->vm.machine = c->hypervisor.machine_type;
+	p->vm.machine_options =
+		*c->hypervisor.machine_accelerators ? c->hypervisor.machine_accelerators : NULL;
 	p->vm.accel = p->accel;
 	p->vm.kernel = p->assets.kernel;
 	p->vm.initrds = p->initrds;
-	p->vm.cpu_features = *c->cpu_features ? c->cpu_features : NULL;
+	p->vm.cpu_features = *c->hypervisor.cpu_features ? c->hypervisor.cpu_features : NULL;
 	p->vm.vcpus = s->c.vcpus;
 	p->vm.memory_mib = s->c.memory_mib;
-	p->vm.debug = c->hypervisor_debug;
+	p->vm.debug = c->hypervisor.enable_debug;
 	p->vm.devices = p->devices;
 	p->vm.device_count = p->device_count;
 	p->vm.log = &s->log;
@@ -223,7 +248,7 @@ static int start_machine(struct plan *p, struct err *e)
 	}
 	if (kernel_params(p, &p->vm.kernel_params, e) < 0)
 		return -1;
-	if (vmm_new(c->hypervisor, s->loop, s->reaper, &p->vm, on_vm_exit, s, &s->vmm, e) < 0)
+	if (vmm_new(HYPERVISOR, s->loop, s->reaper, &p->vm, on_vm_exit, s, &s->vmm, e) < 0)
 		return -1;
 	if (vmm_start(s->vmm, p->deadline, e) < 0)
 		return -1;
@@ -279,7 +304,7 @@ static int reach_agent(struct plan *p, struct err *e)
 		return -1;
 	if (agent_client_new(s->loop, fd, on_agent_lost, s, &s->agent, e) < 0)
 		return -1;
-	agent_client_set_timeout(s->agent, (int64_t)p->config->create_container_timeout * 1000);
+	agent_client_set_timeout(s->agent, (int64_t)p->config->agent.create_container_timeout_s * 1000);
 	if (agent_client_ready(s->agent, p->deadline, e) < 0) {
 		char tail[160];
 
@@ -342,7 +367,7 @@ int vm_start(struct sandbox *s, struct err *e)
 		.s = s,
 		.config = s->c.config,
 		.vm = VMM_CONFIG_INIT,
-		.deadline = deadline_in(s->c.config->dial_timeout_ms),
+		.deadline = deadline_in(START_MS),
 	};
 
 	if (guest_assets_find(p.config, &s->arena, &p.assets, e) < 0 || choose_accel(&p, e) < 0 ||

@@ -16,6 +16,7 @@
 #include "event/fiber.h"
 #include "net/user_net.h"
 #include "oci/spec.h"
+#include "sandbox/guest_assets.h"
 #include "sandbox/sizing.h"
 #include "shim/engine.h"
 #include "task.pb-c.h"
@@ -88,11 +89,24 @@ static int choose_network(const Katac__Options *o, struct sandbox_config *sc, st
 	return 0;
 }
 
+static void log_config(const struct kata_config *c)
+{
+	if (c->file)
+		log_info(NULL, "configuration from '%s' and %u drop-ins", c->file, c->drop_ins);
+	else
+		log_info(NULL, "no configuration file: built-in defaults");
+	if (c->warnings.count)
+		log_warn(NULL, "configuration: %s", c->warnings.text);
+	if (c->runtime.enable_debug)
+		log_set_level(LOG_DEBUG);
+}
+
 static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
 			struct err *e)
 {
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES + (1 << 20) };
 	struct sandbox_config sc = { .id = en->id, .observer = task_observer(en) };
+	struct guest_assets assets;
 	const Katac__Options *o;
 	Grpc__Spec *spec;
 
@@ -100,9 +114,11 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 		return -1;
 	if (config_load(*o->config_path ? o->config_path : NULL, &en->config, e) < 0)
 		return -1;
+	log_config(en->config);
 	sc.config = en->config;
 	sc.hostname = spec->hostname;
-	if (choose_network(o, &sc, &a, e) < 0 || sizing_of_spec(spec, en->config, &sc, e) < 0)
+	if (guest_assets_find(en->config, &a, &assets, e) < 0 || choose_network(o, &sc, &a, e) < 0 ||
+	    sizing_of_spec(spec, en->config, assets.overhead_mib, &sc, e) < 0)
 		return -1;
 	free(en->main_container);
 	free(en->status_path);

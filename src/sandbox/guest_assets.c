@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Kernel, initrd and kernel.info (guest/README.md has its keys). */
+#include "sandbox/guest_assets.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "config/config.h"
+#include "config/paths.h"
+
+enum { INFO_MAX = 16 * 1024, OVERHEAD_DISTRO = 128, OVERHEAD_TUNED = 64 };
+
+static int take_key(const char *key, const char *value, struct guest_assets *g, struct arena *a)
+{
+	if (str_eq(key, "version")) {
+		g->kernel_version = arena_strdup(a, value);
+		return g->kernel_version ? 0 : -1;
+	}
+	if (str_eq(key, "has_virtiofs"))
+		g->has_virtiofs = str_eq(value, "yes");
+	else if (str_eq(key, "has_9p"))
+		g->has_9p = str_eq(value, "yes");
+	else if (str_eq(key, "flavour"))
+		g->overhead_mib = str_eq(value, "tuned") ? OVERHEAD_TUNED : OVERHEAD_DISTRO;
+	return 0;
+}
+
+static int read_info(const char *path, struct guest_assets *g, struct arena *a, struct err *e)
+{
+	OWN(free) char *text = NULL;
+	char *line, *rest;
+
+	if (file_read(AT_FDCWD, path, INFO_MAX, &text, NULL, e) < 0)
+		return -1;
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		char *eq = strchr(line, '=');
+
+		if (!eq)
+			continue;
+		*eq = '\0';
+		if (take_key(line, eq + 1, g, a) < 0)
+			return err_oom(e, "kernel.info");
+	}
+	return 0;
+}
+
+static int configured_or_found(const char *configured, const char *key, enum asset what,
+			       struct arena *a, const char **out, struct err *e)
+{
+	if (!*configured)
+		return paths_find(what, a, out, e);
+	if (access(configured, R_OK) < 0)
+		return err_sys(e, "[hypervisor.qemu] %s '%s'", key, configured);
+	*out = configured;
+	return 0;
+}
+
+int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest_assets *out,
+		      struct err *e)
+{
+	/* a kernel of the user's own may have either file system; the mount in the guest tells */
+	struct guest_assets g = {
+		.kernel_version = "?",
+		.has_virtiofs = true,
+		.has_9p = true,
+		.overhead_mib = OVERHEAD_DISTRO,
+	};
+	const char *info;
+
+	if (configured_or_found(c->hypervisor.kernel, "kernel", ASSET_KERNEL, a, &g.kernel, e) < 0 ||
+	    configured_or_found(c->hypervisor.initrd, "initrd", ASSET_INITRD, a, &g.initrd, e) < 0)
+		return err_wrap(e, "guest");
+	if (!*c->hypervisor.kernel && paths_find(ASSET_KERNEL_INFO, a, &info, e) == 0 &&
+	    read_info(info, &g, a, e) < 0)
+		return -1;
+	*out = g;
+	return 0;
+}

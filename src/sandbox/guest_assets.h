@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest's kernel and initrd on this host, and what is known about them. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct err;
+struct kata_config;
+
+struct guest_assets {
+	const char *kernel, *initrd;
+	const char *kernel_version; /* "?" for a kernel that came without kernel.info */
+	bool has_virtiofs, has_9p;
+	/*
+	 * MiB the guest needs besides what its containers may use, so that a container over its
+	 * limit dies alone: measured per kind of kernel (docs/decisions/0010).
+	 */
+	uint64_t overhead_mib;
+};
+
+/*
+ * What the configuration names, else what belongs to this installation. Strings live in `a`.
+ * ERR_NOT_FOUND says where it was looked for and how to make it.
+ */
+int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest_assets *out,
+		      struct err *e);
