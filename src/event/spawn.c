@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,7 +32,9 @@ enum spawn_step {
 	STEP_FDS,
 	STEP_CGROUP,
 	STEP_NETNS,
+	STEP_OOM,
 	STEP_UNSHARE,
+	STEP_ROOT,
 	STEP_RLIMIT,
 	STEP_SESSION,
 	STEP_CAPS,
@@ -49,7 +52,9 @@ static const char *const step_names[] = {
 	[STEP_FDS] = "hand descriptors over",
 	[STEP_CGROUP] = "join its cgroup",
 	[STEP_NETNS] = "join its network namespace",
+	[STEP_OOM] = "set its OOM score",
 	[STEP_UNSHARE] = "make its namespaces",
+	[STEP_ROOT] = "make its root directory",
 	[STEP_RLIMIT] = "set its limits",
 	[STEP_SESSION] = "make its session",
 	[STEP_CAPS] = "drop capabilities",
@@ -64,6 +69,7 @@ static_assert(ARRAY_LEN(step_names) == STEP_COUNT_, "every step needs a name");
 struct child_report {
 	int step;
 	int sys;
+	int detail; /* STEP_ROOT: which of the mounts, or -1 */
 };
 
 static const char *program_of(const struct spawn *s)
@@ -138,6 +144,161 @@ static int child_unshare(const struct spawn *s)
 	return 0;
 }
 
+/* Directories above `target` below rootfd, without formatting or allocating. */
+static int make_parents(int rootfd, const char *target)
+{
+	char path[1024];
+	size_t len = strlen(target);
+
+	if (target[0] != '/' || len < 2 || len >= sizeof(path)) {
+		errno = EINVAL;
+		return -1;
+	}
+	for (size_t i = 1; i < len; i++) {
+		if (target[i] != '/')
+			continue;
+		memcpy(path, target + 1, i - 1);
+		path[i - 1] = '\0';
+		if (mkdirat(rootfd, path, 0755) < 0 && errno != EEXIST)
+			return -1;
+	}
+	return 0;
+}
+
+static int place_bind(const struct spawn_mount *m, int tree, int rootfd)
+{
+	const char *target = m->target + 1;
+	char link[1024];
+	struct stat st;
+	ssize_t len;
+
+	if (fstat(tree, &st) < 0)
+		return -1;
+	if (S_ISLNK(st.st_mode)) {
+		len = readlinkat(tree, "", link, sizeof(link) - 1);
+		if (len < 0)
+			return -1;
+		link[len] = '\0';
+		return symlinkat(link, rootfd, target);
+	}
+	if (S_ISDIR(st.st_mode)) {
+		if (mkdirat(rootfd, target, 0755) < 0 && errno != EEXIST)
+			return -1;
+	} else if (mknodat(rootfd, target, S_IFREG | 0644, 0) < 0) {
+		return -1;
+	}
+	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE,
+			      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				      (m->read_only ? MOUNT_ATTR_RDONLY : 0),
+			      0, 0) < 0)
+		return -1;
+	return sys_move_mount(tree, "", rootfd, target, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+static int place_node(const struct spawn *s, const struct spawn_mount *m, int node, int rootfd)
+{
+	const char *target = m->target + 1;
+	struct stat st;
+
+	if (fstat(node, &st) < 0)
+		return -1;
+	if (mknodat(rootfd, target, (st.st_mode & S_IFMT) | 0600, st.st_rdev) < 0)
+		return -1;
+	return s->drop_ids ? fchownat(rootfd, target, s->uid, s->gid, AT_SYMLINK_NOFOLLOW) : 0;
+}
+
+static int place(const struct spawn *s, const struct spawn_mount *m, int fd, int rootfd)
+{
+	const char *target = m->target + 1;
+
+	if (fd < 0 && (m->kind == SPAWN_BIND || m->kind == SPAWN_NODE))
+		return 0; /* optional and missing */
+	if (make_parents(rootfd, m->target) < 0)
+		return -1;
+	switch (m->kind) {
+	case SPAWN_BIND:
+		return place_bind(m, fd, rootfd);
+	case SPAWN_NODE:
+		return place_node(s, m, fd, rootfd);
+	case SPAWN_PROC:
+		if (mkdirat(rootfd, target, 0555) < 0 || fchdir(rootfd) < 0)
+			return -1;
+		return mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+			     "subset=pid,hidepid=2");
+	case SPAWN_TMP:
+		if (mkdirat(rootfd, target, 0700) < 0)
+			return -1;
+		return fchmodat(rootfd, target, 01777, 0);
+	}
+	errno = EINVAL;
+	return -1;
+}
+
+/*
+ * Every source is opened before the new root is mounted, which may hide some. /proc is
+ * where that happens because it exists everywhere and, below the new root, is not needed.
+ */
+static int child_root(const struct spawn *s, int *detail)
+{
+	int fds[32], rootfd;
+
+	if (!s->root_count)
+		return 0;
+	if (s->root_count > ARRAY_LEN(fds)) {
+		errno = E2BIG;
+		return -1;
+	}
+	for (size_t i = 0; i < s->root_count; i++) {
+		const struct spawn_mount *m = &s->root[i];
+
+		*detail = (int)i;
+		fds[i] = -1;
+		if (m->kind == SPAWN_BIND)
+			fds[i] = sys_open_tree(AT_FDCWD, m->source,
+					       OPEN_TREE_CLONE | AT_RECURSIVE | O_CLOEXEC |
+						       AT_SYMLINK_NOFOLLOW);
+		else if (m->kind == SPAWN_NODE)
+			fds[i] = open(m->source, O_PATH | O_CLOEXEC);
+		else
+			continue;
+		if (fds[i] < 0 && !(m->optional && errno == ENOENT))
+			return -1;
+	}
+	*detail = -1;
+	(void)umask(022);
+	if (mount("root", "/proc", "tmpfs", MS_NOSUID, "mode=755,size=1m") < 0)
+		return -1;
+	rootfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (rootfd < 0)
+		return -1;
+	for (size_t i = 0; i < s->root_count; i++) {
+		*detail = (int)i;
+		if (place(s, &s->root[i], fds[i], rootfd) < 0)
+			return -1;
+	}
+	*detail = -1;
+	if (fchdir(rootfd) < 0 || sys_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
+		return -1;
+	return chdir("/");
+}
+
+static int child_oom(const struct spawn *s)
+{
+	OWN(fd) int fd = -1;
+	char text[16];
+	int at = sizeof(text), n = s->oom_score_adj;
+	unsigned u = n < 0 ? 0U - (unsigned)n : (unsigned)n;
+
+	if (!n)
+		return 0;
+	for (; u; u /= 10)
+		text[--at] = (char)('0' + u % 10);
+	if (n < 0)
+		text[--at] = '-';
+	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, text + at, sizeof(text) - (size_t)at) < 0 ? -1 : 0;
+}
+
 static int child_caps(const struct spawn *s)
 {
 	int last = sys_last_cap();
@@ -176,8 +337,10 @@ static int child_tie(pid_t parent)
 
 static int child_rlimit(const struct spawn *s)
 {
-	struct rlimit lim;
+	struct rlimit lim = { 0, 0 };
 
+	if (s->no_core && setrlimit(RLIMIT_CORE, &lim) < 0)
+		return -1;
 	if (!s->max_files)
 		return 0;
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
@@ -191,7 +354,8 @@ static int child_rlimit(const struct spawn *s)
 }
 
 /* Runs the steps in order; returns the one that failed. */
-static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *report_fd)
+static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *report_fd,
+				   int *detail)
 {
 	if (child_stdio(s) < 0)
 		return STEP_STDIO;
@@ -201,8 +365,12 @@ static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *rep
 		return STEP_CGROUP;
 	if (s->netns_fd >= 0 && setns(s->netns_fd, CLONE_NEWNET) < 0)
 		return STEP_NETNS;
+	if (child_oom(s) < 0)
+		return STEP_OOM;
 	if (child_unshare(s) < 0)
 		return STEP_UNSHARE;
+	if (child_root(s, detail) < 0)
+		return STEP_ROOT;
 	if (child_rlimit(s) < 0)
 		return STEP_RLIMIT;
 	if (s->new_session && setsid() < 0)
@@ -226,10 +394,10 @@ static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report
 		(char *)(uintptr_t) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		NULL,
 	};
-	struct child_report r;
+	struct child_report r = { .detail = -1 };
 
 	signal_reset_all();
-	r.step = child_steps(s, parent, &report_fd);
+	r.step = child_steps(s, parent, &report_fd, &r.detail);
 	if (r.step == STEP_EXEC)
 		(void)execve(program_of(s), s->argv, s->envp ? s->envp : default_env);
 	r.sys = errno;
@@ -260,6 +428,10 @@ int spawn_run(const struct spawn *s, pid_t *pid_out, struct err *e)
 		(void)waitpid(pid, NULL, 0);
 		if (r.step <= STEP_NONE || r.step >= STEP_COUNT_)
 			r.step = STEP_NONE;
+		if (r.step == STEP_ROOT && r.detail >= 0 && (size_t)r.detail < s->root_count)
+			return err_set(e, r.sys == ENOENT ? ERR_NOT_FOUND : ERR_SYS, r.sys,
+				       "'%s': cannot put '%s' into its root directory",
+				       program_of(s), s->root[r.detail].target);
 		return err_set(e, r.sys == ENOENT ? ERR_NOT_FOUND : ERR_SYS, r.sys,
 			       "'%s': cannot %s", program_of(s), step_names[r.step]);
 	}

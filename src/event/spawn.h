@@ -18,6 +18,20 @@ struct spawn_fd {
 	int to;   /* its number in the child, at least 3; each used once */
 };
 
+/* One thing in a helper's own root directory. */
+struct spawn_mount {
+	enum {
+		SPAWN_BIND, /* source with all its submounts; later ones appear too */
+		SPAWN_NODE, /* a device node like source, owned by the helper's user */
+		SPAWN_PROC, /* a procfs that shows its own processes only (Linux 5.8) */
+		SPAWN_TMP,  /* an empty directory anybody can write to */
+	} kind;
+	const char *source; /* a symbolic link is copied as such */
+	const char *target; /* absolute, at most 1,023 bytes; its parents are made */
+	bool read_only;
+	bool optional; /* a missing source is left out */
+};
+
 struct spawn {
 	const char *path;  /* of the program, absolute; NULL: argv[0] */
 	char *const *argv; /* NULL-ended */
@@ -35,7 +49,12 @@ struct spawn {
 	bool limit_caps; /* apply keep_caps */
 	bool no_new_privs;
 	bool new_session;
-	uint64_t max_files;       /* RLIMIT_NOFILE if not 0 */
+	uint64_t max_files; /* RLIMIT_NOFILE if not 0 */
+	bool no_core;       /* never dumps core */
+	int oom_score_adj;  /* 0: the caller's */
+	/* With CLONE_NEWNS: its root holds these alone, in this order. At most 32. */
+	const struct spawn_mount *root;
+	size_t root_count;
 	const char *cgroup_procs; /* path of a cgroup.procs (or tasks) file to join, or NULL */
 	/* Last step before exec, in the child; 0, or -1 with errno set. May be NULL. */
 	int (*setup)(void *arg);
