@@ -164,7 +164,8 @@ struct vmm_config {
 
 /*
  * Called once, from the loop, when the machine has ended, however it ended, vmm_stop()
- * included; not if vmm_start() failed. *x lives as long as the vmm.
+ * included; not if vmm_start() failed. *x lives as long as the vmm, which must not be freed in
+ * it.
  */
 typedef void (*vmm_exit_fn)(const struct vmm_exit *x, void *arg);
 

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The files a guest boots from, checked before QEMU sees them: QEMU takes anything for a
+ * kernel or initrd and the guest then dies without a word.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/sys.h"
+#include "vmm/qemu/qemu.h"
+
+enum {
+	INITRD_ALIGN = 512,
+	HEAD = 1024
+};
+
+void qemu_files_close(struct qemu_files *f)
+{
+	fd_close(&f->kernel);
+	fd_close(&f->initrd);
+}
+
+static int open_file(const char *what, const char *path, uint8_t head[HEAD], int *out,
+		     uint64_t *size, struct err *e)
+{
+	OWN(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0)
+		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno, "%s '%s'",
+			       what, path);
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, "%s '%s'", what, path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, ERR_INVALID, 0, "%s '%s' is no regular file", what, path);
+	memset(head, 0, HEAD);
+	n = pread(fd, head, HEAD, 0);
+	if (n < 0)
+		return err_sys(e, "%s '%s': read", what, path);
+	if (n == 0)
+		return err_set(e, ERR_INVALID, 0, "%s '%s' is empty", what, path);
+	*out = fd_take(&fd);
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* ELF for x86-64, or the boot protocol's "HdrS" (Documentation/x86/boot.rst). */
+static bool is_kernel(const uint8_t head[HEAD])
+{
+	bool elf = memcmp(head, "\177ELF\2\1", 6) == 0 && head[18] == 62;
+
+	return elf || memcmp(head + 0x202, "HdrS", 4) == 0;
+}
+
+/* What the kernel unpacks: cpio "newc", plain or in one of its compressions. */
+static bool is_initrd(const uint8_t head[HEAD])
+{
+	static const struct {
+		const char *magic;
+		size_t len;
+	} rows[] = {
+		{ "070701", 6 },     { "070702", 6 },     { "\037\213", 2 },
+		{ "BZh", 3 },        { "]\0\0", 3 },      { "\3757zXZ", 5 },
+		{ "\211LZO", 4 },    { "\002!L\030", 4 }, { "\004\"M\030", 4 },
+		{ "(\265/\375", 4 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (memcmp(head, rows[i].magic, rows[i].len) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int open_initrd(const char *path, int *out, uint64_t *size, struct err *e)
+{
+	OWN(fd) int fd = -1;
+	uint8_t head[HEAD];
+
+	if (open_file("initrd", path, head, &fd, size, e) < 0)
+		return -1;
+	if (!is_initrd(head))
+		return err_set(e, ERR_INVALID, 0, "initrd '%s' is no cpio archive", path);
+	*out = fd_take(&fd);
+	return 0;
+}
+
+static int append_file(int to, int from, const char *path, uint64_t size, struct err *e)
+{
+	off_t at = 0, end;
+
+	while ((uint64_t)at < size) {
+		ssize_t n = sendfile(to, from, &at, (size_t)(size - (uint64_t)at));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_sys(e, "initrd '%s': copy", path);
+	}
+	end = lseek(to, 0, SEEK_END);
+	if (end < 0)
+		return err_sys(e, "initrd '%s'", path);
+	end = (end + INITRD_ALIGN - 1) / INITRD_ALIGN * INITRD_ALIGN;
+	if (ftruncate(to, end) < 0 || lseek(to, end, SEEK_SET) < 0)
+		return err_sys(e, "initrd '%s'", path);
+	return 0;
+}
+
+/* Archives one behind the other, zeros between them: the kernel unpacks all of them. */
+static int join_initrds(const char *const *paths, int *out, uint64_t *size, struct err *e)
+{
+	OWN(fd) int all = sys_memfd_create("initrd", MFD_CLOEXEC);
+	uint64_t total = 0;
+
+	if (all < 0)
+		return err_sys(e, "memfd_create");
+	for (size_t i = 0; paths[i]; i++) {
+		OWN(fd) int fd = -1;
+		uint64_t one;
+
+		if (open_initrd(paths[i], &fd, &one, e) < 0 ||
+		    append_file(all, fd, paths[i], one, e) < 0)
+			return -1;
+		total += one;
+	}
+	*out = fd_take(&all);
+	*size = total;
+	return 0;
+}
+
+int qemu_files_open(const struct vmm_config *c, struct qemu_files *out, struct err *e)
+{
+	OWN(qemu_files) struct qemu_files f = { .kernel = -1, .initrd = -1 };
+	uint8_t head[HEAD];
+	uint64_t kernel_size, initrd_size = 0;
+
+	if (open_file("kernel", c->kernel, head, &f.kernel, &kernel_size, e) < 0)
+		return -1;
+	if (!is_kernel(head))
+		return err_set(e, ERR_INVALID, 0, "kernel '%s' is no kernel for this machine",
+			       c->kernel);
+	if (c->initrds && c->initrds[0] && !c->initrds[1]) {
+		if (open_initrd(c->initrds[0], &f.initrd, &initrd_size, e) < 0)
+			return -1;
+	} else if (c->initrds && c->initrds[0]) {
+		if (join_initrds(c->initrds, &f.initrd, &initrd_size, e) < 0)
+			return -1;
+	}
+	f.bytes = kernel_size + initrd_size;
+	if (initrd_size >= c->memory_mib << 20)
+		return err_set(e, ERR_INVALID, 0, "an initrd of %llu MiB in %llu MiB of memory",
+			       (unsigned long long)(initrd_size >> 20),
+			       (unsigned long long)c->memory_mib);
+	*out = f;
+	f = (struct qemu_files){ .kernel = -1, .initrd = -1 };
+	return 0;
+}

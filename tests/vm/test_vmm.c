@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The VMM layer with real guests. KATA_TEST_KERNEL and KATA_TEST_INITRD come from run.py;
+ * KATA_TEST_ACCEL=kvm and KATA_TEST_MACHINE=microvm choose other machines than q35 with TCG.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "vm_help.h"
+
+static bool is_microvm(const struct vm *vm)
+{
+	return vm->config.machine && strcmp(vm->config.machine, "microvm") == 0;
+}
+
+static void check_life(struct vm *vm)
+{
+	OWN(buf) struct buf out = BUF_INIT;
+	char text[4096] = "", path[64];
+	struct err e;
+	uint64_t pss;
+	size_t count;
+	pid_t tids[4];
+
+	vm_boot(vm);
+	vm_expect(vm, "echo hello; false || exit 0", "hello");
+	assert_int_equal(vm_shell(vm, "exit 7", &out), 7);
+	assert_ok(vmm_memory_kib(vm->vmm, &pss, &e), &e);
+	printf("# PSS %llu MB\n", (unsigned long long)pss / 1024);
+	assert_ok(vmm_vcpu_threads(vm->vmm, vm_deadline(), tids, 4, &count, &e), &e);
+	assert_int_equal(count, 1);
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)vmm_pid(vm->vmm));
+	assert_ok(file_read_line(AT_FDCWD, path, text, sizeof(text), &e), &e);
+	assert_non_null(strstr(text, "qemu"));
+	assert_ok(vmm_pause(vm->vmm, vm_deadline(), &e), &e);
+	assert_ok(vmm_resume(vm->vmm, vm_deadline(), &e), &e);
+	vm_expect(vm, "uname -r", ".");
+	assert_int_equal(fiber_write_all(vm->loop, vm->port, "busybox poweroff -f\n", 20,
+					 vm_deadline(), &e),
+			 0);
+	assert_ok(vmm_wait(vm->vmm, vm_deadline(), &e), &e);
+	assert_int_equal(vm->exits, 1);
+	if (vm->exit.reason != VMM_EXIT_SHUTDOWN)
+		fail_msg("%s: %s", vmm_exit_reason_name(vm->exit.reason), vm->exit.text);
+	assert_err(vmm_pause(vm->vmm, vm_deadline(), &e), &e, ERR_STATE);
+}
+
+static void test_life(void **state)
+{
+	(void)state;
+	vm_run(check_life);
+}
+
+static void check_panic(struct vm *vm)
+{
+	struct err e;
+
+	vm_boot(vm);
+	assert_int_equal(fiber_write_all(vm->loop, vm->port, "exit\n", 5, vm_deadline(), &e),
+			 0);
+	assert_ok(vmm_wait(vm->vmm, vm_deadline(), &e), &e);
+	if (vm->exit.reason != VMM_EXIT_PANIC ||
+	    !strstr(vm->exit.text, "Attempted to kill init"))
+		fail_msg("%s: %s", vmm_exit_reason_name(vm->exit.reason), vm->exit.text);
+}
+
+static void test_panic(void **state)
+{
+	(void)state;
+	vm_run(check_panic);
+}
+
+static void check_killed(struct vm *vm)
+{
+	struct err e;
+
+	vm_boot(vm);
+	assert_int_equal(kill(vmm_pid(vm->vmm), SIGSEGV), 0);
+	assert_ok(vmm_wait(vm->vmm, vm_deadline(), &e), &e);
+	assert_int_equal(vm->exit.reason, VMM_EXIT_KILLED);
+	assert_int_equal(vm->exit.code, SIGSEGV);
+	assert_int_equal(vmm_pid(vm->vmm), 0);
+}
+
+static void test_killed(void **state)
+{
+	(void)state;
+	vm_run(check_killed);
+}
+
+static void make_file(const char *path, size_t size, const char *text)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	assert_int_equal(pwrite(fd, text, strlen(text), 0), (ssize_t)strlen(text));
+	(void)close(fd);
+}
+
+static void check_9p(struct vm *vm)
+{
+	char dir[] = "/tmp/vmtest.XXXXXX", path[64], text[32];
+	struct vmm_device *d;
+	struct stat st;
+	struct err e;
+
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/host,file", dir);
+	make_file(path, 6, "secret");
+	assert_int_equal(chmod(path, 0600), 0);
+	d = vm_device(vm, VMM_DEV_9P, "share");
+	d->p9.tag = "share";
+	d->p9.path = dir;
+	vm->config.uid = vm->config.gid = 0;
+	vm_boot(vm);
+	vm_expect(
+		vm,
+		"mount -t 9p -o trans=virtio,version=9p2000.L,cache=mmap,msize=512000 share /tmp",
+		NULL);
+	vm_expect(vm, "cat /tmp/host,file", "secret");
+	vm_expect(vm, "echo back > /tmp/guest; chown 12:34 /tmp/guest; chmod 640 /tmp/guest",
+		  NULL);
+	vm_expect(vm, "ls /tmp/../tmp; mknod /tmp/null c 1 3 || true", "guest");
+	(void)snprintf(path, sizeof(path), "%s/guest", dir);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_uid, 12);
+	assert_int_equal(st.st_gid, 34);
+	assert_int_equal(st.st_mode & 0777, 0640);
+	assert_ok(file_read_line(AT_FDCWD, path, text, sizeof(text), &e), &e);
+	assert_string_equal(text, "back");
+	assert_ok(path_remove_tree(AT_FDCWD, dir, &e), &e);
+}
+
+static void test_9p(void **state)
+{
+	(void)state;
+	vm_run(check_9p);
+}
+
+static void check_blk(struct vm *vm)
+{
+	char first[] = "/tmp/vmdisk1.XXXXXX", second[] = "/tmp/vmdisk2.XXXXXX";
+	struct vmm_device_addr addr, boot;
+	struct vmm_device *d, plugged = { .kind = VMM_DEV_BLK, .id = "disk2" };
+	struct err e;
+
+	(void)close(mkstemp(first));
+	(void)close(mkstemp(second));
+	make_file(first, 1 << 20, "first disk");
+	make_file(second, 1 << 20, "second disk");
+	d = vm_device(vm, VMM_DEV_BLK, "disk1");
+	d->blk.path = first;
+	plugged.blk.path = second;
+	vm_boot(vm);
+	vm_expect(vm, "head -c 10 /dev/vda", "first disk");
+	vm_expect(vm, "echo changed > /dev/vda; sync", NULL);
+	if (is_microvm(vm)) {
+		assert_err(vmm_device_add(vm->vmm, &plugged, vm_deadline(), &addr, &e), &e,
+			   ERR_UNSUPPORTED);
+		assert_non_null(strstr(e.msg, "microvm: no block hot-plug"));
+		return;
+	}
+	assert_ok(vmm_device_addr(vm->vmm, "disk1", vm_deadline(), &boot, &e), &e);
+	for (int i = 0; i < 2; i++) {
+		char look[200];
+
+		assert_ok(vmm_device_add(vm->vmm, &plugged, vm_deadline(), &addr, &e), &e);
+		assert_err(vmm_device_add(vm->vmm, &plugged, vm_deadline(), &addr, &e), &e,
+			   ERR_EXISTS);
+		assert_string_equal(addr.pci_path, "10/00");
+		(void)snprintf(
+			look, sizeof(look),
+			"for i in $(seq 200); do head -c 11 /dev/vdb 2>/dev/null && break; usleep 20000; done;"
+			"readlink -f /sys/block/vdb");
+		vm_expect(vm, look, "second disk");
+		vm_expect(vm, look, ":10.0/0000:");
+		assert_ok(vmm_device_remove(vm->vmm, "disk2", vm_deadline(), &e), &e);
+		vm_expect(vm, "test ! -e /dev/vdb", NULL);
+	}
+	assert_err(vmm_device_remove(vm->vmm, "disk2", vm_deadline(), &e), &e, ERR_NOT_FOUND);
+	(void)unlink(first);
+	(void)unlink(second);
+}
+
+static void test_blk(void **state)
+{
+	(void)state;
+	vm_run(check_blk);
+}
+
+static void check_resize(struct vm *vm)
+{
+	unsigned vcpus = 0;
+	uint64_t mib = 0;
+	struct err e;
+
+	vm->config.max_vcpus = 2;
+	vm->config.max_memory_mib = 1024;
+	vm_boot(vm);
+	vm_expect(vm, "cat /sys/devices/system/cpu/online", "0\n");
+	if (is_microvm(vm)) {
+		assert_err(vmm_resize_vcpus(vm->vmm, 2, vm_deadline(), &vcpus, &e), &e,
+			   ERR_UNSUPPORTED);
+		return;
+	}
+	assert_ok(vmm_resize_vcpus(vm->vmm, 2, vm_deadline(), &vcpus, &e), &e);
+	assert_int_equal(vcpus, 2);
+	vm_expect(
+		vm,
+		"for i in $(seq 200); do echo 1 > /sys/devices/system/cpu/cpu1/online && break;"
+		"usleep 20000; done 2>/dev/null; cat /sys/devices/system/cpu/online",
+		"0-1");
+	assert_ok(vmm_resize_memory(vm->vmm, 300, vm_deadline(), &mib, &e), &e);
+	assert_int_equal(mib, 192 + 128);
+	assert_err(vmm_resize_memory(vm->vmm, 2000, vm_deadline(), &mib, &e), &e, ERR_INVALID);
+}
+
+static void test_resize(void **state)
+{
+	(void)state;
+	vm_run(check_resize);
+}
+
+static void expect_refusal(struct vm *vm, enum err_kind kind, const char *words)
+{
+	struct err e = ERR_INIT;
+
+	vm->config.devices = vm->devices;
+	vm->config.device_count = vm->device_count;
+	if (vmm_new("qemu", vm->loop, &vm->reaper, &vm->config, NULL, NULL, &vm->vmm, &e) == 0)
+		assert_int_equal(vmm_start(vm->vmm, vm_deadline(), &e), -1);
+	if (e.kind != kind || !strstr(e.msg, words))
+		fail_msg("%s: '%s' instead of '%s'", err_kind_name(e.kind), e.msg, words);
+	assert_true(!vm->vmm || vmm_pid(vm->vmm) == 0);
+	vmm_free(TAKE(vm->vmm));
+}
+
+static void check_refusals(struct vm *vm)
+{
+	const char *kernel = vm->config.kernel, *initrd = vm->initrds[0];
+
+	vm->config.kernel = "/nonexistent/vmlinux";
+	expect_refusal(vm, ERR_NOT_FOUND, "kernel '/nonexistent/vmlinux'");
+	vm->config.kernel = "/etc/passwd";
+	expect_refusal(vm, ERR_INVALID, "is no kernel");
+	vm->config.kernel = "/tmp";
+	expect_refusal(vm, ERR_INVALID, "no regular file");
+	vm->config.kernel =
+		"/bin/busybox"; /* an ELF, but without an entry for virtual machines */
+	expect_refusal(vm, ERR_PEER, "PVH");
+	vm->config.kernel = kernel;
+	vm->initrds[0] = "/etc/passwd";
+	expect_refusal(vm, ERR_INVALID, "no cpio archive");
+	vm->initrds[0] = initrd;
+	vm->config.machine_options = "nonsense=on";
+	expect_refusal(vm, ERR_PEER, "nonsense");
+	vm->config.machine_options = NULL;
+	vm->config.machine = "pdp11";
+	expect_refusal(vm, ERR_UNSUPPORTED, "pdp11");
+	vm->config.machine = NULL;
+	vm->config.program = "/nonexistent/qemu";
+	expect_refusal(vm, ERR_NOT_FOUND, "/nonexistent/qemu");
+	vm->config.program = NULL;
+	vm_device(vm, VMM_DEV_9P, "agent")->p9.tag = "x";
+	vm->devices[vm->device_count - 1].p9.path = "/tmp";
+	expect_refusal(vm, ERR_INVALID, "two devices");
+	vm->device_count--;
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	vm_run(check_refusals);
+}
+
+/* For run.py: prints what runs, then waits to be killed. */
+static void hold(struct vm *vm)
+{
+	struct err e;
+
+	vm_boot(vm);
+	printf("PIDS %d\n", (int)vmm_pid(vm->vmm));
+	(void)fflush(stdout);
+	(void)fiber_sleep(vm->loop, 100000, &e);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_life),
+		cmocka_unit_test(test_panic),    cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_9p),       cmocka_unit_test(test_blk),
+		cmocka_unit_test(test_resize),
+	};
+
+	if (argc == 2 && strcmp(argv[1], "hold") == 0) {
+		vm_run(hold);
+		return 0;
+	}
+	if (argc == 2)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests_name("vmm", tests, NULL, NULL);
+}
