@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures `kata` beside its peers in the same run and prints figures and ratios.
+
+It asserts nothing: a slow machine is no failure. Run as root from a built tree: make bench.
+"""
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.path.join(TREE, "build", "bin")
+GUEST = os.path.join(TREE, "build", "guest")
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+
+
+def kernel_info():
+    with open(os.path.join(GUEST, "kernel.info")) as f:
+        return dict(line.rstrip("\n").split("=", 1) for line in f if "=" in line)
+
+
+def call(*args, **kw):
+    return subprocess.run(args, check=True, capture_output=True, timeout=300, **kw)
+
+
+def seconds(function, rounds=ROUNDS):
+    """The median of several runs of function()."""
+    took = []
+    for _ in range(rounds):
+        began = time.monotonic()
+        function()
+        took.append(time.monotonic() - began)
+    return statistics.median(took)
+
+
+def first_output(command):
+    """Seconds from the start of a process to its first byte of output."""
+    began = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as p:
+        p.stdout.read(1)
+        took = time.monotonic() - began
+        p.stdout.read()
+    return took
+
+
+def row(what, figure, note=""):
+    print(f"{what:<44} {figure:>14}  {note}".rstrip(), flush=True)
+
+
+def mib(path):
+    return f"{os.path.getsize(path) / (1 << 20):.2f} MiB"
+
+
+def pss_kib(pid, private=False):
+    total = 0
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        for line in f:
+            if line.startswith("Private_" if private else "Pss:"):
+                total += int(line.split()[1])
+    return total
+
+
+def children(pid):
+    """The process and everything below it."""
+    found = [pid]
+    for parent in found:
+        try:
+            with open(f"/proc/{parent}/task/{parent}/children") as f:
+                found += [int(p) for p in f.read().split()]
+        except OSError:
+            continue
+    return found
+
+
+def name_of(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as f:
+        return os.path.basename(f.read().split(b"\0")[0].decode())
+
+
+class Bare:
+    """A QEMU that boots the same kernel to a shell script: what no runtime can beat by much."""
+
+    def __init__(self, folder):
+        self.initrd = os.path.join(folder, "bare.cpio")
+        root = os.path.join(folder, "bare")
+        os.makedirs(os.path.join(root, "bin"))
+        shutil.copy("/bin/busybox", os.path.join(root, "bin", "busybox"))
+        os.symlink("busybox", os.path.join(root, "bin", "sh"))
+        with open(os.path.join(root, "init"), "w") as f:
+            f.write("#!/bin/sh\necho ready > /dev/console\n/bin/busybox poweroff -f\n")
+        os.chmod(os.path.join(root, "init"), 0o755)
+        os.makedirs(os.path.join(root, "dev"))
+        with open(self.initrd, "wb") as out:
+            find = subprocess.Popen(["find", "."], cwd=root, stdout=subprocess.PIPE)
+            subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, stdin=find.stdout,
+                           stdout=out, check=True)
+            find.wait()
+
+    def boot(self):
+        khz = str(int(float(next(line.split(":")[1] for line in open("/proc/cpuinfo")
+                                 if line.startswith("cpu MHz"))) * 1000))
+        return first_output(["qemu-system-x86_64", "-M", "q35,accel=tcg,hpet=off", "-cpu", "max", "-m",
+                             "256", "-nodefaults", "-no-user-config", "-display", "none",
+                             "-no-reboot", "-kernel", os.path.join(GUEST, "vmlinux"), "-initrd",
+                             self.initrd, "-append",
+                             f"console=hvc0 quiet panic=-1 mitigations=off noreplace-smp tsc_early_khz={khz}",
+                             "-device", "virtio-serial-pci", "-chardev", "stdio,id=c", "-device",
+                             "virtconsole,chardev=c"])
+
+
+class Kata:
+    def __init__(self, folder):
+        self.root = os.path.join(folder, "store")
+        call(*self.command("load", os.path.join(GUEST, "busybox.tar")))
+
+    def command(self, *args):
+        return [os.path.join(BIN, "kata"), "--root", self.root, *args]
+
+    def start(self, *args):
+        return call(*self.command("run", "-d", "--name", "bench", *args), text=True).stdout.strip()
+
+    def remove(self):
+        call(*self.command("rm", "-f", "bench"))
+
+    def engine(self, ident):
+        with open(os.path.join(self.root, "containers", ident, "shim.pid")) as f:
+            return int(f.read())
+
+
+def sizes():
+    agent = os.path.join(TREE, "build", "agent", "src", "agent", "kata-agent")
+    stripped = agent + ".stripped"
+    call("strip", "-o", stripped, agent)
+    row("agent, stripped", mib(stripped), "aim: at most 0.5 MiB")
+    os.unlink(stripped)
+    row("initrd", mib(os.path.join(GUEST, "initrd")), "aim: at most 2 MiB with the tuned kernel")
+
+
+def start_up(kata, bare, tuned):
+    cold = statistics.median(first_output(kata.command("run", "--rm", "busybox", "echo", "x"))
+                             for _ in range(ROUNDS))
+    peer = statistics.median(bare.boot() for _ in range(ROUNDS))
+    row("cold start to first output", f"{cold:.2f} s")
+    row("  bare QEMU, same kernel, to a script", f"{peer:.2f} s",
+        f"ratio {cold / peer:.2f}" + ("; aim: at most 1.3" if tuned else ""))
+    if shutil.which("runc"):
+        row("  runc run", f"{runc_seconds(kata):.3f} s")
+
+
+def runc_seconds(kata):
+    with tempfile.TemporaryDirectory() as bundle:
+        call("mkdir", "-p", f"{bundle}/rootfs/bin")
+        shutil.copy("/bin/busybox", f"{bundle}/rootfs/bin/echo")
+        call("runc", "spec", cwd=bundle)
+        with open(f"{bundle}/config.json") as f:
+            text = f.read().replace('"terminal": true', '"terminal": false')
+        with open(f"{bundle}/config.json", "w") as f:
+            f.write(text.replace('"sh"', '"echo", "x"'))
+        return seconds(lambda: call("runc", "run", "-b", bundle, f"bench{time.monotonic_ns()}"))
+
+
+def running(kata):
+    ident = kata.start("busybox", "sleep", "1000")
+    try:
+        engine = kata.engine(ident)
+        row("engine, PSS", f"{pss_kib(engine) / 1024:.2f} MiB", "aim: at most 4 MiB")
+        row("engine, private", f"{pss_kib(engine, private=True) / 1024:.2f} MiB")
+        for pid in children(engine)[1:]:
+            row(f"  {name_of(pid)}, PSS", f"{pss_kib(pid) / 1024:.1f} MiB")
+        free = call(*kata.command("exec", "bench", "cat", "/proc/meminfo"), text=True).stdout
+        info = {line.split(":")[0]: int(line.split()[1]) for line in free.splitlines()}
+        row("guest memory in use", f"{(info['MemTotal'] - info['MemAvailable']) / 1024:.1f} MiB",
+            f"of {info['MemTotal'] / 1024:.0f}")
+        row("exec round trip",
+            f"{seconds(lambda: call(*kata.command('exec', 'bench', 'true'))) * 1000:.0f} ms")
+    finally:
+        kata.remove()
+
+
+def throughput(kata):
+    size = 256 << 20
+    began = time.monotonic()
+    with subprocess.Popen(kata.command("run", "--rm", "busybox", "sh", "-c",
+                                       f"head -c {size} /dev/zero"),
+                          stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as p:
+        first = p.stdout.read(1)
+        began, got = time.monotonic(), len(first)
+        while chunk := p.stdout.read(1 << 20):
+            got += len(chunk)
+    took = time.monotonic() - began
+    row("stdout through a pipe", f"{got / took / 1e6:.0f} MB/s", "aim: at least 50 MB/s")
+
+
+def main():
+    if os.geteuid() != 0:
+        sys.exit("bench: needs root, as kata does")
+    info = kernel_info()
+    row("guest kernel", info.get("version", "?"), info.get("flavour", ""))
+    with tempfile.TemporaryDirectory(prefix="kata-bench.", dir="/var/tmp") as folder:
+        kata, bare = Kata(folder), Bare(folder)
+        sizes()
+        start_up(kata, bare, info.get("flavour") == "tuned")
+        running(kata)
+        throughput(kata)
+
+
+if __name__ == "__main__":
+    main()
