@@ -299,12 +299,13 @@ static int key_compare(const void *pa, const void *pb)
 /* Checks the keys of the innermost object, from `base` on, and forgets them. */
 static int check_duplicates(struct check *c, size_t base)
 {
-	struct key *k = c->keys + base;
 	size_t n = c->key_count - base;
+	struct key *k;
 
 	c->key_count = base;
 	if (n < 2)
 		return 0;
+	k = c->keys + base;
 	qsort(k, n, sizeof(*k), key_compare);
 	for (size_t i = 1; i < n; i++) {
 		char name[100];
