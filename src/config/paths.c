@@ -115,7 +115,8 @@ static int program_in(const char *dir, const char *program, char **out, struct e
 	if (!path)
 		return err_oom(e, "a path");
 	if (access(path, X_OK) < 0) {
-		err_set(e, ERR_NOT_FOUND, errno, "program '%s': the installation is not complete", path);
+		err_set(e, ERR_NOT_FOUND, errno,
+			"program '%s': the installation is not complete", path);
 		free(path);
 		return -1;
 	}

@@ -78,16 +78,18 @@ static void *fiber_top(struct fiber *f)
 /* From a fiber back to the loop's stack. `ends`: its own stack will not be used again. */
 static void switch_to_loop(struct fiber *f, bool ends)
 {
-	fiber_san_leave(ends ? NULL : &f->san, NULL, 0);
-	fiber_switch_stack(&f->context, f->loop->main_context);
-	fiber_san_enter(f->san, NULL, NULL);
+	struct loop *l = f->loop;
+
+	fiber_san_leave(ends ? NULL : &f->san, l->main_bottom, l->main_size);
+	fiber_switch_stack(&f->context, l->main_context);
+	fiber_san_enter(f->san, &l->main_bottom, &l->main_size);
 }
 
 void fiber_entry(void)
 {
 	struct fiber *f = entering->current;
 
-	fiber_san_enter(NULL, NULL, NULL);
+	fiber_san_enter(NULL, &f->loop->main_bottom, &f->loop->main_size);
 	f->fn(f->arg);
 	f->done = true;
 	switch_to_loop(f, true);

@@ -20,7 +20,9 @@ struct loop {
 	struct list spare;  /* stacks to use again */
 	unsigned spare_count;
 	struct fiber *current;
-	void *main_context; /* where a fiber switches back to */
+	void *main_context;      /* where a fiber switches back to */
+	const void *main_bottom; /* the stack below it, known in sanitizer builds only */
+	size_t main_size;
 	bool stopping;
 };
 
