@@ -341,9 +341,22 @@ int load_stage_rootfs(struct load *l, struct err *e)
 	return rc;
 }
 
+/* No image archive has these; a root file system may well have a manifest.json. */
+static bool looks_like_rootfs(struct load *l)
+{
+	static const char *const dirs[] = { "bin", "etc", "lib", "sbin", "usr" };
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		if (fstatat(l->src, dirs[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool is_docker(struct load *l)
 {
-	return load_has_file(l, "manifest.json");
+	return load_has_file(l, "manifest.json") && !looks_like_rootfs(l);
 }
 
 static bool is_oci(struct load *l)

@@ -274,6 +274,19 @@ int reference_tagged_text(const char *s, char out[REF_TEXT_SIZE], struct err *e)
 	return 0;
 }
 
+/* Some names cannot be shortened: "docker.io/a.b/c" would become one of the host a.b. */
+static bool means_the_same(const char *familiar, const char *canonical)
+{
+	char text[REF_TEXT_SIZE];
+	struct reference r;
+	struct err ignored;
+
+	if (reference_parse(familiar, &r, &ignored) < 0)
+		return false;
+	reference_text(&r, text);
+	return strcmp(text, canonical) == 0;
+}
+
 const char *reference_familiar(const char *canonical)
 {
 	static const char host[] = DEFAULT_HOST "/", library[] = DEFAULT_PATH;
@@ -282,9 +295,9 @@ const char *reference_familiar(const char *canonical)
 	if (!str_starts(canonical, host))
 		return canonical;
 	path = canonical + sizeof(host) - 1;
-	if (str_starts(path, library) && !strchr(path + sizeof(library) - 1, '/'))
-		path += sizeof(library) - 1;
-	return path;
+	if (str_starts(path, library) && means_the_same(path + sizeof(library) - 1, canonical))
+		return path + sizeof(library) - 1;
+	return means_the_same(path, canonical) ? path : canonical;
 }
 
 bool reference_is_id_prefix(const char *s, const char **hex)

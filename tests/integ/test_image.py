@@ -235,11 +235,9 @@ class Kinds(Store):
             self.assertIn(line, out)
 
     def test_compressed_layers_and_archives(self):
-        zstd = shutil.which("zstd")
-        packers = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
-        if zstd:
-            packers["zstd"] = lambda data: subprocess.run([zstd, "-q"], input=data, check=True,
-                                                          capture_output=True).stdout
+        packers = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress,
+                   "zstd": lambda data: subprocess.run(["zstd", "-q"], input=data, check=True,
+                                                       capture_output=True).stdout}
         for kind, pack in packers.items():
             with self.subTest(kind):
                 self.load(docker([self.LAYER], pack=pack, tags=(f"in/{kind}:1",)))
@@ -316,6 +314,10 @@ class Kinds(Store):
         before = self.ok("find", "root/fs").splitlines()[0]
         self.load(self.LAYER, "root/again")
         self.assertEqual(self.ok("find", "root/again").splitlines()[0], before)
+
+    def test_rootfs_with_a_manifest_of_its_own(self):
+        self.load(tar(folder("bin"), item("manifest.json", b"not Docker's")), "app")
+        self.assertEqual(sorted(os.listdir(self.layers("app")[0])), ["bin", "manifest.json"])
 
     def test_rootfs_tar_without_a_name(self):
         self.refused(self.LAYER, "docker-archive", "OCI", "name")
@@ -614,24 +616,47 @@ class Life(Store):
         self.ok("load", path)
         self.assertEqual(len(self.layers("test:1")), 6)
 
-    def test_helpers_die_with_the_loader(self):
+    def status(self, pid):
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+    def test_helper_is_confined_and_dies_with_the_loader(self):
         with subprocess.Popen(self.command("load", "-"), stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE) as p:
             p.stdin.write(docker([tar(item("f", b"1"))])[:700])
             p.stdin.flush()
             p.stdout.readline()
-            children = []
+            found = None
             deadline = time.monotonic() + 10
-            while not children and time.monotonic() < deadline:
+            while not found and time.monotonic() < deadline:
                 with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="ascii") as f:
-                    children = f.read().split()
+                    for child in f.read().split():
+                        if self.status(child)["NoNewPrivs"].strip() == "1":
+                            found = child
                 time.sleep(0.01)
-            self.assertTrue(children)
+            self.assertTrue(found, "no confined helper was seen")
+            status = self.status(found)
+            # CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP and nothing else
+            allowed = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 27 | 1 << 31
+            for name in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"):
+                self.assertEqual(int(status[name], 16) & ~allowed, 0, name)
+            with open(f"/proc/{found}/mountinfo", encoding="utf-8") as f:
+                mounts = f.read().splitlines()
+            self.assertEqual(len(mounts), 1, mounts)
+            self.assertIn("nosuid", mounts[0])
+            self.assertIn("nodev", mounts[0])
+            with open(f"/proc/{found}/net/dev", encoding="ascii") as f:
+                self.assertEqual([line.split(":")[0].strip() for line in f][2:], ["lo"])
+            # its streams and report, then nothing but directories and files of its layer
+            kinds = {fd: os.stat(f"/proc/{found}/fd/{fd}") for fd in os.listdir(f"/proc/{found}/fd")}
+            for fd, st in kinds.items():
+                if int(fd) > 3:
+                    self.assertEqual(st.st_dev, os.stat(self.root).st_dev)
             p.kill()
         deadline = time.monotonic() + 10
-        while any(os.path.exists("/proc/" + c) for c in children) and time.monotonic() < deadline:
+        while os.path.exists("/proc/" + found) and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.assertEqual([c for c in children if os.path.exists("/proc/" + c)], [])
+        self.assertFalse(os.path.exists("/proc/" + found))
 
 
 class FullDisk(Store):

@@ -33,6 +33,9 @@ static void test_normalised(void **state)
 		{ "[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest" },
 		{ "a.b-c__d---e/f_g", "a.b-c__d---e/f_g:latest", NULL },
 		{ "x:_A.b-C", "docker.io/library/x:_A.b-C", "x:_A.b-C" },
+		{ "docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest" },
+		{ "docker.io/library/" HEX, "docker.io/library/" HEX ":latest",
+		  "library/" HEX ":latest" },
 		{ "myhost/x", "docker.io/myhost/x:latest", "myhost/x:latest" },
 	};
 
