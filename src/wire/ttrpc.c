@@ -348,8 +348,10 @@ static void serve_request(void *arg)
 	Ttrpc__Request *envelope;
 
 	arena_init(&a, CALL_ARENA);
-	if (request_envelope(r, &a, &envelope, &e) == 0)
-		(void)run_method(r, envelope, &a, &payload, &e);
+	/* what was tried on the way and failed may stand in `e`: the result alone counts */
+	if (request_envelope(r, &a, &envelope, &e) == 0 &&
+	    run_method(r, envelope, &a, &payload, &e) == 0)
+		err_clear(&e);
 	timer_clear(&r->deadline);
 	if (!r->conn->closed)
 		request_answer(r, &payload, &e);
