@@ -283,17 +283,6 @@ static void test_refusals(void **state)
 	vm_run(check_refusals);
 }
 
-/* For run.py: prints what runs, then waits to be killed. */
-static void hold(struct vm *vm)
-{
-	struct err e;
-
-	vm_boot(vm);
-	printf("PIDS %d\n", (int)vmm_pid(vm->vmm));
-	(void)fflush(stdout);
-	(void)fiber_sleep(vm->loop, 100000, &e);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -303,10 +292,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_resize),
 	};
 
-	if (argc == 2 && strcmp(argv[1], "hold") == 0) {
-		vm_run(hold);
-		return 0;
-	}
 	if (argc == 2)
 		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("vmm", tests, NULL, NULL);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of src/share towards each other. */
+#pragma once
+
+#include "event/child.h"
+#include "share/share.h"
+#include "vmm/console.h"
+
+/*
+ * Mounts the tree at `source` (a directory with its submounts, or a file) on `target`, which
+ * must be of the same kind. It goes on to receive what is mounted below it on the host,
+ * unless `is_private`.
+ */
+int mounts_bind(const char *source, const char *target, bool read_only, bool is_private,
+		struct err *e);
+/* One mount in containerd's terms. ERR_INVALID names an option that is not known. */
+int mounts_one(const struct share_mount *m, const char *target, struct err *e);
+int mounts_set_read_only(const char *target, struct err *e);
+/* Unmounts whatever is stacked there, with all below; nothing mounted is success. */
+void mounts_clear(const char *target);
+
+/* A running virtiofsd. */
+struct virtiofsd {
+	struct child child;
+	struct console messages;
+	struct loop *loop;
+	int socket_fd; /* connected to it */
+	void (*lost)(const struct err *why, void *arg);
+	void *arg;
+};
+
+/* Finds the program; ERR_NOT_FOUND says where it was looked for. *out is a static or given
+ * string. */
+int virtiofsd_find(const char *configured, const char **out, struct err *e);
+/* Starts it on `dir` and waits until it takes the connection. `socket_dir` is private to us. */
+int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
+		    const struct share_config *c, const char *program, const char *dir,
+		    const char *socket_dir, int64_t deadline, struct err *e);
+/* Kills it; the zero value is accepted. */
+void virtiofsd_stop(struct virtiofsd *v);

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The file server virtiofsd, in either of its two forms: Rust's (packaged on its own) and
+ * the older one that came with QEMU. They share the protocol and little of the command line.
+ * It is given a socket that is listening and to which we are connected already, so nobody
+ * else can get in; it confines itself (own mount, pid and network namespace, seccomp).
+ */
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "base/time.h"
+#include "event/spawn.h"
+#include "share/parts.h"
+#include "wire/unix_socket.h"
+
+enum {
+	HELP_MS = 5000,
+	HELP_MAX = 64 * 1024,
+	SOCKET_FD = 3,
+	KILL_MS = 3000
+};
+
+static const char *const places[] = {
+	"/usr/libexec/virtiofsd",
+	"/usr/lib/qemu/virtiofsd",
+	"/usr/lib/virtiofsd",
+	"/opt/kata/libexec/virtiofsd",
+};
+
+int virtiofsd_find(const char *configured, const char **out, struct err *e)
+{
+	if (configured && configured[0]) {
+		if (access(configured, X_OK) < 0)
+			return err_set(e, ERR_NOT_FOUND, errno, "virtiofsd '%s'", configured);
+		*out = configured;
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+		if (access(places[i], X_OK) == 0) {
+			*out = places[i];
+			return 0;
+		}
+	}
+	return err_set(e, ERR_NOT_FOUND, 0,
+		       "no virtiofsd on this host (looked for %s, %s and others)", places[0],
+		       places[1]);
+}
+
+/* Reads what `program --help` says, to know which form it is. */
+static int read_help(struct loop *l, struct child_reaper *r, const char *program,
+		     struct buf *out, struct err *e)
+{
+	OWN(strv) struct strv argv = { 0 };
+	OWN(fd) int rd = -1;
+	OWN(fd) int wr = -1;
+	int64_t deadline = deadline_in(HELP_MS);
+	struct spawn s = SPAWN_INIT;
+	struct child c;
+	size_t got = 1;
+	pid_t pid;
+	int p[2], r0 = 0;
+
+	if (strv_add(&argv, program, e) < 0 || strv_add(&argv, "--help", e) < 0 ||
+	    fd_pipe(p, e) < 0)
+		return -1;
+	rd = p[0];
+	wr = p[1];
+	s.argv = argv.v;
+	s.stdout_fd = s.stderr_fd = wr;
+	s.no_new_privs = true;
+	if (fd_set_nonblock(rd, true, e) < 0 || spawn_run(&s, &pid, e) < 0)
+		return -1;
+	child_watch(r, &c, pid, NULL);
+	fd_close(&wr);
+	while (r0 == 0 && got > 0 && buf_len(out) < HELP_MAX) {
+		r0 = buf_reserve(out, 4096, e);
+		if (r0 == 0)
+			r0 = fiber_read(l, rd, buf_tail(out), 4096, deadline, &got, e);
+		if (r0 == 0)
+			buf_produced(out, got);
+	}
+	fiber_shield(l, true);
+	(void)child_end(&c, KILL_MS, &(struct err)ERR_INIT);
+	fiber_shield(l, false);
+	child_unwatch(&c);
+	return r0 < 0 || !buf_cstr(out) ? err_wrap(e, "'%s --help'", program) : 0;
+}
+
+static bool may_raise_limits(void)
+{
+	uint64_t eff, permitted, inh;
+
+	return sys_capget(&eff, &permitted, &inh) == 0 && (eff >> CAP_SYS_RESOURCE & 1);
+}
+
+static int add_cache_old(const char *cache, struct strv *argv, struct err *e)
+{
+	static const struct {
+		const char *word, *theirs;
+	} rows[] = {
+		{ "never", "none" },
+		{ "auto", "auto" },
+		{ "always", "always" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (str_eq(rows[i].word, cache))
+			return strv_add(argv, "-o", e) < 0 || strv_addf(argv, e, "cache=%s",
+									rows[i].theirs) < 0
+				       ? -1
+				       : 0;
+	}
+	return err_set(e, ERR_UNSUPPORTED, 0, "this virtiofsd has no cache mode '%s'", cache);
+}
+
+static int add_old(const char *dir, const char *cache, struct strv *argv, struct err *e)
+{
+	if (strv_addf(argv, e, "--fd=%d", SOCKET_FD) < 0 || strv_add(argv, "-f", e) < 0 ||
+	    strv_add(argv, "-o", e) < 0 || strv_addf(argv, e, "source=%s", dir) < 0 ||
+	    add_cache_old(cache, argv, e) < 0)
+		return -1;
+	return strv_add(argv, "-o", e) < 0 ||
+			       strv_add(argv, "xattr,announce_submounts,sandbox=namespace", e) <
+				       0
+		       ? -1
+		       : 0;
+}
+
+static int add_new(const char *dir, const char *cache, struct strv *argv, struct err *e)
+{
+	if (strv_addf(argv, e, "--fd=%d", SOCKET_FD) < 0 ||
+	    strv_addf(argv, e, "--shared-dir=%s", dir) < 0 ||
+	    strv_addf(argv, e, "--cache=%s", cache) < 0 ||
+	    strv_add(argv, "--sandbox=namespace", e) < 0 || strv_add(argv, "--xattr", e) < 0)
+		return -1;
+	return strv_add(argv, "--announce-submounts", e);
+}
+
+static int build_argv(const struct share_config *c, const char *program, const char *help,
+		      const char *dir, struct strv *argv, struct err *e)
+{
+	const char *cache = c->cache && c->cache[0] ? c->cache : "auto";
+	bool new_form = strstr(help, "--shared-dir") != NULL;
+
+	if (strchr(dir, ','))
+		return err_set(e, ERR_INVALID, 0, "shared directory '%s': a comma", dir);
+	if (strv_add(argv, program, e) < 0 ||
+	    (new_form ? add_new : add_old)(dir, cache, argv, e) < 0)
+		return -1;
+	if (!may_raise_limits() && strv_add(argv, "--rlimit-nofile=0", e) < 0)
+		return -1;
+	for (size_t i = 0; c->extra_args && c->extra_args[i]; i++) {
+		if (strv_add(argv, c->extra_args[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* A listening socket and its only client; the name is gone before anybody else sees it. */
+static int make_socket(const char *dir, int *listen_out, int *client_out, struct err *e)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	OWN(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	OWN(fd) int client = -1;
+	int r;
+
+	if ((size_t)snprintf(a.sun_path, sizeof(a.sun_path), "%s/vfs.sock", dir) >=
+	    sizeof(a.sun_path))
+		return err_set(e, ERR_INVALID, 0, "'%s' is too long for a socket's name", dir);
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0)
+		return err_sys(e, "listen on '%s'", a.sun_path);
+	r = unix_connect(a.sun_path, &client, e);
+	(void)unlink(a.sun_path);
+	if (r < 0)
+		return -1;
+	*listen_out = fd_take(&fd);
+	*client_out = fd_take(&client);
+	return 0;
+}
+
+static void last_words(struct virtiofsd *v, struct err *e)
+{
+	char words[300];
+
+	console_drain(&v->messages);
+	(void)console_tail(&v->messages, words, sizeof(words));
+	for (char *p = words; *p; p++)
+		*p = *p == '\n' ? (p[1] ? ';' : '\0') : *p;
+	(void)err_set(e, ERR_PEER, 0, "virtiofsd ended (status %d): %s",
+		      child_exit_code(v->child.status), words);
+}
+
+static void on_exit_(struct child *c)
+{
+	struct virtiofsd *v = container_of(c, struct virtiofsd, child);
+	struct err e;
+
+	if (!v->lost)
+		return;
+	last_words(v, &e);
+	v->lost(&e, v->arg);
+}
+
+/* Both forms say so when they wait for, or have, their client. */
+static int wait_ready(struct virtiofsd *v, int64_t deadline, struct err *e)
+{
+	char words[CONSOLE_KEEP + 1];
+
+	for (;;) {
+		console_drain(&v->messages);
+		(void)console_tail(&v->messages, words, sizeof(words));
+		if (strstr(words, "vhost-user"))
+			return 0;
+		if (v->child.exited) {
+			last_words(v, e);
+			return -1;
+		}
+		if (time_mono_ms() >= deadline)
+			return err_set(e, ERR_TIMEOUT, 0, "virtiofsd does not get ready");
+		if (fiber_sleep(v->loop, 5, e) < 0)
+			return -1;
+	}
+}
+
+int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
+		    const struct share_config *c, const char *program, const char *dir,
+		    const char *socket_dir, int64_t deadline, struct err *e)
+{
+	OWN(buf) struct buf help = { .limit = HELP_MAX + 8192 };
+	OWN(strv) struct strv argv = { 0 };
+	OWN(fd) int listening = -1;
+	OWN(fd) int rd = -1;
+	OWN(fd) int wr = -1;
+	struct spawn s = SPAWN_INIT;
+	struct spawn_fd give;
+	pid_t pid;
+	int p[2];
+
+	if (read_help(l, r, program, &help, e) < 0 ||
+	    build_argv(c, program, buf_cstr(&help), dir, &argv, e) < 0 ||
+	    make_socket(socket_dir, &listening, &v->socket_fd, e) < 0 || fd_pipe(p, e) < 0)
+		return -1;
+	rd = p[0];
+	wr = p[1];
+	give = (struct spawn_fd){ .from = listening, .to = SOCKET_FD };
+	s.argv = argv.v;
+	s.fds = &give;
+	s.fd_count = 1;
+	s.stderr_fd = s.stdout_fd = wr;
+	s.no_new_privs = true;
+	s.new_session = true;
+	s.no_core = true;
+	s.cgroup_procs = c->cgroup_procs;
+	s.max_files = 1 << 20;
+	if (spawn_run(&s, &pid, e) < 0)
+		return -1;
+	v->loop = l;
+	child_watch(r, &v->child, pid, on_exit_);
+	fd_close(&wr);
+	if (console_init(&v->messages, l, fd_take(&rd), -1, e) < 0)
+		return -1;
+	if (wait_ready(v, deadline, e) < 0)
+		return -1;
+	v->lost = c->lost;
+	v->arg = c->arg;
+	return 0;
+}
+
+void virtiofsd_stop(struct virtiofsd *v)
+{
+	struct err ignored;
+
+	v->lost = NULL;
+	if (v->child.reaper && !v->child.exited) {
+		(void)child_kill(&v->child, SIGKILL, &ignored);
+		child_unwatch(&v->child);
+	}
+	console_close(&v->messages);
+	fd_close(&v->socket_fd);
+}
