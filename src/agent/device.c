@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Block devices. sysfs is read again every few milliseconds until the device is there. */
+#include "agent/device.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "agent/sandbox.h"
+#include "base/err.h"
+#include "base/own.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "base/time.h"
+
+enum {
+	POLL_MS = 10
+};
+
+static const char *const block_types[] = { "blk", "mmioblk" };
+
+/* One hop "02" or "02.1" of a PCI path. */
+static bool parse_hop(const char **p, unsigned *slot, unsigned *function)
+{
+	char *end;
+	unsigned long v = strtoul(*p, &end, 16);
+
+	if (end == *p || v > 0x1f)
+		return false;
+	*slot = (unsigned)v;
+	*function = 0;
+	if (*end == '.') {
+		*p = end + 1;
+		v = strtoul(*p, &end, 16);
+		if (end == *p || v > 7)
+			return false;
+		*function = (unsigned)v;
+	}
+	*p = end;
+	return true;
+}
+
+/* The directory entry of `dir` that ends in ":SS.F". */
+static bool find_function(const char *dir, unsigned slot, unsigned function, char *name,
+			  size_t size)
+{
+	char suffix[16];
+	struct dirent *ent;
+	bool found = false;
+	DIR *d = opendir(dir);
+
+	if (!d)
+		return false;
+	(void)snprintf(suffix, sizeof(suffix), ":%02x.%x", slot, function);
+	while (!found && (ent = readdir(d))) {
+		if (!str_ends(ent->d_name, suffix) || strlen(ent->d_name) >= size)
+			continue;
+		(void)snprintf(name, size, "%.*s", (int)size - 1, ent->d_name);
+		found = true;
+	}
+	(void)closedir(d);
+	return found;
+}
+
+/* The name of the block device below a PCI function: …/virtioN/block/vdX */
+static bool find_block(const char *dir, unsigned depth, char *name, size_t size)
+{
+	char sub[PATH_MAX];
+	struct dirent *ent;
+	bool found = false;
+	DIR *d = opendir(dir);
+
+	if (!d)
+		return false;
+	while (!found && (ent = readdir(d))) {
+		if (ent->d_name[0] == '.')
+			continue;
+		if (depth == 0) {
+			(void)snprintf(name, size, "%.*s", (int)size - 1, ent->d_name);
+			found = true;
+			continue;
+		}
+		if ((depth == 2 && !str_starts(ent->d_name, "virtio")) ||
+		    (depth == 1 && !str_eq(ent->d_name, "block")))
+			continue;
+		if (snprintf(sub, sizeof(sub), "%s/%s", dir, ent->d_name) < (int)sizeof(sub))
+			found = find_block(sub, depth - 1, name, size);
+	}
+	(void)closedir(d);
+	return found;
+}
+
+/* 0: found, 1: not there yet, -1: no such path can be. */
+static int look_up_pci(const char *address, char *out, size_t size, struct err *e)
+{
+	char dir[PATH_MAX] = "/sys/devices/pci0000:00", name[64];
+	const char *p = address;
+	unsigned slot, function;
+
+	for (;;) {
+		size_t n = strlen(dir);
+
+		if (!parse_hop(&p, &slot, &function) || (*p && *p != '/'))
+			return err_set(e, ERR_INVALID, 0, "PCI path '%.64s'", address);
+		if (!find_function(dir, slot, function, name, sizeof(name)))
+			return 1;
+		if (snprintf(dir + n, sizeof(dir) - n, "/%s", name) >= (int)(sizeof(dir) - n))
+			return err_set(e, ERR_INVALID, 0, "PCI path '%.64s'", address);
+		if (!*p)
+			break;
+		p++;
+	}
+	if (!find_block(dir, 2, name, sizeof(name)))
+		return 1;
+	(void)snprintf(out, size, "/dev/%s", name);
+	return 0;
+}
+
+static int look_up(const char *address, char *out, size_t size, struct err *e)
+{
+	struct stat st;
+	int rc = 0;
+
+	if (address[0] == '/')
+		(void)snprintf(out, size, "%s", address);
+	else
+		rc = look_up_pci(address, out, size, e);
+	if (rc)
+		return rc;
+	return stat(out, &st) == 0 && S_ISBLK(st.st_mode) ? 0 : 1;
+}
+
+int device_wait_block(struct sandbox *s, const char *address, char *out, size_t size,
+		      struct err *e)
+{
+	int64_t deadline = deadline_in(s->config.hotplug_timeout_ms);
+	int rc;
+
+	if (address[0] == '/' && (!str_starts(address, "/dev/") || strstr(address, "..")))
+		return err_set(e, ERR_INVALID, 0, "block device '%.64s' is not below /dev",
+			       address);
+	while ((rc = look_up(address, out, size, e)) == 1) {
+		if (deadline_left(deadline) == 0)
+			return err_set(e, ERR_TIMEOUT, 0, "block device '%.64s' did not appear",
+				       address);
+		if (fiber_sleep(s->loop, POLL_MS, e) < 0)
+			return -1;
+	}
+	return rc;
+}
+
+static bool is_block_type(const char *type)
+{
+	for (size_t i = 0; i < ARRAY_LEN(block_types); i++) {
+		if (str_eq(block_types[i], type))
+			return true;
+	}
+	return false;
+}
+
+/* The engine wrote the host's numbers; the guest's are others. */
+static int set_numbers(Grpc__Linux *lx, const char *container_path, const struct stat *st,
+		       struct err *e)
+{
+	for (size_t i = 0; lx && i < lx->n_devices; i++) {
+		Grpc__LinuxDevice *d = lx->devices[i];
+		Grpc__LinuxResources *r = lx->resources;
+
+		if (!str_eq(d->path, container_path))
+			continue;
+		for (size_t j = 0; r && j < r->n_devices; j++) {
+			if (r->devices[j]->major == d->major &&
+			    r->devices[j]->minor == d->minor) {
+				r->devices[j]->major = major(st->st_rdev);
+				r->devices[j]->minor = minor(st->st_rdev);
+			}
+		}
+		d->major = major(st->st_rdev);
+		d->minor = minor(st->st_rdev);
+		return 0;
+	}
+	return err_set(e, ERR_INVALID, 0, "'%.100s' is not in linux.devices", container_path);
+}
+
+int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct err *e)
+{
+	for (size_t i = 0; i < r->n_devices; i++) {
+		const Grpc__Device *d = r->devices[i];
+		char node[PATH_MAX];
+		struct stat st;
+
+		if (!is_block_type(d->type))
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "devices[%zu]: type '%.32s' is not supported", i,
+				       d->type);
+		if (device_wait_block(s, *d->vm_path ? d->vm_path : d->id, node, sizeof(node),
+				      e) < 0)
+			return err_wrap(e, "devices[%zu]", i);
+		if (stat(node, &st) < 0)
+			return err_sys(e, "devices[%zu]: '%s'", i, node);
+		if (set_numbers(r->oci->linux, d->container_path, &st, e) < 0)
+			return err_wrap(e, "devices[%zu]", i);
+	}
+	return 0;
+}

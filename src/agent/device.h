@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Block devices of the virtual machine: finding the node of what the engine has plugged in,
+ * by PCI path or name, and putting its numbers into a container's specification.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "agent.pb-c.h"
+
+struct err;
+struct sandbox;
+
+/*
+ * Waits (agent.hotplug_timeout) for the block device `address`: "/dev/vda", or a PCI path
+ * "02/05[.f]": slot below each bridge from the root. Writes its node's path.
+ */
+int device_wait_block(struct sandbox *s, const char *address, char *out, size_t size,
+		      struct err *e);
+/* Resolves CreateContainerRequest.devices into OCI.linux.devices' numbers. */
+int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct err *e);

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One mount of a specification, below the container's root. The root file system is hostile:
+ * every target is reached by path_open_beneath() and named by its descriptor from then on.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/stage_steps.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "oci/mount_options.h"
+
+/* One mount(2)-able thing, with everything parsed. */
+struct plan {
+	const Grpc__Mount *m;
+	struct mount_options o;
+	const char *type, *source;
+	bool bind;
+};
+
+static bool is_bind(const struct plan *p)
+{
+	return (p->o.flags & MS_BIND) || str_eq(p->m->type, "bind") ||
+	       str_eq(p->m->type, "rbind");
+}
+
+static int check_plan(const struct plan *p, struct err *e)
+{
+	if (p->o.idmap || p->m->n_uidmappings || p->m->n_gidmappings)
+		return err_set(
+			e, ERR_UNSUPPORTED, 0,
+			"id-mapped mounts (uidMappings, gidMappings, idmap) are not supported in "
+			"the guest");
+	if (p->o.flags & MS_REMOUNT)
+		return err_set(e, ERR_UNSUPPORTED, 0, "option 'remount'");
+	if (p->bind && p->o.super_only)
+		return err_set(e, ERR_UNSUPPORTED, 0, "option '%s' of a bind mount",
+			       p->o.super_only);
+	if (p->bind && p->o.data)
+		return err_set(e, ERR_INVALID, 0,
+			       "option '%.100s' has no meaning for a bind mount", p->o.data);
+	if (p->o.copy_up && !str_eq(p->m->type, "tmpfs"))
+		return err_set(e, ERR_INVALID, 0, "option 'tmpcopyup' is for tmpfs only");
+	return 0;
+}
+
+/* The target, made if it is missing: a directory, or a file where the source is none. */
+static int open_target(struct stage *s, const char *destination, bool is_dir, int *out,
+		       struct err *e)
+{
+	int rc = is_dir ? path_mkdirs_beneath(s->root_fd, destination, 0755, out, e)
+			: path_mkfile_beneath(s->root_fd, destination, 0644, out, e);
+
+	return rc < 0 ? err_wrap(e, "mount point") : 0;
+}
+
+static int set_attributes(int fd, const struct mount_options *o, struct err *e)
+{
+	if ((o->attr_set || o->attr_clear) &&
+	    sys_mount_setattr(fd, "", AT_EMPTY_PATH, o->attr_set, o->attr_clear, 0) < 0)
+		return err_sys(e, "set the mount's attributes");
+	if ((o->rec_set || o->rec_clear) &&
+	    sys_mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, o->rec_set, o->rec_clear,
+			      0) < 0)
+		return err_sys(e, "set attributes of the mounts below");
+	return 0;
+}
+
+static int set_propagation(int fd, unsigned long propagation, struct err *e)
+{
+	unsigned recursive = propagation & MS_REC ? AT_RECURSIVE : 0;
+
+	if (propagation && sys_mount_setattr(fd, "", AT_EMPTY_PATH | recursive, 0, 0,
+					     propagation & ~(unsigned long)MS_REC) < 0)
+		return err_sys(e, "set the mount's propagation");
+	return 0;
+}
+
+/*
+ * A copy of the mount at `source_fd` with its attributes, attached at the target: at no moment
+ * is a writable mount visible that is to be read-only. Attributes not named stay as they are.
+ */
+static int attach_copy(struct stage *s, int source_fd, const struct plan *p, struct err *e)
+{
+	unsigned recursive =
+		p->o.flags & MS_REC || str_eq(p->m->type, "rbind") ? AT_RECURSIVE : 0;
+	OWN(fd) int tree = -1;
+	OWN(fd) int target = -1;
+	struct stat st;
+
+	if (fstat(source_fd, &st) < 0)
+		return err_sys(e, "stat the source");
+	if (open_target(s, p->m->destination, S_ISDIR(st.st_mode), &target, e) < 0)
+		return -1;
+	tree = sys_open_tree(source_fd, "",
+			     OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | recursive);
+	if (tree < 0)
+		return err_sys(e, "copy the mount of '%s'", p->source);
+	if (set_attributes(tree, &p->o, e) < 0)
+		return -1;
+	if (sys_move_mount(tree, "", target, "",
+			   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return err_sys(e, "attach");
+	return set_propagation(tree, p->o.propagation, e);
+}
+
+static int mount_bind(struct stage *s, const struct plan *p, struct err *e)
+{
+	OWN(fd) int source = -1;
+
+	if (p->source[0] != '/')
+		return err_set(e, ERR_INVALID, 0,
+			       "the source of a bind mount must be absolute");
+	source = open(p->source, O_PATH | O_CLOEXEC);
+	if (source < 0)
+		return err_sys(e, "source '%s'", p->source);
+	return attach_copy(s, source, p, e);
+}
+
+/* What a tmpfs starts with: mounted aside, filled from what it will cover, then moved. */
+static int mount_copied_up(const struct plan *p, int target, struct err *e)
+{
+	OWN(fd) int from = -1;
+	OWN(fd) int mounted = -1;
+	char name[PATH_FD_LEN];
+
+	from = openat(target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (from < 0)
+		return err_sys(e, "read what the tmpfs covers");
+	if (mount(p->source, path_of_fd(target, name), p->type,
+		  p->o.flags & ~(unsigned long)MS_RDONLY, p->o.data) < 0)
+		return err_sys(e, "mount");
+	/* the descriptor is still that of the covered directory: go in by the name */
+	mounted = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mounted < 0)
+		return err_sys(e, "open the new tmpfs");
+	if (copy_up(from, mounted, e) < 0)
+		return -1;
+	if (p->o.flags & MS_RDONLY &&
+	    sys_mount_setattr(mounted, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0, 0) < 0)
+		return err_sys(e, "make it read-only");
+	return 0;
+}
+
+static int mount_new(struct stage *s, const struct plan *p, struct err *e)
+{
+	const unsigned long ours = MS_BIND | MS_REC | MS_REMOUNT;
+	OWN(fd) int target = -1;
+	OWN(fd) int mounted = -1;
+	char name[PATH_FD_LEN];
+
+	if (open_target(s, p->m->destination, true, &target, e) < 0)
+		return -1;
+	if (p->o.copy_up) {
+		if (mount_copied_up(p, target, e) < 0)
+			return -1;
+	} else if (mount(p->source, path_of_fd(target, name), p->type, p->o.flags & ~ours,
+			 p->o.data) < 0) {
+		return err_sys(e, "mount");
+	}
+	if (!p->o.propagation && !p->o.rec_set && !p->o.rec_clear)
+		return 0;
+	if (path_open_beneath(s->root_fd, p->m->destination, O_PATH, 0, &mounted, e) < 0)
+		return -1;
+	if ((p->o.rec_set || p->o.rec_clear) &&
+	    sys_mount_setattr(mounted, "", AT_EMPTY_PATH | AT_RECURSIVE, p->o.rec_set,
+			      p->o.rec_clear, 0) < 0)
+		return err_sys(e, "set attributes");
+	return set_propagation(mounted, p->o.propagation, e);
+}
+
+/* The guest has cgroup v2 only; "cgroup" is what every runtime's default specification asks. */
+static int mount_cgroup(struct stage *s, struct plan *p, struct err *e)
+{
+	OWN(fd) int source = -1;
+
+	if (stage_has_ns(s, "cgroup", NULL)) {
+		p->type = "cgroup2";
+		p->source = "cgroup";
+		return mount_new(s, p, e);
+	}
+	p->source = s->order.cgroup_dir;
+	source = open(p->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (source < 0)
+		return err_sys(e, "the container's cgroup '%s'", p->source);
+	return attach_copy(s, source, p, e);
+}
+
+static int mount_plan(struct stage *s, struct plan *p, struct err *e)
+{
+	if (p->m->destination[0] == '\0')
+		return err_set(e, ERR_INVALID, 0, "the destination is missing");
+	if (mount_options_parse(p->m->options, p->m->n_options, &p->o, e) < 0)
+		return -1;
+	p->bind = is_bind(p);
+	if (check_plan(p, e) < 0)
+		return -1;
+	if (p->bind)
+		return mount_bind(s, p, e);
+	if (str_eq(p->type, "cgroup") || str_eq(p->type, "cgroup2"))
+		return mount_cgroup(s, p, e);
+	if (!*p->type)
+		return err_set(e, ERR_INVALID, 0, "the type is missing");
+	return mount_new(s, p, e);
+}
+
+int mount_one(struct stage *s, size_t index, struct err *e)
+{
+	const Grpc__Mount *m = s->spec->mounts[index];
+	struct plan p = { .m = m, .type = m->type, .source = m->source };
+	int rc = mount_plan(s, &p, e);
+
+	mount_options_fini(&p.o);
+	if (rc == 0)
+		return 0;
+	if (e->kind == ERR_NOT_FOUND || e->kind == ERR_DENIED)
+		e->kind = ERR_SYS; /* these two are the program's, see stage.h */
+	return err_wrap(e, "mounts[%zu]: '%.100s' on '%.100s'", index,
+			m->source && *m->source ? m->source : m->type, m->destination);
+}
+
+int mount_readonly_over(const char *path, struct err *e)
+{
+	OWN(fd) int at = open(path, O_PATH | O_CLOEXEC);
+	OWN(fd) int tree = -1;
+
+	if (at < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : err_sys(e, "open '%s'", path);
+	tree = sys_open_tree(at, "",
+			     OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+	if (tree < 0)
+		return err_sys(e, "copy the mount of '%s'", path);
+	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0, 0) < 0)
+		return err_sys(e, "make '%s' read-only", path);
+	if (sys_move_mount(tree, "", at, "",
+			   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return err_sys(e, "attach '%s'", path);
+	return 0;
+}

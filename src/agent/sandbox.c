@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sandbox: set up once by the engine, taken down once. */
+#include "agent/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/modules.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "base/sys.h"
+#include "base/time.h"
+
+#define RUN_DIR "/run/kata-containers"
+
+enum {
+	DESTROY_MS = 20 * 1000
+};
+
+/*
+ * Our own program for the stage: through a read-only mount that is nowhere attached, so that
+ * what a container sees as /proc/PID/exe for a moment cannot be written.
+ */
+static int open_self(int *out, struct err *e)
+{
+	OWN(fd)
+	int tree = sys_open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | O_CLOEXEC);
+
+	if (tree < 0)
+		return err_sys(e, "/proc/self/exe");
+	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0, 0) < 0)
+		return err_sys(e, "make the agent's program read-only");
+	*out = fd_take(&tree);
+	return 0;
+}
+
+int sandbox_init(struct sandbox *s, struct loop *l, const struct agent_config *c, struct err *e)
+{
+	*s = (struct sandbox){ .loop = l, .config = *c, .exe_fd = -1, .oom_fd = -1 };
+	list_init(&s->containers);
+	list_init(&s->storages);
+	s->own_pidns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	if (s->own_pidns < 0)
+		return err_sys(e, "/proc/self/ns/pid");
+	s->own_timens = open("/proc/self/ns/time", O_RDONLY | O_CLOEXEC); /* may not exist */
+	if (open_self(&s->exe_fd, e) < 0 || child_reaper_init(&s->reaper, l, e) < 0)
+		return -1;
+	return oom_init(s, e);
+}
+
+static int write_dns(const Grpc__CreateSandboxRequest *r, struct err *e)
+{
+	OWN(buf) struct buf text = { .limit = 64 * 1024 };
+
+	if (!r->n_dns)
+		return 0;
+	for (size_t i = 0; i < r->n_dns; i++) {
+		if (buf_printf(&text, e, "%s\n", r->dns[i]) < 0)
+			return err_wrap(e, "dns");
+	}
+	return file_replace(AT_FDCWD, RUN_DIR "/sandbox/resolv.conf", buf_head(&text),
+			    buf_len(&text), 0644, false, e);
+}
+
+static int load_modules(struct sandbox *s, const Grpc__CreateSandboxRequest *r, struct err *e)
+{
+	for (size_t i = 0; i < r->n_kernel_modules; i++) {
+		const Grpc__KernelModule *m = r->kernel_modules[i];
+
+		if (module_load(m->name, m->parameters, m->n_parameters, e) < 0)
+			return err_wrap(e, "kernel_modules[%zu] '%.64s'", i, m->name);
+		log_info(&s->log, "loaded module %s", m->name);
+	}
+	return 0;
+}
+
+static int create(struct sandbox *s, const Grpc__CreateSandboxRequest *r, struct err *e)
+{
+	struct storage *ignored;
+
+	if (*r->guest_hook_path)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "guest_hook_path: not supported in the guest");
+	if (path_mkdirs(RUN_DIR "/sandbox", 0755, e) < 0 ||
+	    path_mkdirs(RUN_DIR "/shared/containers", 0755, e) < 0)
+		return -1;
+	if (*r->hostname && sethostname(r->hostname, strlen(r->hostname)) < 0)
+		return err_sys(e, "hostname '%.64s'", r->hostname);
+	if (load_modules(s, r, e) < 0)
+		return -1;
+	for (size_t i = 0; i < r->n_storages; i++) {
+		if (storage_add(s, r->storages[i], &ignored, e) < 0)
+			return err_wrap(e, "storages[%zu]", i);
+	}
+	return write_dns(r, e);
+}
+
+int sandbox_create(struct sandbox *s, const Grpc__CreateSandboxRequest *r, struct err *e)
+{
+	if (s->created)
+		return err_set(e, ERR_EXISTS, 0, "the sandbox exists already");
+	if (*r->sandbox_id && path_check_id(r->sandbox_id, ID_MAX, "sandbox id", e) < 0)
+		return -1;
+	s->created = true;
+	(void)snprintf(s->id, sizeof(s->id), "%s", r->sandbox_id);
+	s->log.sandbox = s->id;
+	s->share_pidns = r->sandbox_pidns;
+	if (create(s, r, e) < 0) {
+		while (!list_empty(&s->storages))
+			storage_release(s, list_entry(s->storages.prev, struct storage, node));
+		s->created = false;
+		return -1;
+	}
+	log_info(&s->log, "sandbox created");
+	return 0;
+}
+
+int sandbox_destroy(struct sandbox *s, struct err *e)
+{
+	int64_t deadline = deadline_in(DESTROY_MS);
+	int rc = 0;
+
+	s->destroyed = true;
+	while (!list_empty(&s->containers)) {
+		struct container *c = list_entry(s->containers.prev, struct container, node);
+
+		if (container_remove(c, deadline, e) < 0) {
+			rc = -1;
+			break;
+		}
+	}
+	while (rc == 0 && !list_empty(&s->storages)) {
+		struct storage *st = list_entry(s->storages.prev, struct storage, node);
+
+		st->refs = 1;
+		storage_release(s, st);
+	}
+	sync();
+	return rc;
+}

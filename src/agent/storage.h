@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Storages: what the engine wants mounted in the guest before a container uses it. One entry
+ * per mount point, counted: containers that name the same one share it.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "agent.pb-c.h"
+#include "base/list.h"
+
+struct err;
+struct sandbox;
+
+struct storage {
+	struct list node;
+	char *mount_point;
+	unsigned refs;
+	bool mounted;    /* to be unmounted with the last reference */
+	bool remove_dir; /* a directory made for it, to be removed */
+};
+
+/* Mounts it or counts one more user. */
+int storage_add(struct sandbox *s, const Grpc__Storage *st, struct storage **out,
+		struct err *e);
+/* The last reference unmounts; a failure is logged and the entry is gone all the same. */
+void storage_release(struct sandbox *s, struct storage *st);
+/* UpdateEphemeralMounts: the size of a tmpfs. */
+int storage_resize(struct sandbox *s, const Grpc__Storage *st, struct err *e);
+/* Names of the drivers, for AgentDetails.storage_handlers. */
+size_t storage_driver_count(void);
+const char *storage_driver_name(size_t i);

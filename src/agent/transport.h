@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the engine reaches the agent: "vsock://CID:PORT" (-1: any), "virtio-serial://NAME" (the
+ * port of that name carries the one connection; its end is the sandbox's end), "unix://PATH".
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct loop;
+struct ttrpc_service;
+
+struct transport_config {
+	struct loop *loop;
+	const char *address;
+	const struct ttrpc_service *services;
+	size_t service_count;
+	/* The only connection is gone for good (virtio-serial). */
+	void (*lost)(const struct err *why, void *arg);
+	void *arg;
+};
+
+/* Serves from now on. Call in a fiber: a port may have to be waited for. */
+int transport_serve(const struct transport_config *c, struct err *e);
+/* Listens on a vsock port, any CID. */
+int transport_listen_vsock(uint32_t cid, uint32_t port, int *out, struct err *e);
+/* Opens the virtio-serial port called `name`; ERR_NOT_FOUND if there is none now. */
+int transport_open_port(const char *name, int *out, struct err *e);

@@ -1,0 +1,946 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Drives a running agent through whole lives of containers, as the engine does. TAP on
+ * standard output. Where the agent runs (namespaces of this host, a VM) is the caller's
+ * business: tests/integ/test_agent.py.
+ *
+ *	agent_life ADDRESS GUEST_ROOTFS [9p] [no-limits]
+ *
+ * GUEST_ROOTFS is a busybox root file system as the agent sees it. "9p": mount the share that
+ * holds it first. "no-limits": the agent's cgroup tree has no controllers to test limits with.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent.pb-c.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "event/fiber.h"
+#include "event/loop.h"
+#include "google.pb-c.h"
+#include "wire/message.h"
+#include "wire/ttrpc.h"
+#include "wire/unix_socket.h"
+
+enum {
+	CALL_MS = 120 * 1000,
+	MIB = 1 << 20,
+	BIG = 64 * MIB,
+	CHUNK = 128 * 1024
+};
+
+struct test {
+	struct loop *loop;
+	struct ttrpc_conn *conn;
+	const char *rootfs;
+	bool share_9p, no_limits;
+	int number, failed;
+	bool current_failed;
+	unsigned serial;    /* of containers, for fresh ids */
+	struct err e;       /* of the last call */
+	struct arena arena; /* of the present test */
+};
+
+/* ---- reporting ---- */
+
+#define CHECK(t, cond, ...)                                                                    \
+	do {                                                                                   \
+		if (!(cond)) {                                                                 \
+			printf("# %s:%d: %s: ", __func__, __LINE__, #cond);                    \
+			printf(__VA_ARGS__);                                                   \
+			printf("\n");                                                          \
+			(t)->current_failed = true;                                            \
+		}                                                                              \
+	} while (0)
+
+/* ---- calls ---- */
+
+#define AGENT "grpc.AgentService"
+#define EMPTY google__protobuf__empty__descriptor
+
+static int call(struct test *t, const char *service, const char *method,
+		const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
+		void *out)
+{
+	struct ttrpc_method m = {
+		.name = method,
+		.request = request->descriptor,
+		.response = response,
+	};
+
+	err_clear(&t->e);
+	return ttrpc_call(t->conn, service, &m, request, CALL_MS, out ? &t->arena : NULL, out,
+			  &t->e);
+}
+
+static int simple(struct test *t, const char *method, const void *request)
+{
+	return call(t, AGENT, method, request, &EMPTY, NULL);
+}
+
+/* ---- specifications ---- */
+
+static char *dup_str(struct test *t, const char *s)
+{
+	char *p = arena_strdup(&t->arena, s);
+
+	BUG_ON(!p);
+	return p;
+}
+
+static void *new_message(struct test *t, const ProtobufCMessageDescriptor *d)
+{
+	ProtobufCMessage *m = message_new(d, &t->arena);
+
+	BUG_ON(!m);
+	return m;
+}
+
+static void add_str(struct test *t, char ***list, size_t *n, const char *s)
+{
+	char **grown = arena_calloc(&t->arena, *n + 1, sizeof(char *));
+
+	BUG_ON(!grown);
+	if (*n)
+		memcpy(grown, *list, *n * sizeof(char *));
+	grown[(*n)++] = dup_str(t, s);
+	*list = grown;
+}
+
+static void add_ptr(struct test *t, void *list_ptr, size_t *n, void *p)
+{
+	void **old = *(void ***)list_ptr;
+	void **grown = arena_calloc(&t->arena, *n + 1, sizeof(void *));
+
+	BUG_ON(!grown);
+	if (*n)
+		memcpy(grown, old, *n * sizeof(void *));
+	grown[(*n)++] = p;
+	*(void ***)list_ptr = grown;
+}
+
+static void add_mount(struct test *t, Grpc__Spec *s, const char *dst, const char *type,
+		      const char *src, const char *options)
+{
+	Grpc__Mount *m = new_message(t, &grpc__mount__descriptor);
+	char *copy = dup_str(t, options), *save = NULL;
+
+	m->destination = dup_str(t, dst);
+	m->type = dup_str(t, type);
+	m->source = dup_str(t, src);
+	for (char *o = strtok_r(copy, ",", &save); o; o = strtok_r(NULL, ",", &save))
+		add_str(t, &m->options, &m->n_options, o);
+	add_ptr(t, &s->mounts, &s->n_mounts, m);
+}
+
+static void add_ns(struct test *t, Grpc__Linux *lx, const char *type)
+{
+	Grpc__LinuxNamespace *n = new_message(t, &grpc__linux_namespace__descriptor);
+
+	n->type = dup_str(t, type);
+	add_ptr(t, &lx->namespaces, &lx->n_namespaces, n);
+}
+
+static const char *const default_caps[] = { "CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE",
+					    "CAP_SETUID", "CAP_SETGID" };
+
+static Grpc__Process *make_process(struct test *t, const char *const *args)
+{
+	Grpc__Process *p = new_message(t, &grpc__process__descriptor);
+	Grpc__LinuxCapabilities *c = new_message(t, &grpc__linux_capabilities__descriptor);
+
+	for (size_t i = 0; args[i]; i++)
+		add_str(t, &p->args, &p->n_args, args[i]);
+	add_str(t, &p->env, &p->n_env, "PATH=/bin:/sbin");
+	p->cwd = dup_str(t, "/");
+	p->user = new_message(t, &grpc__user__descriptor);
+	for (size_t i = 0; i < ARRAY_LEN(default_caps); i++) {
+		add_str(t, &c->bounding, &c->n_bounding, default_caps[i]);
+		add_str(t, &c->effective, &c->n_effective, default_caps[i]);
+		add_str(t, &c->permitted, &c->n_permitted, default_caps[i]);
+	}
+	p->capabilities = c;
+	return p;
+}
+
+/* A request with a runtime's usual default specification. */
+static Grpc__CreateContainerRequest *make_container(struct test *t, const char *const *args)
+{
+	static const char *const ns[] = { "pid", "mount", "ipc", "uts", "cgroup" };
+	Grpc__CreateContainerRequest *r =
+		new_message(t, &grpc__create_container_request__descriptor);
+	Grpc__Spec *s = new_message(t, &grpc__spec__descriptor);
+	char id[32];
+
+	(void)snprintf(id, sizeof(id), "life-%u", ++t->serial);
+	r->container_id = dup_str(t, id);
+	r->exec_id = r->container_id;
+	r->oci = s;
+	s->version = dup_str(t, "1.0.2");
+	s->process = make_process(t, args);
+	s->root = new_message(t, &grpc__root__descriptor);
+	s->root->path = dup_str(t, t->rootfs);
+	s->linux = new_message(t, &grpc__linux__descriptor);
+	for (size_t i = 0; i < ARRAY_LEN(ns); i++)
+		add_ns(t, s->linux, ns[i]);
+	add_mount(t, s, "/proc", "proc", "proc", "nosuid,noexec,nodev");
+	add_mount(t, s, "/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k");
+	add_mount(t, s, "/dev/pts", "devpts", "devpts",
+		  "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5");
+	add_mount(t, s, "/dev/shm", "tmpfs", "shm",
+		  "nosuid,noexec,nodev,mode=1777,size=65536k");
+	add_mount(t, s, "/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev");
+	add_mount(t, s, "/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro");
+	add_mount(t, s, "/sys/fs/cgroup", "cgroup", "cgroup",
+		  "nosuid,noexec,nodev,relatime,ro");
+	add_mount(t, s, "/tmp", "tmpfs", "tmpfs", "nosuid,nodev,mode=1777");
+	return r;
+}
+
+#define ARGS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+/* ---- lives ---- */
+
+static int create(struct test *t, const Grpc__CreateContainerRequest *r)
+{
+	return simple(t, "CreateContainer", r);
+}
+
+static int start(struct test *t, const char *id)
+{
+	Grpc__StartContainerRequest r = GRPC__START_CONTAINER_REQUEST__INIT;
+
+	r.container_id = (char *)(uintptr_t)id;
+	return simple(t, "StartContainer", &r);
+}
+
+static int wait_for(struct test *t, const char *id, const char *exec_id)
+{
+	Grpc__WaitProcessRequest r = GRPC__WAIT_PROCESS_REQUEST__INIT;
+	Grpc__WaitProcessResponse *resp;
+
+	r.container_id = (char *)(uintptr_t)id;
+	r.exec_id = (char *)(uintptr_t)exec_id;
+	if (call(t, AGENT, "WaitProcess", &r.base, &grpc__wait_process_response__descriptor,
+		 &resp) < 0)
+		return -1;
+	return resp->status;
+}
+
+static int kill_process(struct test *t, const char *id, const char *exec_id, int sig)
+{
+	Grpc__SignalProcessRequest r = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
+
+	r.container_id = (char *)(uintptr_t)id;
+	r.exec_id = (char *)(uintptr_t)exec_id;
+	r.signal = (uint32_t)sig;
+	return simple(t, "SignalProcess", &r);
+}
+
+static int remove_container(struct test *t, const char *id)
+{
+	Grpc__RemoveContainerRequest r = GRPC__REMOVE_CONTAINER_REQUEST__INIT;
+
+	r.container_id = (char *)(uintptr_t)id;
+	r.timeout = 20;
+	return simple(t, "RemoveContainer", &r);
+}
+
+/* One read; the number of bytes, 0 at the end, -1 on an error. Data in the buffer's arena. */
+static ssize_t read_stream(struct test *t, const char *id, const char *exec_id, bool is_err,
+			   uint32_t max, struct arena *a, uint8_t **out)
+{
+	Grpc__ReadStreamRequest r = GRPC__READ_STREAM_REQUEST__INIT;
+	struct ttrpc_method m = {
+		.name = is_err ? "ReadStderr" : "ReadStdout",
+		.request = r.base.descriptor,
+		.response = &grpc__read_stream_response__descriptor,
+	};
+	Grpc__ReadStreamResponse *resp;
+
+	r.container_id = (char *)(uintptr_t)id;
+	r.exec_id = (char *)(uintptr_t)exec_id;
+	r.len = max;
+	err_clear(&t->e);
+	if (ttrpc_call(t->conn, AGENT, &m, &r, CALL_MS, a, &resp, &t->e) < 0)
+		return -1;
+	*out = resp->data.data;
+	return (ssize_t)resp->data.len;
+}
+
+/* Everything until the end of the stream, as a string in the test's arena. */
+static const char *read_all(struct test *t, const char *id, const char *exec_id, bool is_err)
+{
+	OWN(buf) struct buf all = { .limit = 4 * MIB };
+
+	for (;;) {
+		OWN(arena) struct arena a = { .limit = 8 * MIB };
+		uint8_t *p;
+		ssize_t n = read_stream(t, id, exec_id, is_err, 4096, &a, &p);
+
+		if (n < 0) {
+			printf("# read: %s\n", t->e.msg);
+			t->current_failed = true;
+		}
+		if (n <= 0)
+			break;
+		BUG_ON(buf_append(&all, p, (size_t)n, &t->e) < 0);
+	}
+	return dup_str(t, buf_cstr(&all));
+}
+
+static int write_stdin(struct test *t, const char *id, const char *exec_id, const void *p,
+		       size_t n)
+{
+	Grpc__WriteStreamRequest r = GRPC__WRITE_STREAM_REQUEST__INIT;
+
+	r.container_id = (char *)(uintptr_t)id;
+	r.exec_id = (char *)(uintptr_t)exec_id;
+	r.data.data = (uint8_t *)(uintptr_t)p;
+	r.data.len = n;
+	return call(t, AGENT, "WriteStdin", &r.base, &grpc__write_stream_response__descriptor,
+		    NULL);
+}
+
+static int close_stdin(struct test *t, const char *id, const char *exec_id)
+{
+	Grpc__CloseStdinRequest r = GRPC__CLOSE_STDIN_REQUEST__INIT;
+
+	r.container_id = (char *)(uintptr_t)id;
+	r.exec_id = (char *)(uintptr_t)exec_id;
+	return simple(t, "CloseStdin", &r);
+}
+
+static int exec_process(struct test *t, const char *id, const char *exec_id, Grpc__Process *p)
+{
+	Grpc__ExecProcessRequest r = GRPC__EXEC_PROCESS_REQUEST__INIT;
+
+	r.container_id = (char *)(uintptr_t)id;
+	r.exec_id = (char *)(uintptr_t)exec_id;
+	r.process = p;
+	return simple(t, "ExecProcess", &r);
+}
+
+/* Creates, starts, reads both streams, waits, removes. The exit status, or -1. */
+static int run_request(struct test *t, const Grpc__CreateContainerRequest *r, const char **out,
+		       const char **err_out)
+{
+	int status;
+
+	*out = *err_out = "";
+	if (create(t, r) < 0) {
+		printf("# create: %s\n", t->e.msg);
+		return -1;
+	}
+	if (start(t, r->container_id) < 0) {
+		printf("# start: %s\n", t->e.msg);
+		return -1;
+	}
+	(void)close_stdin(t, r->container_id, "");
+	*out = read_all(t, r->container_id, "", false);
+	*err_out = read_all(t, r->container_id, "", true);
+	status = wait_for(t, r->container_id, "");
+	if (remove_container(t, r->container_id) < 0) {
+		printf("# remove: %s\n", t->e.msg);
+		return -1;
+	}
+	return status;
+}
+
+static int run_shell(struct test *t, const char *script, const char **out)
+{
+	const char *err_text;
+	int status =
+		run_request(t, make_container(t, ARGS("sh", "-c", script)), out, &err_text);
+
+	if (*err_text)
+		printf("# stderr: %s\n", err_text);
+	return status;
+}
+
+static Grpc__CreateContainerRequest *running_shell(struct test *t, const char *script)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("sh", "-c", script));
+
+	if (create(t, r) < 0 || start(t, r->container_id) < 0) {
+		printf("# %s\n", t->e.msg);
+		t->current_failed = true;
+	}
+	return r;
+}
+
+/* ---- tests ---- */
+
+static void test_health(struct test *t)
+{
+	Grpc__CheckRequest r = GRPC__CHECK_REQUEST__INIT;
+	Grpc__HealthCheckResponse *resp;
+	Grpc__VersionCheckResponse *version;
+
+	CHECK(t,
+	      call(t, "grpc.Health", "Check", &r.base, &grpc__health_check_response__descriptor,
+		   &resp) == 0,
+	      "%s", t->e.msg);
+	CHECK(t, resp->status == GRPC__SERVING_STATUS__SERVING, "%d", resp->status);
+	CHECK(t,
+	      call(t, "grpc.Health", "Version", &r.base,
+		   &grpc__version_check_response__descriptor, &version) == 0,
+	      "%s", t->e.msg);
+	CHECK(t, *version->agent_version, "empty");
+}
+
+static void test_details(struct test *t)
+{
+	Grpc__GuestDetailsRequest r = GRPC__GUEST_DETAILS_REQUEST__INIT;
+	Grpc__GuestDetailsResponse *resp;
+
+	CHECK(t,
+	      call(t, AGENT, "GetGuestDetails", &r.base,
+		   &grpc__guest_details_response__descriptor, &resp) == 0,
+	      "%s", t->e.msg);
+	CHECK(t,
+	      resp->agent_details && resp->agent_details->n_extra_features == 1 &&
+		      str_eq(resp->agent_details->extra_features[0], "kata-c.spec.1"),
+	      "features");
+}
+
+static void test_unknown_method(struct test *t)
+{
+	Grpc__CheckRequest r = GRPC__CHECK_REQUEST__INIT;
+
+	CHECK(t, call(t, AGENT, "GetMetrics", &r.base, &EMPTY, NULL) < 0, "succeeded");
+	CHECK(t, t->e.kind == ERR_UNSUPPORTED && strstr(t->e.msg, "GetMetrics"), "%s",
+	      t->e.msg);
+}
+
+static void test_life(struct test *t)
+{
+	const char *out;
+
+	CHECK(t, run_shell(t, "echo hello; echo $$; id -u; pwd; echo $HOME", &out) == 0, "%s",
+	      out);
+	CHECK(t, str_eq(out, "hello\n1\n0\n/\n/root\n"), "'%s'", out);
+}
+
+static void test_exit_codes(struct test *t)
+{
+	const char *out;
+	int status;
+
+	status = run_shell(t, "exit 42", &out);
+	CHECK(t, status == 42, "%d", status);
+	status = run_shell(t, "exit 0", &out);
+	CHECK(t, status == 0, "%d", status);
+}
+
+static void test_signal_status(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = running_shell(t, "sleep 1000 & wait; sleep 1000");
+	int status;
+
+	/* a shell without a handler: SIGTERM becomes SIGKILL, as it would be lost otherwise */
+	CHECK(t, kill_process(t, r->container_id, "", SIGTERM) == 0, "%s", t->e.msg);
+	status = wait_for(t, r->container_id, "");
+	CHECK(t, status == 137, "%d", status);
+	CHECK(t, kill_process(t, r->container_id, "", SIGTERM) == 0, "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+
+	r = running_shell(t, "trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done");
+	OWN(arena) struct arena a = { .limit = MIB };
+	uint8_t *p;
+
+	CHECK(t, read_stream(t, r->container_id, "", false, 10, &a, &p) == 3, "%s", t->e.msg);
+	CHECK(t, kill_process(t, r->container_id, "", SIGTERM) == 0, "%s", t->e.msg);
+	status = wait_for(t, r->container_id, "");
+	CHECK(t, status == 3, "%d", status);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+	CHECK(t,
+	      kill_process(t, r->container_id, "", SIGTERM) < 0 && t->e.kind == ERR_NOT_FOUND,
+	      "%s", t->e.msg);
+}
+
+static void test_not_found(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("no-such-program"));
+
+	CHECK(t, create(t, r) < 0, "succeeded");
+	CHECK(t,
+	      t->e.kind == ERR_NOT_FOUND &&
+		      strstr(t->e.msg, "exec \"no-such-program\": not found"),
+	      "%s: %s", err_kind_name(t->e.kind), t->e.msg);
+	r = make_container(t, ARGS("/bin/no-such-program"));
+	CHECK(t, create(t, r) < 0 && t->e.kind == ERR_NOT_FOUND, "%s", t->e.msg);
+	r = make_container(t, ARGS("/etc/passwd"));
+	CHECK(t, create(t, r) < 0 && t->e.kind == ERR_DENIED, "%s", t->e.msg);
+	r = make_container(t, ARGS("/bin"));
+	CHECK(t, create(t, r) < 0 && t->e.kind == ERR_DENIED, "%s", t->e.msg);
+	/* what only exec can tell */
+	r = make_container(t, ARGS("/etc/not-elf"));
+	CHECK(t, create(t, r) == 0, "%s", t->e.msg);
+	CHECK(t, start(t, r->container_id) < 0 && t->e.kind == ERR_DENIED, "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
+static void test_bad_requests(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("true"));
+
+	r->container_id = dup_str(t, "../x");
+	CHECK(t, create(t, r) < 0 && t->e.kind == ERR_INVALID, "%s", t->e.msg);
+	r = make_container(t, ARGS("true"));
+	r->oci->linux->intelrdt = new_message(t, &grpc__linux_intel_rdt__descriptor);
+	CHECK(t, create(t, r) < 0 && strstr(t->e.msg, "linux.intelRdt"), "%s", t->e.msg);
+	r = make_container(t, ARGS("true"));
+	r->oci->linux->seccomp = new_message(t, &grpc__linux_seccomp__descriptor);
+	CHECK(t, create(t, r) < 0 && strstr(t->e.msg, "linux.seccomp"), "%s", t->e.msg);
+	r = make_container(t, ARGS("true"));
+	r->oci->process->apparmorprofile = dup_str(t, "x");
+	CHECK(t, create(t, r) < 0 && strstr(t->e.msg, "apparmorProfile"), "%s", t->e.msg);
+	r = make_container(t, ARGS("true"));
+	add_mount(t, r->oci, "/x", "nosuchfs", "none", "");
+	CHECK(t, create(t, r) < 0 && strstr(t->e.msg, "mounts[8]") && strstr(t->e.msg, "/x"),
+	      "%s", t->e.msg);
+	r = make_container(t, ARGS("true"));
+	r->oci->linux->cgroupspath = dup_str(t, "/a/../../b");
+	CHECK(t, create(t, r) < 0 && strstr(t->e.msg, "linux.cgroupsPath"), "%s", t->e.msg);
+	CHECK(t, start(t, "nobody") < 0 && t->e.kind == ERR_NOT_FOUND, "%s", t->e.msg);
+}
+
+/* The n-th byte of the big streams: a pattern that shows loss, repetition and reordering. */
+static uint8_t pattern(uint64_t n)
+{
+	return (uint8_t)(n ^ n >> 8 ^ n >> 16 ^ (n >> 20) * 7);
+}
+
+struct pump {
+	struct test *t;
+	const char *id;
+	bool done;
+	struct cond finished;
+	struct err e;
+};
+
+static void pump_in(void *arg)
+{
+	struct pump *p = arg;
+	uint8_t *chunk = malloc(CHUNK);
+
+	BUG_ON(!chunk);
+	for (uint64_t at = 0; at < BIG && p->e.kind == ERR_NONE; at += CHUNK) {
+		for (size_t i = 0; i < CHUNK; i++)
+			chunk[i] = pattern(at + i);
+		if (write_stdin(p->t, p->id, "", chunk, CHUNK) < 0)
+			p->e = p->t->e;
+	}
+	(void)close_stdin(p->t, p->id, "");
+	free(chunk);
+	p->done = true;
+	cond_wake_all(&p->finished);
+}
+
+static void test_streams(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("cat"));
+	struct pump p = { .t = t, .id = r->container_id };
+	int64_t begin = time_mono_ms();
+	uint64_t at = 0;
+	bool same = true;
+
+	cond_init(&p.finished, t->loop);
+	CHECK(t, create(t, r) == 0 && start(t, r->container_id) == 0, "%s", t->e.msg);
+	CHECK(t, fiber_spawn(t->loop, "pump", pump_in, &p, NULL, &t->e) == 0, "%s", t->e.msg);
+	for (;;) {
+		OWN(arena) struct arena a = { .limit = 16 * MIB };
+		uint8_t *data;
+		ssize_t n = read_stream(t, r->container_id, "", false, MIB, &a, &data);
+
+		CHECK(t, n >= 0, "%s", t->e.msg);
+		if (n <= 0)
+			break;
+		for (ssize_t i = 0; i < n; i++)
+			same = same && data[i] == pattern(at + (uint64_t)i);
+		at += (uint64_t)n;
+	}
+	while (!p.done)
+		(void)cond_wait(&p.finished, deadline_in(CALL_MS), &t->e);
+	CHECK(t, p.e.kind == ERR_NONE, "%s", p.e.msg);
+	CHECK(t, at == BIG, "%llu bytes", (unsigned long long)at);
+	CHECK(t, same, "bytes differ");
+	CHECK(t, wait_for(t, r->container_id, "") == 0, "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+	printf("# 64 MiB in and out: %lld ms\n", (long long)(time_mono_ms() - begin));
+}
+
+static void test_output_speed(struct test *t)
+{
+	Grpc__CreateContainerRequest *r =
+		make_container(t, ARGS("dd", "if=/dev/zero", "bs=1M", "count=64"));
+	int64_t begin;
+	uint64_t at = 0;
+
+	CHECK(t, create(t, r) == 0 && start(t, r->container_id) == 0, "%s", t->e.msg);
+	begin = time_mono_ms();
+	for (;;) {
+		OWN(arena) struct arena a = { .limit = 16 * MIB };
+		uint8_t *data;
+		ssize_t n = read_stream(t, r->container_id, "", false, MIB, &a, &data);
+
+		if (n <= 0)
+			break;
+		at += (uint64_t)n;
+	}
+	CHECK(t, at == BIG, "%llu bytes", (unsigned long long)at);
+	printf("# 64 MiB out: %lld ms\n", (long long)(time_mono_ms() - begin));
+	/* streams and status stay until they are asked for */
+	CHECK(t, wait_for(t, r->container_id, "") == 0, "%s", t->e.msg);
+	CHECK(t, strstr(read_all(t, r->container_id, "", true), "64+0 records out"), "stderr");
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
+/* A child that keeps the pipe open does not hold up the end for ever. */
+static void test_background_child(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = running_shell(t, "while :; do sleep 1; done");
+	int64_t begin;
+	const char *out;
+
+	CHECK(t,
+	      exec_process(
+		      t, r->container_id, "bg",
+		      make_process(t, ARGS("sh", "-c", "echo one; sleep 60 & echo two"))) == 0,
+	      "%s", t->e.msg);
+	begin = time_mono_ms();
+	out = read_all(t, r->container_id, "bg", false);
+	CHECK(t, str_eq(out, "one\ntwo\n"), "'%s'", out);
+	CHECK(t, time_mono_ms() - begin < 10000, "%lld ms",
+	      (long long)(time_mono_ms() - begin));
+	CHECK(t, wait_for(t, r->container_id, "bg") == 0, "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
+static void test_exec(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = running_shell(t, "while :; do sleep 1; done");
+	const char *id = r->container_id, *out;
+	Grpc__Process *p;
+
+	p = make_process(t, ARGS("sh", "-c",
+				 "echo $A; id -u; id -G; pwd; tr '\\0' ' ' </proc/1/cmdline"));
+	add_str(t, &p->env, &p->n_env, "A=b");
+	p->user->uid = 1000;
+	p->user->gid = 1001;
+	p->cwd = dup_str(t, "/tmp");
+	CHECK(t, exec_process(t, id, "e1", p) == 0, "%s", t->e.msg);
+	out = read_all(t, id, "e1", false);
+	CHECK(t, str_starts(out, "b\n1000\n1001\n/tmp\nsh -c"), "'%s'", out);
+	CHECK(t, str_eq(read_all(t, id, "e1", true), ""), "stderr");
+	CHECK(t, wait_for(t, id, "e1") == 0, "%s", t->e.msg);
+	CHECK(t, wait_for(t, id, "e1") < 0 && t->e.kind == ERR_NOT_FOUND, "%s", t->e.msg);
+	CHECK(t,
+	      exec_process(t, id, "e2", make_process(t, ARGS("no-such"))) < 0 &&
+		      t->e.kind == ERR_NOT_FOUND,
+	      "%s", t->e.msg);
+	CHECK(t,
+	      exec_process(t, id, "e2", make_process(t, ARGS("/etc/not-elf"))) < 0 &&
+		      t->e.kind == ERR_DENIED,
+	      "%s", t->e.msg);
+	CHECK(t,
+	      exec_process(t, id, "e2", make_process(t, ARGS("sh", "-c", "kill -9 $$"))) == 0,
+	      "%s", t->e.msg);
+	CHECK(t, wait_for(t, id, "e2") == 137, "%s", t->e.msg);
+	CHECK(t, exec_process(t, id, "e3", make_process(t, ARGS("sleep", "100"))) == 0, "%s",
+	      t->e.msg);
+	CHECK(t, kill_process(t, id, "e3", SIGINT) == 0 && wait_for(t, id, "e3") == 130, "%s",
+	      t->e.msg);
+	/* kill all: the execs go with the container */
+	CHECK(t, exec_process(t, id, "e4", make_process(t, ARGS("sleep", "100"))) == 0, "%s",
+	      t->e.msg);
+	CHECK(t, kill_process(t, id, "", SIGKILL) == 0, "%s", t->e.msg);
+	CHECK(t, wait_for(t, id, "e4") == 137 && wait_for(t, id, "") == 137, "%s", t->e.msg);
+	CHECK(t,
+	      exec_process(t, id, "e5", make_process(t, ARGS("true"))) < 0 &&
+		      t->e.kind == ERR_STATE,
+	      "%s", t->e.msg);
+	CHECK(t, remove_container(t, id) == 0, "%s", t->e.msg);
+}
+
+static void test_stdin(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("sh", "-c", "cat; echo end"));
+	const char *out;
+
+	CHECK(t, create(t, r) == 0 && start(t, r->container_id) == 0, "%s", t->e.msg);
+	CHECK(t, write_stdin(t, r->container_id, "", "abc\n", 4) == 0, "%s", t->e.msg);
+	CHECK(t, close_stdin(t, r->container_id, "") == 0, "%s", t->e.msg);
+	CHECK(t, write_stdin(t, r->container_id, "", "x", 1) < 0 && t->e.kind == ERR_STATE,
+	      "%s", t->e.msg);
+	out = read_all(t, r->container_id, "", false);
+	CHECK(t, str_eq(out, "abc\nend\n"), "'%s'", out);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
+static void test_terminal(struct test *t)
+{
+	Grpc__CreateContainerRequest *r =
+		make_container(t, ARGS("sh", "-c",
+				       "tty; stty size; read line; stty size; cat; echo bye; "
+				       "test -c /dev/console && echo console"));
+	Grpc__TtyWinResizeRequest size = GRPC__TTY_WIN_RESIZE_REQUEST__INIT;
+	OWN(arena) struct arena a = { .limit = MIB };
+	const char *out;
+	uint8_t *p;
+
+	r->oci->process->terminal = true;
+	r->oci->process->consolesize = new_message(t, &grpc__box__descriptor);
+	r->oci->process->consolesize->height = 33;
+	r->oci->process->consolesize->width = 101;
+	CHECK(t, create(t, r) == 0 && start(t, r->container_id) == 0, "%s", t->e.msg);
+	CHECK(t, read_stream(t, r->container_id, "", false, 1, &a, &p) == 1, "%s", t->e.msg);
+	size.container_id = r->container_id;
+	size.row = 44;
+	size.column = 123;
+	/* the first size has been printed once the shell waits for its line */
+	(void)fiber_sleep(t->loop, 1000, &t->e);
+	CHECK(t, simple(t, "TtyWinResize", &size) == 0, "%s", t->e.msg);
+	CHECK(t, write_stdin(t, r->container_id, "", "go\nraw\n", 7) == 0, "%s", t->e.msg);
+	(void)fiber_sleep(t->loop, 1000, &t->e);
+	CHECK(t, close_stdin(t, r->container_id, "") == 0, "%s", t->e.msg);
+	out = read_all(t, r->container_id, "", false);
+	CHECK(t,
+	      strstr(out, "dev/pts/0\r\n33 101\r\n") && strstr(out, "44 123\r\n") &&
+		      strstr(out, "bye\r\nconsole\r\n"),
+	      "'%s'", out);
+	CHECK(t, wait_for(t, r->container_id, "") == 0, "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
+static void test_limits_of_process(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(
+		t, ARGS("sh", "-c",
+			"grep -E 'Cap(Prm|Eff|Bnd)|NoNew' /proc/self/status; ulimit -n; umask; "
+			"cat /proc/self/oom_score_adj; hostname"));
+	Grpc__POSIXRlimit *limit = new_message(t, &grpc__posixrlimit__descriptor);
+	const char *out, *err_text;
+	int status;
+
+	limit->type = dup_str(t, "RLIMIT_NOFILE");
+	limit->soft = 100;
+	limit->hard = 200;
+	add_ptr(t, &r->oci->process->rlimits, &r->oci->process->n_rlimits, limit);
+	r->oci->process->nonewprivileges = true;
+	r->oci->process->oomscoreadj = 100;
+	r->oci->process->user->has_umask_case = GRPC__USER__HAS_UMASK_UMASK;
+	r->oci->process->user->umask = 027;
+	r->oci->hostname = dup_str(t, "lifehost");
+	status = run_request(t, r, &out, &err_text);
+	CHECK(t, status == 0, "%d %s", status, err_text);
+	CHECK(t,
+	      strstr(out, "CapPrm:\t00000000000004e1\nCapEff:\t00000000000004e1\n"
+			  "CapBnd:\t00000000000004e1\n"),
+	      "'%s'", out);
+	CHECK(t, strstr(out, "NoNewPrivs:\t1\n100\n0027\n100\nlifehost\n"), "'%s'", out);
+}
+
+static void test_files(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(
+		t,
+		ARGS("sh", "-c",
+		     "cat /proc/masked-file 2>/dev/null; wc -c </etc/secret; ls -A /etc/hidden; "
+		     "touch /etc/ro-dir/x 2>/dev/null && echo wrote; "
+		     "touch /new 2>/dev/null && echo wrote-root; echo x >/tmp/y && cat /tmp/y; "
+		     "ls /dev; cat /bound/file; touch /bound/z 2>/dev/null && echo wrote-bound"));
+	const char *out, *err_text;
+	char source[512];
+	int status;
+
+	(void)snprintf(source, sizeof(source), "%s/etc/volume", t->rootfs);
+	add_mount(t, r->oci, "/bound", "bind", source, "rbind,ro,rprivate");
+	add_str(t, &r->oci->linux->maskedpaths, &r->oci->linux->n_maskedpaths, "/etc/secret");
+	add_str(t, &r->oci->linux->maskedpaths, &r->oci->linux->n_maskedpaths, "/etc/hidden");
+	add_str(t, &r->oci->linux->maskedpaths, &r->oci->linux->n_maskedpaths, "/no/such/path");
+	add_str(t, &r->oci->linux->readonlypaths, &r->oci->linux->n_readonlypaths,
+		"/etc/ro-dir");
+	r->oci->root->readonly = true;
+	status = run_request(t, r, &out, &err_text);
+	CHECK(t, status == 1, "%d %s", status, err_text);
+	CHECK(t, str_starts(out, "0\nx\n"), "'%s'", out);
+	CHECK(t, !strstr(out, "wrote"), "'%s'", out);
+	CHECK(t, strstr(out, "core") == NULL && strstr(out, "null\nptmx\npts\nrandom\nshm\n"),
+	      "'%s'", out);
+	CHECK(t, strstr(out, "in the volume\n"), "'%s'", out);
+}
+
+/* Links in the image that point out of it. */
+static void test_hostile_rootfs(struct test *t)
+{
+	Grpc__CreateContainerRequest *r =
+		make_container(t, ARGS("sh", "-c", "cat /escape/mark; ls /etc/inner"));
+	const char *out, *err_text;
+
+	/* /escape is a link to ../../../../../etc/inner: resolved inside the root */
+	add_mount(t, r->oci, "/escape", "tmpfs", "tmpfs", "size=64k");
+	(void)run_request(t, r, &out, &err_text);
+	CHECK(t, strstr(err_text, "mark"), "'%s' '%s'", out, err_text);
+}
+
+static void test_pids(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = running_shell(t, "while :; do sleep 1; done");
+	Grpc__PauseContainerRequest pause_req = GRPC__PAUSE_CONTAINER_REQUEST__INIT;
+	Grpc__ResumeContainerRequest resume_req = GRPC__RESUME_CONTAINER_REQUEST__INIT;
+
+	pause_req.container_id = resume_req.container_id = r->container_id;
+	CHECK(t, simple(t, "PauseContainer", &pause_req) == 0, "%s", t->e.msg);
+	CHECK(t,
+	      exec_process(t, r->container_id, "p", make_process(t, ARGS("true"))) < 0 &&
+		      t->e.kind == ERR_STATE,
+	      "%s", t->e.msg);
+	CHECK(t, simple(t, "ResumeContainer", &resume_req) == 0, "%s", t->e.msg);
+	CHECK(t, exec_process(t, r->container_id, "p", make_process(t, ARGS("true"))) == 0,
+	      "%s", t->e.msg);
+	CHECK(t, wait_for(t, r->container_id, "p") == 0, "%s", t->e.msg);
+	CHECK(t, simple(t, "PauseContainer", &pause_req) == 0, "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s",
+	      t->e.msg); /* paused: killed all the same */
+}
+
+/* Created, never started: killed and removed. */
+static void test_never_started(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("true"));
+
+	CHECK(t, create(t, r) == 0, "%s", t->e.msg);
+	CHECK(t, create(t, r) < 0 && t->e.kind == ERR_EXISTS, "%s", t->e.msg);
+	CHECK(t, kill_process(t, r->container_id, "", SIGKILL) == 0, "%s", t->e.msg);
+	CHECK(t, wait_for(t, r->container_id, "") == 137, "%s", t->e.msg);
+	CHECK(t, start(t, r->container_id) < 0, "started");
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(struct test *t);
+	bool needs_limits;
+} tests[] = {
+	{ "health", test_health, false },
+	{ "guest details", test_details, false },
+	{ "unknown method", test_unknown_method, false },
+	{ "life", test_life, false },
+	{ "exit codes", test_exit_codes, false },
+	{ "signals", test_signal_status, false },
+	{ "not found and not executable", test_not_found, false },
+	{ "refused requests", test_bad_requests, false },
+	{ "64 MiB both ways", test_streams, false },
+	{ "output speed", test_output_speed, false },
+	{ "background child", test_background_child, false },
+	{ "exec", test_exec, false },
+	{ "stdin", test_stdin, false },
+	{ "terminal", test_terminal, false },
+	{ "limits of a process", test_limits_of_process, false },
+	{ "files", test_files, false },
+	{ "hostile root file system", test_hostile_rootfs, false },
+	{ "pause", test_pids, false },
+	{ "never started", test_never_started, false },
+};
+
+static int create_sandbox(struct test *t)
+{
+	Grpc__CreateSandboxRequest r = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+
+	r.sandbox_id = dup_str(t, "life");
+	r.hostname = dup_str(t, "life");
+	if (t->share_9p) {
+		Grpc__Storage *st = new_message(t, &grpc__storage__descriptor);
+
+		st->driver = dup_str(t, "9p");
+		st->source = dup_str(t, "kataShared");
+		st->fstype = dup_str(t, "9p");
+		st->mount_point = dup_str(t, "/run/kata-containers/shared/containers/");
+		add_str(t, &st->options, &st->n_options, "trans=virtio");
+		add_str(t, &st->options, &st->n_options, "version=9p2000.L");
+		add_str(t, &st->options, &st->n_options, "cache=mmap");
+		add_str(t, &st->options, &st->n_options, "msize=512000");
+		add_ptr(t, &r.storages, &r.n_storages, st);
+	}
+	return simple(t, "CreateSandbox", &r);
+}
+
+static void run_tests(void *arg)
+{
+	struct test *t = arg;
+	Grpc__DestroySandboxRequest destroy = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
+
+	arena_init(&t->arena, 256 * MIB);
+	if (create_sandbox(t) < 0) {
+		printf("Bail out! CreateSandbox: %s\n", t->e.msg);
+		t->failed++;
+		return;
+	}
+	printf("1..%zu\n", ARRAY_LEN(tests) + 1);
+	for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
+		const char *only = getenv("AGENT_LIFE_ONLY");
+		int64_t begin = time_mono_ms();
+
+		t->number++;
+		if ((tests[i].needs_limits && t->no_limits) ||
+		    (only && !str_eq(only, tests[i].name))) {
+			printf("ok %d - %s # SKIP no cgroup controllers here\n", t->number,
+			       tests[i].name);
+			continue;
+		}
+		t->current_failed = false;
+		tests[i].run(t);
+		printf("%sok %d - %s\n", t->current_failed ? "not " : "", t->number,
+		       tests[i].name);
+		printf("# %lld ms\n", (long long)(time_mono_ms() - begin));
+		(void)fflush(stdout);
+		t->failed += t->current_failed;
+		arena_fini(&t->arena);
+	}
+	t->current_failed = false;
+	CHECK(t, simple(t, "DestroySandbox", &destroy) == 0, "%s", t->e.msg);
+	printf("%sok %d - destroy\n", t->current_failed ? "not " : "", ++t->number);
+	t->failed += t->current_failed;
+	arena_fini(&t->arena);
+}
+
+int main(int argc, char **argv)
+{
+	struct ttrpc_options none = { 0 };
+	struct test t = { 0 };
+	struct err e;
+	int fd;
+
+	if (argc < 3) {
+		(void)fprintf(stderr,
+			      "usage: agent_life ADDRESS GUEST_ROOTFS [9p] [no-limits]\n");
+		return 2;
+	}
+	t.rootfs = argv[2];
+	for (int i = 3; i < argc; i++) {
+		t.share_9p = t.share_9p || str_eq(argv[i], "9p");
+		t.no_limits = t.no_limits || str_eq(argv[i], "no-limits");
+	}
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (unix_connect(argv[1], &fd, &e) < 0 || loop_new(&t.loop, &e) < 0 ||
+	    ttrpc_conn_new(t.loop, fd, &none, &t.conn, &e) < 0 ||
+	    fiber_main(t.loop, run_tests, &t, &e) < 0) {
+		(void)fprintf(stderr, "agent_life: %s\n", e.msg);
+		return 1;
+	}
+	ttrpc_conn_free(t.conn);
+	loop_free(t.loop);
+	return t.failed ? 1 : 0;
+}
