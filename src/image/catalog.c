@@ -493,7 +493,7 @@ static int remove_locked(struct store *s, const char *name, bool force, struct s
 			 struct remove_result *r, struct err *e)
 {
 	OWN(ref_table) struct ref_table refs = { .n = 0 };
-	char hex[DIGEST_HEX_SIZE], holder[NAME_MAX + 1], canonical[REF_TEXT_SIZE];
+	char hex[DIGEST_HEX_SIZE], holder[NAME_MAX + 1], canonical[REF_TEXT_SIZE] = "";
 	struct reference ref;
 	bool by_ref;
 	size_t left;
@@ -525,7 +525,15 @@ static int remove_locked(struct store *s, const char *name, bool force, struct s
 			return -1;
 		r->deleted = true;
 	}
-	return r->untagged.n ? ref_table_write(s, &refs, e) : 0;
+	if (r->untagged.n == 0 || ref_table_write(s, &refs, e) == 0)
+		return 0;
+	if (!r->deleted)
+		return -1;
+	/* on a full disk the little that the image itself held may be the room that is missing
+	 */
+	if (path_remove_tree(st->fd, hex, e) < 0)
+		return -1;
+	return ref_table_write(s, &refs, e);
 }
 
 int store_remove(struct store *s, const char *name, bool force, struct remove_result *out,

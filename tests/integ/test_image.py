@@ -677,6 +677,14 @@ class FullDisk(Store):
                                       tar(item("g", os.urandom(3 << 20)))], tags=("big:1",)))
         self.assertEqual(os.listdir(self.layers("test:1")[0]), ["f"])
 
+    def test_removal_makes_room(self):
+        self.load(docker([tar(item("f", os.urandom(2 << 20)))]))
+        with self.assertRaises(OSError), open(self.root + "/filler", "wb", buffering=0) as f:
+            while True:
+                f.write(bytes(4096))
+        self.assertIn("deleted", self.ok("rmi", "test:1"))
+        self.assert_clean()
+
     def refused_but_kept(self, data):
         done = self.run_tool("load", "-", data=data)
         self.assertIn(b"no room", done.stderr)
