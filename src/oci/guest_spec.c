@@ -138,13 +138,13 @@ static int edit_namespaces(Grpc__Linux *l, struct guest_spec *g, struct arena *a
 	}
 	l->n_namespaces = kept;
 	if (!has_pid) {
-		Grpc__LinuxNamespace **list = arena_calloc(a, kept + 1, sizeof(*list));
+		Grpc__LinuxNamespace **list = arena_calloc(a, kept + 1, sizeof(void *));
 		ProtobufCMessage *pid = message_new(&grpc__linux_namespace__descriptor, a);
 
 		if (!list || !pid)
 			return err_oom(e, "a namespace");
 		if (kept)
-			memcpy(list, l->namespaces, kept * sizeof(Grpc__LinuxNamespace *));
+			memcpy(list, l->namespaces, kept * sizeof(void *));
 		list[kept] = (Grpc__LinuxNamespace *)(void *)pid;
 		list[kept]->type = arena_strdup(a, "pid");
 		if (!list[kept]->type)

@@ -186,7 +186,7 @@ static int decode_map(struct decoder *d, const struct oci_field *f,
 		return wrong_type(d, at, "an object", v);
 	if (n == 0)
 		return 0;
-	w.list = arena_calloc(d->arena, n, sizeof(*w.list));
+	w.list = arena_calloc(d->arena, n, sizeof(void *));
 	if (!w.list)
 		return err_oom(d->e, "a spec");
 	if (jval_each(v, decode_entry, &w) < 0)
@@ -299,7 +299,7 @@ static int parse(const struct oci_type *t, const char *json, size_t len, struct 
 {
 	struct decoder d = { .arena = a, .notes = notes, .e = e };
 	OWN(jval) struct jval *v = NULL;
-	ProtobufCMessage *m;
+	ProtobufCMessage *m = NULL;
 
 	if (jval_parse(json, len, &v, e) < 0)
 		return -1;

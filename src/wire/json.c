@@ -255,7 +255,7 @@ static int32_t key_next(struct key *k)
 	if (k->len == 0)
 		return -1;
 	if (*k->p == '\\' && k->p[1] != 'u') {
-		v = to[strchr(from, k->p[1]) - from];
+		v = (unsigned char)to[strchr(from, k->p[1]) - from];
 		n = 2;
 	} else if (*k->p == '\\') {
 		v = hex4(k->p + 2);

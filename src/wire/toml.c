@@ -358,7 +358,7 @@ static int parse_dotted(struct parser *c, struct toml_value *from, bool header,
 			struct toml_value **table_out, const char **last_out)
 {
 	struct toml_value *table = from;
-	const char *key;
+	const char *key = "";
 	unsigned depth = 0;
 
 	for (;;) {
@@ -394,8 +394,8 @@ static int parse_dotted(struct parser *c, struct toml_value *from, bool header,
 /* "key = value" into `into`. */
 static int parse_pair(struct parser *c, struct toml_value *into)
 {
-	struct toml_value *table, *old, *v;
-	const char *key;
+	struct toml_value *table = into, *old, *v;
+	const char *key = "";
 
 	if (parse_dotted(c, into, false, &table, &key) < 0)
 		return -1;
@@ -619,8 +619,8 @@ static int parse_value(struct parser *c, struct toml_value *v)
 static int parse_header(struct parser *c, struct toml_value *root, bool tables,
 			struct toml_value **table)
 {
-	struct toml_value *parent, *v;
-	const char *key;
+	struct toml_value *parent = root, *v;
+	const char *key = "";
 
 	skip_blanks(c);
 	if (parse_dotted(c, root, true, &parent, &key) < 0)

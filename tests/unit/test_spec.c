@@ -31,8 +31,10 @@ static void check_table(const struct oci_type *t)
 			continue;
 		}
 		d = oci_descriptor(t, f);
-		if (!d)
+		if (!d) {
 			fail_msg("%s.%s: no field %u", t->desc->name, f->json, f->number);
+			return;
+		}
 		sub = d->descriptor;
 		if (f->rules & F_MAP)
 			sub = protobuf_c_message_descriptor_get_field(sub, 2)->descriptor;
@@ -268,6 +270,29 @@ static void test_memory_limit(void **state)
 	assert_err(process_parse(text, strlen(text), &a, &p, &e), &e, ERR_NO_MEMORY);
 }
 
+/* With any less memory than it takes: an error by that name, and no output. */
+static void test_every_memory_limit(void **state)
+{
+	OWN(free) char *json = NULL;
+	bool parsed = false;
+	struct err e;
+	size_t len;
+
+	assert_ok(file_read(AT_FDCWD, CORPUS "/every-field.json", SPEC_MAX_BYTES, &json, &len,
+			    &e),
+		  &e);
+	for (size_t limit = 16; !parsed; limit += 16) {
+		OWN(arena) struct arena a = { .limit = limit };
+		Grpc__Spec *s = NULL;
+
+		parsed = spec_parse(json, len, &a, &s, &e) == 0;
+		if (!parsed)
+			assert_int_equal(e.kind, ERR_NO_MEMORY);
+		assert_int_equal(parsed, s != NULL);
+		assert_true(limit < 1 << 20);
+	}
+}
+
 static void test_resources(void **state)
 {
 	static const char text[] = "{\"memory\":{\"limit\":1048576,\"checkBeforeUpdate\":true},"
@@ -298,9 +323,13 @@ static void test_load(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),        cmocka_unit_test(test_captures),
-		cmocka_unit_test(test_values),       cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_memory_limit), cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_captures),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_every_memory_limit),
+		cmocka_unit_test(test_memory_limit),
+		cmocka_unit_test(test_resources),
 		cmocka_unit_test(test_load),
 	};
 

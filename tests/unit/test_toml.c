@@ -199,6 +199,24 @@ static void test_bad(void **state)
 	}
 }
 
+static void test_every_memory_limit(void **state)
+{
+	static const char text[] = "[a.b]\nc = [ 'x', { d = \"y\" } ]\n[[e]]\nf.g = 1\n";
+	bool parsed = false;
+
+	for (size_t limit = 16; !parsed; limit += 16) {
+		OWN(arena) struct arena a = { .limit = limit };
+		struct toml_value *root = NULL;
+		struct err e;
+
+		parsed = toml_parse(text, strlen(text), "f", &a, &root, &e) == 0;
+		if (!parsed)
+			assert_int_equal(e.kind, ERR_NO_MEMORY);
+		assert_int_equal(parsed, root != NULL);
+		assert_true(limit < 1 << 16);
+	}
+}
+
 static void test_limits(void **state)
 {
 	OWN(arena) struct arena a = { .limit = 1 << 24 };
@@ -224,8 +242,11 @@ static void test_limits(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_strings), cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_tables),  cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_strings),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_every_memory_limit),
 		cmocka_unit_test(test_limits),
 	};
 
