@@ -6,6 +6,7 @@
  * else can get in; it confines itself (own mount, pid and network namespace, seccomp).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
@@ -174,11 +175,13 @@ static int make_socket(const char *dir, int *listen_out, int *client_out, struct
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	OWN(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	OWN(fd) int client = -1;
+	/* by descriptor: a sandbox's directory is longer than a socket's name may be */
+	OWN(fd) int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r;
 
-	if ((size_t)snprintf(a.sun_path, sizeof(a.sun_path), "%s/vfs.sock", dir) >=
-	    sizeof(a.sun_path))
-		return err_set(e, ERR_INVALID, 0, "'%s' is too long for a socket's name", dir);
+	if (at < 0)
+		return err_sys(e, "open '%s'", dir);
+	(void)snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/vfs.sock", at);
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0)
 		return err_sys(e, "listen on '%s'", a.sun_path);
 	r = unix_connect(a.sun_path, &client, e);

@@ -106,6 +106,9 @@ static int set_up(struct engine *en, const struct shim_options *o, struct err *e
 {
 	sigset_t set;
 
+	/* helpers of helpers (virtiofsd's second process) are reaped here, not by the host's init */
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		return err_sys(e, "become a subreaper");
 	if (share_enter_namespace(e) < 0 || loop_new(&en->loop, e) < 0 ||
 	    child_reaper_init(&en->reaper, en->loop, e) < 0)
 		return -1;

@@ -58,7 +58,7 @@ static void test_forms(void **state)
 		{ "-tn box image", false, true, true, 0, 2 },
 		{ "--name box image", false, false, true, 0, 2 },
 		{ "--name=box --detach=false image", false, false, true, 0, 2 },
-		{ "-e A=1 -eB=2 --env C --env=D= x", false, false, false, 4, 5 },
+		{ "-e A=1 -eB=2 --env C --env=D= x", false, false, false, 4, 6 },
 		{ "-d -- -t", true, false, false, 0, 2 },
 		{ "-d - x", true, false, false, 0, 1 },
 	};
