@@ -366,21 +366,22 @@ static int exit_code_of(const struct err *e)
 	return e->kind == ERR_DENIED ? EXIT_CANNOT_EXECUTE : EXIT_OURS;
 }
 
+/* Says why and what a shell is to know: 126 and 127 are about the program. */
+static int give_up(struct run *r, struct engine_client *en, const struct err *e)
+{
+	(void)fprintf(stderr, "kata: %s\n", e->msg);
+	abandon(r, en);
+	return exit_code_of(e);
+}
+
 static int run_detached(struct run *r, struct engine_client *en, struct err *e)
 {
 	const char *log = arena_printf(&r->arena, "kata://?log=%s/output.log", r->dir.path);
 
 	if (!log)
 		return err_oom(e, "a name");
-	if (create_task(r, en, "", log, r->o.tty ? "" : log, e) < 0) {
-		abandon(r, en);
-		return -1;
-	}
-	if (start_task(r, en, e) < 0) {
-		(void)fprintf(stderr, "kata: %s\n", e->msg);
-		abandon(r, en);
-		return exit_code_of(e);
-	}
+	if (create_task(r, en, "", log, r->o.tty ? "" : log, e) < 0 || start_task(r, en, e) < 0)
+		return give_up(r, en, e);
 	r->keep = true;
 	(void)printf("%s\n", r->dir.id);
 	return 0;
@@ -403,15 +404,9 @@ static int run_foreground(struct run *r, struct engine_client *en, struct err *e
 	if (console_open(r->cli->loop, &cc, &c, e) < 0)
 		return -1;
 	if (create_task(r, en, console_stdin_name(c), console_stdout_name(c), console_stderr_name(c),
-			e) < 0) {
-		abandon(r, en);
-		return -1;
-	}
-	if (start_task(r, en, e) < 0) {
-		(void)fprintf(stderr, "kata: %s\n", e->msg);
-		abandon(r, en);
-		return exit_code_of(e);
-	}
+			e) < 0 ||
+	    start_task(r, en, e) < 0)
+		return give_up(r, en, e);
 	if (console_run(c, en, r->dir.id, "", &status, &detached, e) < 0) {
 		abandon(r, en);
 		return -1;

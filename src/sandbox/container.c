@@ -157,8 +157,10 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 	req.sandbox_pidns = gs.sandbox_pidns;
 	req.container_id = c->id;
 	req.exec_id = c->id; /* as upstream's engine names a first process */
-	if (agent_do(c->sandbox->agent, AGENT_CREATE_CONTAINER, &req, e) < 0)
+	if (agent_do(c->sandbox->agent, AGENT_CREATE_CONTAINER, &req, e) < 0) {
+		c->program_refused = e->kind == ERR_NOT_FOUND || e->kind == ERR_DENIED;
 		return -1;
+	}
 	c->in_guest = true;
 	return 0;
 }
@@ -222,6 +224,14 @@ static void container_forget(struct container *c)
 	container_unref(c);
 }
 
+void container_not_program(struct err *e)
+{
+	if (e->kind == ERR_NOT_FOUND)
+		e->kind = ERR_INVALID;
+	else if (e->kind == ERR_DENIED)
+		e->kind = ERR_SYS;
+}
+
 int container_create(struct sandbox *s, const struct container_config *cc, struct container **out,
 		     struct err *e)
 {
@@ -241,6 +251,8 @@ int container_create(struct sandbox *s, const struct container_config *cc, struc
 	list_append(&s->containers, &c->node);
 	s->container_count++;
 	if (container_set_up(c, cc, e) < 0) {
+		if (!c->program_refused)
+			container_not_program(e);
 		(void)container_teardown(c, &ignored);
 		container_forget(c);
 		return err_wrap(e, "create container '%s'", cc->id);

@@ -70,6 +70,7 @@ struct container {
 	struct stand_in stand_in;
 	bool shared;   /* something of it is in the share */
 	bool in_guest; /* the agent knows it */
+	bool program_refused; /* the agent found no program it could execute */
 	unsigned refs; /* the sandbox's, and one per process object */
 };
 

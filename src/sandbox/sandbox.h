@@ -81,10 +81,13 @@ struct container_config {
 
 /*
  * Reads the bundle's config.json, brings its root file system and volumes into the guest and
- * lets the agent prepare the first process. The sandbox must be ready.
+ * lets the agent prepare the first process. The sandbox must be ready. ERR_NOT_FOUND and
+ * ERR_DENIED are about the program to be run and about nothing else (126 and 127 for shells).
  */
 int container_create(struct sandbox *s, const struct container_config *c, struct container **out,
 		     struct err *e);
+/* Gives an error that is not about the program another kind where it could be mistaken. */
+void container_not_program(struct err *e);
 /* NULL if there is none. */
 struct container *container_find(struct sandbox *s, const char *id);
 size_t container_count(const struct sandbox *s);

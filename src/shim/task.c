@@ -207,8 +207,10 @@ static int task_create(struct ttrpc_call *c, const void *request, void *response
 		return err_set(e, ERR_UNSUPPORTED, 0, "restoring from a checkpoint is not supported");
 	if (convert_rootfs(r, c->arena, &rootfs, e) < 0)
 		return -1;
-	if (first_create(en, r, e) < 0)
+	if (first_create(en, r, e) < 0) {
+		container_not_program(e);
 		return -1;
+	}
 	struct container_config cc = {
 		.id = r->id,
 		.bundle = r->bundle,

@@ -16,18 +16,20 @@ BUSYBOX = os.path.join(TREE, "build", "guest", "busybox.tar")
 LIMIT = 120  # seconds for one call of kata
 
 
+PROGRAMS = ("qemu-system-x86_64", "virtiofsd", "passt", "passt.avx2", "kata-stand-in",
+            "containerd-shim-kata-v2")
+
+
 def processes():
-    """{pid: command line} of every program of ours on the host."""
+    """{pid: program} of every program of ours that runs on the host."""
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                line = f.read().replace(b"\0", b" ").decode(errors="replace")
+            name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
         except OSError:
             continue
-        words = ("qemu-system", "virtiofsd", "passt", "kata-stand-in", "containerd-shim-kata")
-        if any(w in line for w in words):
-            found[int(pid)] = line
+        if name in PROGRAMS:
+            found[int(pid)] = name
     return found
 
 
