@@ -8,7 +8,21 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "oci.pb-c.h"
+#include "oci/caps.h"
+#include "oci/rlimits.h"
 #include "oci/spec_table.h"
+
+bool oci_known_cap(const char *name)
+{
+	int n = cap_number(name); /* it is more lenient than the specification */
+
+	return n >= 0 && str_eq(cap_name(n), name);
+}
+
+bool oci_known_rlimit(const char *name)
+{
+	return rlimit_number(name) >= 0;
+}
 
 /* "1", then ".<digits>" once or twice, then whatever a pre-release adds behind '-' or '+'. */
 static bool is_version_1(const char *s)

@@ -14,20 +14,6 @@
 #define REFUSED(json_name, why) { json_name, 0, F_REFUSED, .note = why }
 #define IGNORED(json_name, why) { json_name, 0, F_IGNORED, .note = why }
 
-static const char *const caps[] = {
-	"CAP_AUDIT_CONTROL", "CAP_AUDIT_READ", "CAP_AUDIT_WRITE", "CAP_BLOCK_SUSPEND", "CAP_BPF",
-	"CAP_CHECKPOINT_RESTORE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH",
-	"CAP_FOWNER", "CAP_FSETID", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_KILL", "CAP_LEASE",
-	"CAP_LINUX_IMMUTABLE", "CAP_MAC_ADMIN", "CAP_MAC_OVERRIDE", "CAP_MKNOD", "CAP_NET_ADMIN",
-	"CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_RAW", "CAP_PERFMON", "CAP_SETFCAP",
-	"CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYSLOG", "CAP_SYS_ADMIN", "CAP_SYS_BOOT",
-	"CAP_SYS_CHROOT", "CAP_SYS_MODULE", "CAP_SYS_NICE", "CAP_SYS_PACCT", "CAP_SYS_PTRACE",
-	"CAP_SYS_RAWIO", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_WAKE_ALARM",
-	NULL };
-static const char *const rlimits[] = {
-	"RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_LOCKS",
-	"RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_NOFILE", "RLIMIT_NPROC",
-	"RLIMIT_RSS", "RLIMIT_RTPRIO", "RLIMIT_RTTIME", "RLIMIT_SIGPENDING", "RLIMIT_STACK", NULL };
 static const char *const namespaces[] = {
 	"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time", NULL };
 static const char *const node_types[] = { "c", "b", "u", "p", NULL };
@@ -73,13 +59,13 @@ TYPE(user, user,
 	{ "additionalGids", 3 },
 	{ "username",       4 });
 TYPE(capabilities, linux_capabilities,
-	{ "bounding",    1, .choices = caps },
-	{ "effective",   2, .choices = caps },
-	{ "inheritable", 3, .choices = caps },
-	{ "permitted",   4, .choices = caps },
-	{ "ambient",     5, .choices = caps });
+	{ "bounding",    1, .known = oci_known_cap },
+	{ "effective",   2, .known = oci_known_cap },
+	{ "inheritable", 3, .known = oci_known_cap },
+	{ "permitted",   4, .known = oci_known_cap },
+	{ "ambient",     5, .known = oci_known_cap });
 TYPE(rlimit, posixrlimit,
-	{ "type", 1, F_REQUIRED | F_NONEMPTY, .choices = rlimits },
+	{ "type", 1, F_REQUIRED | F_NONEMPTY, .known = oci_known_rlimit },
 	{ "hard", 2, F_REQUIRED | F_KEEP },
 	{ "soft", 3, F_REQUIRED | F_KEEP });
 TYPE(io_priority, iopriority,

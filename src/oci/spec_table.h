@@ -33,8 +33,9 @@ struct oci_field {
 	const char *json;
 	uint32_t number; /* the protobuf field; 0 for refused and ignored rows */
 	unsigned rules;
-	const struct oci_type *sub; /* type of a message, list element or map value */
-	const char *const *choices; /* NULL-ended; "" in the field means absent */
+	const struct oci_type *sub;       /* type of a message, list element or map value */
+	const char *const *choices;       /* NULL-ended; "" in the field means absent */
+	bool (*known)(const char *value); /* instead of choices, where a module has the names */
 	int64_t min, max, absent;
 	uint32_t flag; /* number of the presence field that goes with it, or 0 */
 	const char *note;

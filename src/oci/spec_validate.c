@@ -116,6 +116,8 @@ static int check_text(const struct oci_field *f, const char *s, const struct oci
 {
 	if ((f->rules & F_ABSOLUTE) && s[0] != '/')
 		return oci_fail(at, s, e, ERR_INVALID, "must be absolute");
+	if (f->known && !f->known(s))
+		return oci_fail(at, s, e, ERR_INVALID, "unknown value");
 	if (!f->choices)
 		return 0;
 	for (const char *const *c = f->choices; *c; c++)
