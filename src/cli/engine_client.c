@@ -18,7 +18,7 @@
 #include "config/paths.h"
 #include "event/fiber.h"
 #include "event/signal.h"
-#include "shim/rundir.h"
+#include "sandbox/rundir.h"
 #include "task.pb-c.h"
 #include "wire/ttrpc.h"
 #include "wire/unix_socket.h"

@@ -11,7 +11,7 @@
 #include "event/fiber.h"
 #include "event/loop.h"
 #include "sandbox/sandbox.h"
-#include "shim/rundir.h"
+#include "sandbox/rundir.h"
 #include "wire/ttrpc.h"
 
 struct events;

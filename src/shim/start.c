@@ -26,10 +26,9 @@
 #include "event/signal.h"
 #include "oci/annotations.h"
 #include "oci/spec.h"
-#include "share/share.h"
 #include "shim/actions.h"
 #include "shim/options.h"
-#include "shim/rundir.h"
+#include "sandbox/rundir.h"
 #include "task.pb-c.h"
 #include "version.h"
 #include "wire/message.h"
@@ -196,8 +195,6 @@ int shim_delete(const struct shim_options *o, struct err *e)
 	if (check_ids(o, e) < 0)
 		return -1;
 	(void)rundir_sweep(RUNDIR_BASE);
-	if (share_sweep(NULL, o->id, e) < 0)
-		return -1;
 	at.seconds = now / 1000000000;
 	at.nanos = (int32_t)(now % 1000000000);
 	resp.exit_status = STATUS_KILLED;

@@ -5,8 +5,8 @@
  *	shim.sock	the Task API (mode 0600)
  *	owner		"<namespace> <bundle>": who asked for it
  * A directory whose lock is free belongs to an engine that was killed; rundir_sweep() removes
- * it with the cgroups its "cgroups" file lists (one path a line). Mounts, processes and
- * namespaces of an engine end with it by themselves.
+ * it with the sandbox's shared directory and the cgroups its "cgroups" file lists (one path a
+ * line). Mounts, processes and namespaces of an engine end with it by themselves.
  */
 #pragma once
 

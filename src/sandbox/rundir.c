@@ -3,7 +3,7 @@
  * Run-time directories. All changes to the set of directories happen under a lock on the
  * base directory, so that a sweep never meets one half made.
  */
-#include "shim/rundir.h"
+#include "sandbox/rundir.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,6 +22,7 @@
 #include "base/own.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "share/share.h"
 
 enum { ID_MAX = 128, CGROUPS_MAX = 64 * 1024 };
 
@@ -118,6 +119,8 @@ static int sweep_one(int base_fd, const char *id)
 	if (dir < 0 || open_lock(dir, &lock, &e) < 0)
 		return 0;
 	remove_cgroups(dir);
+	if (share_sweep(NULL, id, &e) < 0)
+		log_warn(NULL, "shared directory of sandbox '%s': %s", id, e.msg);
 	if (path_remove_tree(base_fd, id, &e) < 0) {
 		log_warn(NULL, "remains of sandbox '%s' cannot be removed: %s", id, e.msg);
 		return 0;
