@@ -101,9 +101,9 @@ static int read_help(struct loop *l, struct child_reaper *r, const char *program
 
 static bool may_raise_limits(void)
 {
-	uint64_t eff, permitted, inh;
+	uint64_t eff, permitted, inherited;
 
-	return sys_capget(&eff, &permitted, &inh) == 0 && (eff >> CAP_SYS_RESOURCE & 1);
+	return sys_capget(&eff, &permitted, &inherited) == 0 && (eff >> CAP_SYS_RESOURCE & 1);
 }
 
 static int add_cache_old(const char *cache, struct strv *argv, struct err *e)

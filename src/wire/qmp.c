@@ -481,8 +481,11 @@ static int run(struct qmp *q, const char *command, struct jval *args, int pass_f
 	if (q->in_flight >= QMP_MAX_IN_FLIGHT)
 		return err_set(e, ERR_STATE, 0, "too many commands in flight");
 	c.id = q->next_id++;
-	if (send_command(q, command, TAKE(given), c.id, pass_fd, e) < 0)
+	if (send_command(q, command, TAKE(given), c.id, pass_fd, e) < 0) {
+		if (e->kind == ERR_PEER)
+			lose(q, e);
 		return -1;
+	}
 	q->in_flight++;
 	list_append(&q->calls, &c.node);
 	r = wait_reply(q, &c, deadline, e);

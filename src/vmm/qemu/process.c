@@ -134,9 +134,9 @@ static int add_system(struct qemu_process *p, const struct vmm_config *c, struct
 
 static bool can_confine(void)
 {
-	uint64_t eff, permitted, inh;
+	uint64_t eff, permitted, inherited;
 
-	return geteuid() == 0 && sys_capget(&eff, &permitted, &inh) == 0 &&
+	return geteuid() == 0 && sys_capget(&eff, &permitted, &inherited) == 0 &&
 	       (eff & CAP(CAP_SYS_ADMIN)) && (eff & CAP(CAP_MKNOD));
 }
 

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Choosing the acceleration: every outcome of the test of /dev/kvm, and what is remembered. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "event/child.h"
+#include "event/fiber.h"
+#include "event/loop.h"
+#include "unit.h"
+#include "vmm/accel.h"
+
+static char dir[] = "/tmp/accel.XXXXXX";
+static struct loop *loop;
+static struct child_reaper reaper;
+
+static void says_yes(const char *device, struct accel_verdict *out)
+{
+	(void)device;
+	out->kvm_works = true;
+	(void)snprintf(out->why, sizeof(out->why), "fake yes");
+}
+
+static void says_no(const char *device, struct accel_verdict *out)
+{
+	(void)snprintf(out->why, sizeof(out->why), "fake no for %s", device);
+}
+
+static void spins(const char *device, struct accel_verdict *out)
+{
+	(void)device;
+	(void)out;
+	for (;;)
+		__asm__ volatile("");
+}
+
+static void sleeps(const char *device, struct accel_verdict *out)
+{
+	(void)device;
+	(void)out;
+	for (;;)
+		(void)pause();
+}
+
+static void crashes(const char *device, struct accel_verdict *out)
+{
+	(void)device;
+	(void)out;
+	abort();
+}
+
+static struct accel_config config(accel_probe_fn probe, const char *boot_id)
+{
+	return (struct accel_config){ .device = "/dev/null",
+				      .cache_dir = dir,
+				      .boot_id = boot_id,
+				      .probe = probe,
+				      .timeout_ms = 50 };
+}
+
+static struct accel_verdict probe(accel_probe_fn fn, const char *boot_id)
+{
+	struct accel_config c = config(fn, boot_id);
+	struct accel_verdict v;
+	struct err e;
+
+	assert_ok(accel_probe(loop, &reaper, &c, &v, &e), &e);
+	return v;
+}
+
+static bool is_cached(const char *boot_id)
+{
+	char path[80];
+
+	(void)snprintf(path, sizeof(path), "%s/accel.%s", dir, boot_id);
+	return access(path, F_OK) == 0;
+}
+
+static void put_cache(const char *boot_id, const char *text, size_t len)
+{
+	char path[80];
+	struct err e;
+
+	(void)snprintf(path, sizeof(path), "%s/accel.%s", dir, boot_id);
+	assert_ok(file_replace(AT_FDCWD, path, text, len, 0644, false, &e), &e);
+}
+
+static void outcomes(void *arg)
+{
+	struct accel_verdict v;
+
+	(void)arg;
+	v = probe(says_yes, "yes");
+	assert_true(v.kvm_works && !v.from_cache);
+	v = probe(says_no, "yes"); /* remembered: not asked again */
+	assert_true(v.kvm_works && v.from_cache);
+	assert_string_equal(v.why, "fake yes");
+	v = probe(says_no, "no");
+	assert_false(v.kvm_works);
+	assert_string_equal(v.why, "fake no for /dev/null");
+	v = probe(spins, "spin");
+	assert_false(v.kvm_works);
+	assert_non_null(strstr(v.why, "processor time"));
+	assert_true(is_cached("spin"));
+	v = probe(sleeps, "sleep");
+	assert_false(v.kvm_works);
+	assert_false(is_cached("sleep")); /* a busy host may look like that */
+	v = probe(crashes, "crash");
+	assert_false(v.kvm_works);
+	assert_non_null(strstr(v.why, "134"));
+}
+
+static void damaged(void *arg)
+{
+	static const char *const texts[] = {
+		"",
+		"kata-accel 1\n",
+		"kata-accel 0\ndevice=x\nkvm=no\nwhy=old\n",
+		"kata-accel 1\ndevice=1:3:5:99\nkvm=no\nwhy=other device\n",
+		"kata-accel 1\ndevice=1:3:5:99\nkvm=no\nwhy=no end",
+		"\377\376\0\0binary",
+	};
+
+	(void)arg;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		put_cache("bad", texts[i], i == 5 ? 10 : strlen(texts[i]));
+		struct accel_verdict v = probe(says_yes, "bad");
+
+		assert_true(v.kvm_works && !v.from_cache);
+		v = probe(says_no, "bad"); /* replaced by a sound one */
+		assert_true(v.kvm_works && v.from_cache);
+	}
+}
+
+static void choices(void *arg)
+{
+	struct accel_config yes = config(says_yes, "c1"), no = config(says_no, "c2");
+	struct accel_config missing = { .device = "/nonexistent/kvm", .cache_dir = dir };
+	enum accel a;
+	struct err e;
+
+	(void)arg;
+	assert_ok(accel_choose(loop, &reaper, &yes, ACCEL_AUTO, NULL, &a, &e), &e);
+	assert_int_equal(a, ACCEL_KVM);
+	assert_ok(accel_choose(loop, &reaper, &yes, ACCEL_TCG, NULL, &a, &e), &e);
+	assert_int_equal(a, ACCEL_TCG);
+	assert_ok(accel_choose(loop, &reaper, &no, ACCEL_AUTO, NULL, &a, &e), &e);
+	assert_int_equal(a, ACCEL_TCG);
+	a = ACCEL_COUNT_;
+	assert_err(accel_choose(loop, &reaper, &no, ACCEL_KVM, NULL, &a, &e), &e,
+		   ERR_UNSUPPORTED);
+	assert_non_null(strstr(e.msg, "fake no"));
+	assert_int_equal(a, ACCEL_COUNT_);
+	assert_err(accel_choose(loop, &reaper, &missing, ACCEL_KVM, NULL, &a, &e), &e,
+		   ERR_UNSUPPORTED);
+	assert_non_null(strstr(e.msg, "/nonexistent/kvm: No such file"));
+}
+
+/* The real test against a device that is none: an error, not a crash. */
+static void no_kvm(void *arg)
+{
+	struct accel_verdict v;
+
+	(void)arg;
+	v = probe(accel_run_kvm, "null");
+	assert_false(v.kvm_works);
+	assert_non_null(strstr(v.why, "KVM_GET_API_VERSION"));
+}
+
+static void run(void (*fn)(void *arg))
+{
+	struct err e;
+
+	assert_ok(loop_new(&loop, &e), &e);
+	assert_ok(child_reaper_init(&reaper, loop, &e), &e);
+	assert_ok(fiber_main(loop, fn, NULL, &e), &e);
+	child_reaper_fini(&reaper);
+	loop_free(loop);
+}
+
+static void test_outcomes(void **state)
+{
+	(void)state;
+	run(outcomes);
+}
+
+static void test_damaged_cache(void **state)
+{
+	(void)state;
+	run(damaged);
+}
+
+static void test_choices(void **state)
+{
+	(void)state;
+	run(choices);
+}
+
+static void test_no_kvm(void **state)
+{
+	(void)state;
+	run(no_kvm);
+}
+
+static void test_names(void **state)
+{
+	enum accel a;
+
+	(void)state;
+	assert_true(accel_parse("auto", &a) && a == ACCEL_AUTO);
+	assert_true(accel_parse("kvm", &a) && a == ACCEL_KVM);
+	assert_false(accel_parse("KVM", &a));
+	assert_false(accel_parse("", &a));
+	assert_in_range(accel_tsc_khz(), 100000, 20000000);
+}
+
+static int make_dir(void **state)
+{
+	(void)state;
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int drop_dir(void **state)
+{
+	struct err e;
+
+	(void)state;
+	return path_remove_tree(AT_FDCWD, dir, &e);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_outcomes), cmocka_unit_test(test_damaged_cache),
+		cmocka_unit_test(test_choices),  cmocka_unit_test(test_no_kvm),
+		cmocka_unit_test(test_names),
+	};
+
+	return cmocka_run_group_tests_name("accel", tests, make_dir, drop_dir);
+}
