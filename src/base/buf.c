@@ -105,7 +105,7 @@ int buf_printf(struct buf *b, struct err *e, const char *fmt, ...)
 	va_end(ap);
 	if (n < 0)
 		return err_set(e, ERR_INVALID, 0, "format of a message");
-	if (buf_reserve(b, (size_t)n + 1, e) < 0)
+	if (buf_reserve(b, (size_t)n, e) < 0)
 		return -1;
 	va_start(ap, fmt);
 	(void)vsnprintf((char *)buf_tail(b), (size_t)n + 1, fmt, ap);

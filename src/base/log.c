@@ -59,8 +59,14 @@ bool log_level_parse(const char *s, enum log_level *out)
 	return false;
 }
 
+enum {
+	LINE_MSG = 1280,
+	LINE_VALUE = 120, /* of each of the six others */
+	LINE_LEN = 2176,
+};
+
 struct line {
-	char text[2048];
+	char text[LINE_LEN];
 	size_t len;
 };
 
@@ -74,13 +80,17 @@ static void line_raw(struct line *l, const char *s)
 	l->len += n;
 }
 
-/* A quoted value: double quotes, backslash and control bytes escaped (valid in JSON too). */
-static void line_quoted(struct line *l, const char *s)
+/*
+ * A quoted value: double quotes, backslash and control bytes escaped (valid in JSON too), cut
+ * to `room` bytes so that the fields behind it, and the end of the line, always fit.
+ */
+static void line_quoted(struct line *l, const char *s, size_t room)
 {
+	size_t end = l->len + room;
 	char esc[8];
 
 	line_raw(l, "\"");
-	for (; *s && l->len < sizeof(l->text) - 16; s++) {
+	for (; *s && l->len + sizeof(esc) < end; s++) {
 		unsigned char c = (unsigned char)*s;
 
 		if (c == '"' || c == '\\')
@@ -103,7 +113,7 @@ static void line_field(struct line *l, const char *key, const char *value)
 	line_raw(l, config.json ? (l->len > 1 ? ",\"" : "\"") : (l->len ? " " : ""));
 	line_raw(l, key);
 	line_raw(l, config.json ? "\":" : "=");
-	line_quoted(l, value);
+	line_quoted(l, value, str_eq(key, "msg") ? LINE_MSG : LINE_VALUE);
 }
 
 void log_emit(enum log_level level, const struct log_ctx *ctx, const char *fmt, ...)

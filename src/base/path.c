@@ -31,6 +31,9 @@ int path_open_beneath(int rootfd, const char *path, int flags, mode_t mode, int 
 		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
 			break;
 	}
+	if (fd < 0 && errno == ENOSYS)
+		return err_set(e, ERR_UNSUPPORTED, ENOSYS,
+			       "open '%s': openat2(2) is needed, Linux 5.6 or newer", path);
 	if (fd < 0)
 		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno, "open '%s'",
 			       path);
@@ -111,6 +114,8 @@ int path_mkfile_beneath(int rootfd, const char *path, mode_t mode, int *out, str
 	if (!parent)
 		return err_oom(e, "a path");
 	slash = strrchr(parent, '/');
+	if (!path_is_component(slash ? slash + 1 : parent))
+		return err_set(e, ERR_INVALID, 0, "'%s' does not end in a file's name", path);
 	if (slash)
 		*slash = '\0';
 	if (walk_making(rootfd, slash ? parent : "", 0755, &dir, e) < 0)
@@ -119,8 +124,9 @@ int path_mkfile_beneath(int rootfd, const char *path, mode_t mode, int *out, str
 	if (path_open_beneath(rootfd, path, O_PATH, 0, &fd, e) < 0) {
 		if (e->kind != ERR_NOT_FOUND)
 			return -1;
-		if (path_open_beneath(rootfd, path, O_WRONLY | O_CREAT | O_NOCTTY, mode, &fd,
-				      e) < 0)
+		/* O_NONBLOCK: whoever fills the root may put a fifo there in between */
+		if (path_open_beneath(rootfd, path, O_WRONLY | O_CREAT | O_NOCTTY | O_NONBLOCK,
+				      mode, &fd, e) < 0)
 			return -1;
 	}
 	if (out)
@@ -132,6 +138,7 @@ int path_mkdirs(const char *path, mode_t mode, struct err *e)
 {
 	char sofar[PATH_MAX];
 	size_t len = strlen(path);
+	struct stat st;
 
 	if (len == 0 || len >= sizeof(sofar))
 		return err_set(e, ERR_INVALID, ENAMETOOLONG, "mkdir: path of %zu bytes", len);
@@ -143,6 +150,10 @@ int path_mkdirs(const char *path, mode_t mode, struct err *e)
 		if (mkdir(sofar, mode) < 0 && errno != EEXIST)
 			return err_sys(e, "mkdir '%s'", sofar);
 	}
+	if (stat(path, &st) < 0)
+		return err_sys(e, "mkdir '%s'", path);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, ERR_EXISTS, ENOTDIR, "mkdir '%s'", path);
 	return 0;
 }
 
@@ -175,6 +186,8 @@ static int remove_at(int dirfd, const char *name, unsigned depth, struct err *e)
 		return err_set(e, ERR_INVALID, ELOOP, "'%s': nested too deeply", name);
 	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
 		return 0;
+	if (errno == EBUSY) /* a file that is a mount point */
+		return err_set(e, ERR_STATE, EBUSY, "remove '%s'", name);
 	if (errno != EISDIR && errno != EPERM)
 		return err_sys(e, "remove '%s'", name);
 	/* NO_XDEV makes a mount point inside the tree an error instead of its end */
@@ -198,9 +211,14 @@ int path_remove_tree(int dirfd, const char *path, struct err *e)
 
 	if (!copy)
 		return err_oom(e, "a path");
+	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+		copy[n - 1] = '\0';
 	slash = strrchr(copy, '/');
+	if (!path_is_component(slash ? slash + 1 : copy))
+		return err_set(e, ERR_INVALID, 0, "'%s' does not end in a name to remove",
+			       path);
 	if (!slash)
-		return remove_at(dirfd, path, 0, e);
+		return remove_at(dirfd, copy, 0, e);
 	*slash = '\0';
 	/* the parent may be a mount point itself: only what lies below the tree counts */
 	parent = openat(dirfd, slash == copy ? "/" : copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -243,6 +261,7 @@ void path_clean(char *path)
 {
 	char *out = path, *p = path;
 
+	BUG_ON(path[0] != '/'); /* the result would not fit */
 	while (*p) {
 		size_t n;
 

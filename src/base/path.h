@@ -14,6 +14,7 @@ struct err;
 /*
  * Opens `path` as a process chroot'ed to `rootfd` would (openat2, RESOLVE_IN_ROOT, Linux
  * 5.6): absolute links and ".." stay inside, magic links are refused. O_CLOEXEC is added.
+ * Without openat2 there is no safe way: ERR_UNSUPPORTED.
  */
 int path_open_beneath(int rootfd, const char *path, int flags, mode_t mode, int *out,
 		      struct err *e);
@@ -25,11 +26,12 @@ int path_mkdirs_beneath(int rootfd, const char *path, mode_t mode, int *out, str
 /* The same for an empty file at `path`: parents with mode 0755, the file kept if it exists. */
 int path_mkfile_beneath(int rootfd, const char *path, mode_t mode, int *out, struct err *e);
 
-/* mkdir -p for trusted paths. */
+/* mkdir -p for trusted paths; ERR_EXISTS if something else than a directory is in the way. */
 int path_mkdirs(const char *path, mode_t mode, struct err *e);
 /*
- * Removes a tree without following links or crossing mounts. A missing tree is success;
- * a mount point inside is ERR_STATE and stops the removal there.
+ * Removes a tree (the last component is a name, not "." or "..") without following links or
+ * crossing mounts. A missing tree is success; a mount point inside is ERR_STATE and stops the
+ * removal there.
  */
 int path_remove_tree(int dirfd, const char *path, struct err *e);
 

@@ -50,11 +50,13 @@ int deadline_left(int64_t deadline)
 
 void time_rfc3339(int64_t wall_ns, char out[TIME_RFC3339_LEN])
 {
-	time_t sec = (time_t)(wall_ns / 1000000000);
+	int64_t ns = wall_ns % 1000000000;
+	time_t sec = (time_t)(wall_ns / 1000000000 - (ns < 0));
 	struct tm tm;
 	size_t n;
 
 	(void)gmtime_r(&sec, &tm);
 	n = strftime(out, TIME_RFC3339_LEN, "%Y-%m-%dT%H:%M:%S", &tm);
-	(void)snprintf(out + n, TIME_RFC3339_LEN - n, ".%09dZ", (int)(wall_ns % 1000000000));
+	(void)snprintf(out + n, TIME_RFC3339_LEN - n, ".%09dZ",
+		       (int)(ns < 0 ? ns + 1000000000 : ns));
 }

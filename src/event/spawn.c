@@ -77,6 +77,38 @@ static const char *program_of(const struct spawn *s)
 	return s->path ? s->path : s->argv[0];
 }
 
+/* Descriptors in the child, all above the numbers that will be given out. */
+struct lifted {
+	int report, netns;
+	int fds[64];
+};
+
+/* Moves every descriptor that is still needed out of the way of the target numbers. */
+static int child_lift(const struct spawn *s, int *report_fd, struct lifted *l)
+{
+	int high = 3;
+
+	if (s->fd_count > ARRAY_LEN(l->fds)) {
+		errno = EMFILE;
+		return -1;
+	}
+	for (size_t i = 0; i < s->fd_count; i++)
+		high = s->fds[i].to >= high ? s->fds[i].to + 1 : high;
+	l->report = fcntl(*report_fd, F_DUPFD_CLOEXEC, high);
+	if (l->report < 0)
+		return -1;
+	*report_fd = l->report;
+	l->netns = s->netns_fd < 0 ? -1 : fcntl(s->netns_fd, F_DUPFD_CLOEXEC, high);
+	if (s->netns_fd >= 0 && l->netns < 0)
+		return -1;
+	for (size_t i = 0; i < s->fd_count; i++) {
+		l->fds[i] = fcntl(s->fds[i].from, F_DUPFD_CLOEXEC, high);
+		if (l->fds[i] < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int child_stdio(const struct spawn *s)
 {
 	int from[3] = { s->stdin_fd, s->stdout_fd, s->stderr_fd };
@@ -97,29 +129,12 @@ static int child_stdio(const struct spawn *s)
 	return 0;
 }
 
-/* Moves every descriptor out of the way of the target numbers, then to its place. */
-static int child_fds(const struct spawn *s, int *report_fd)
+static int child_fds(const struct spawn *s, const struct lifted *l)
 {
-	int high = 3, moved[64];
-
-	if (s->fd_count > ARRAY_LEN(moved)) {
-		errno = EMFILE;
-		return -1;
-	}
-	for (size_t i = 0; i < s->fd_count; i++)
-		high = s->fds[i].to >= high ? s->fds[i].to + 1 : high;
-	*report_fd = fcntl(*report_fd, F_DUPFD_CLOEXEC, high);
-	if (*report_fd < 0)
-		return -1;
-	for (size_t i = 0; i < s->fd_count; i++) {
-		moved[i] = fcntl(s->fds[i].from, F_DUPFD_CLOEXEC, high);
-		if (moved[i] < 0)
-			return -1;
-	}
 	if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		return -1;
 	for (size_t i = 0; i < s->fd_count; i++) {
-		if (dup2(moved[i], s->fds[i].to) < 0)
+		if (dup2(l->fds[i], s->fds[i].to) < 0)
 			return -1;
 	}
 	return 0;
@@ -357,13 +372,17 @@ static int child_rlimit(const struct spawn *s)
 static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *report_fd,
 				   int *detail)
 {
+	struct lifted l;
+
+	if (child_lift(s, report_fd, &l) < 0)
+		return STEP_FDS;
 	if (child_stdio(s) < 0)
 		return STEP_STDIO;
-	if (child_fds(s, report_fd) < 0)
+	if (child_fds(s, &l) < 0)
 		return STEP_FDS;
 	if (child_join_cgroup(s) < 0)
 		return STEP_CGROUP;
-	if (s->netns_fd >= 0 && setns(s->netns_fd, CLONE_NEWNET) < 0)
+	if (l.netns >= 0 && setns(l.netns, CLONE_NEWNET) < 0)
 		return STEP_NETNS;
 	if (child_oom(s) < 0)
 		return STEP_OOM;
