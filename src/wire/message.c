@@ -2,6 +2,7 @@
 /* protobuf messages in arenas. */
 #include "wire/message.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,27 +10,41 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-static void *alloc_in_arena(void *arena, size_t size)
+struct decoding {
+	struct arena *arena;
+	bool exhausted;
+};
+
+static void *alloc_in_arena(void *data, size_t size)
 {
-	return arena_alloc(arena, size);
+	struct decoding *d = data;
+	void *p = arena_alloc(d->arena, size);
+
+	if (!p)
+		d->exhausted = true;
+	return p;
 }
 
-static void free_in_arena(void *arena, void *p)
+static void free_in_arena(void *data, void *p)
 {
-	(void)arena;
+	(void)data;
 	(void)p;
 }
 
 int message_decode(const ProtobufCMessageDescriptor *type, const void *p, size_t len,
 		   struct arena *a, ProtobufCMessage **out, struct err *e)
 {
+	struct decoding d = { .arena = a };
 	ProtobufCAllocator in_arena = {
 		.alloc = alloc_in_arena,
 		.free = free_in_arena,
-		.allocator_data = a,
+		.allocator_data = &d,
 	};
 	ProtobufCMessage *m = protobuf_c_message_unpack(type, &in_arena, len, p);
 
+	if (!m && d.exhausted)
+		return err_set(e, ERR_NO_MEMORY, 0, "out of memory for %s of %zu bytes",
+			       type->name, len);
 	if (!m)
 		return err_set(e, ERR_PEER, 0, "%zu bytes are no valid %s", len, type->name);
 	*out = m;

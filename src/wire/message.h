@@ -16,7 +16,10 @@ struct arena;
 struct buf;
 struct err;
 
-/* Decodes `len` bytes; *out points into `a`. ERR_PEER for bytes that are no such message. */
+/*
+ * Decodes `len` bytes; *out points into `a`. ERR_PEER for bytes that are no such message,
+ * ERR_NO_MEMORY when the arena has no room for it.
+ */
 int message_decode(const ProtobufCMessageDescriptor *type, const void *p, size_t len,
 		   struct arena *a, ProtobufCMessage **out, struct err *e);
 /* Appends the encoding to `out`. */

@@ -271,7 +271,8 @@ static int run_method(struct request *r, const Ttrpc__Request *envelope, struct 
 					 sizeof(quoted)));
 	if (message_decode(m->request, envelope->payload.data, envelope->payload.len, a, &req,
 			   e) < 0) {
-		e->kind = ERR_INVALID;
+		if (e->kind == ERR_PEER)
+			e->kind = ERR_INVALID;
 		return -1;
 	}
 	resp = message_new(m->response, a);

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Operations of base, event and wire while something fails beneath them. Every allocation is
+ * made to fail once, the first, the second … until the operation has none left that could:
+ * each time it must say so and (under ASan) lose nothing. With reads and writes that are
+ * interrupted and move one byte at a time it must still succeed.
+ */
+#include "../unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent.pb-c.h"
+#include "base/buf.h"
+#include "base/fd.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "event/fiber.h"
+#include "event/loop.h"
+#include "fail_nth.h"
+#include "wire/json.h"
+#include "wire/message.h"
+#include "wire/ttrpc.h"
+
+enum {
+	MAX_ALLOCS = 2000
+};
+
+static char top[64];
+
+static int op_buf(struct err *e)
+{
+	OWN(buf) struct buf b = BUF_INIT;
+	OWN(free) char *s = NULL;
+
+	for (int i = 0; i < 200; i++) {
+		if (buf_printf(&b, e, "row %d\n", i) < 0 || buf_puts(&b, "text", e) < 0)
+			return -1;
+	}
+	s = buf_take_str(&b);
+	return s ? 0 : err_oom(e, "the text");
+}
+
+static int op_strv(struct err *e)
+{
+	OWN(strv) struct strv v = { 0 };
+
+	for (int i = 0; i < 5; i++) {
+		if (strv_add(&v, "x", e) < 0 || strv_addf(&v, e, "%d", i) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int op_arena(struct err *e)
+{
+	OWN(arena) struct arena a = { .limit = 1 << 20 };
+
+	for (int i = 0; i < 50; i++) {
+		if (!arena_alloc(&a, 3000) || !arena_printf(&a, "%d", i))
+			return err_oom(e, "the arena");
+	}
+	return 0;
+}
+
+static int op_files(struct err *e)
+{
+	OWN(fd) int dir = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	OWN(free) char *s = NULL;
+
+	if (path_mkfile_beneath(dir, "a/b/c", 0600, NULL, e) < 0 ||
+	    file_replace(dir, "a/f", "some text\n", 10, 0600, false, e) < 0 ||
+	    file_read(dir, "a/f", 100, &s, NULL, e) < 0 || path_remove_tree(dir, "a", e) < 0)
+		return -1;
+	assert_string_equal(s, "some text\n");
+	return 0;
+}
+
+static int op_json(struct err *e)
+{
+	static const char text[] = "{\"a\":[1,true,\"x\"],\"b\":{\"c\":-5,\"d\":\"\\u00e4\"}}";
+	OWN(buf) struct buf out = BUF_INIT;
+	struct jval *v = NULL;
+	int rc;
+
+	if (jval_parse(text, sizeof(text) - 1, &v, e) < 0)
+		return -1;
+	rc = jval_print(v, false, &out, e);
+	jval_free(v);
+	return rc;
+}
+
+static int op_message(struct err *e)
+{
+	OWN(arena) struct arena a = { .limit = 1 << 20 };
+	Grpc__ExecProcessRequest req = GRPC__EXEC_PROCESS_REQUEST__INIT;
+	OWN(buf) struct buf wire = BUF_INIT;
+	ProtobufCMessage *back = NULL;
+
+	req.container_id = (char *)(uintptr_t) "c";
+	req.exec_id = (char *)(uintptr_t) "e";
+	if (message_encode(&req.base, &wire, e) < 0)
+		return -1;
+	return message_decode(&grpc__exec_process_request__descriptor, buf_head(&wire),
+			      buf_len(&wire), &a, &back, e);
+}
+
+/* A call over a connection, both ends in this process. */
+struct flow {
+	struct loop *loop;
+	struct ttrpc_conn *client, *server;
+	struct err *e;
+	int rc;
+};
+
+static int run_echo(struct ttrpc_call *c, const void *request, void *response, struct err *e)
+{
+	const Grpc__WriteStreamRequest *req = request;
+	Grpc__ReadStreamResponse *resp = response;
+
+	(void)c;
+	(void)e;
+	resp->data = req->data;
+	return 0;
+}
+
+static const struct ttrpc_method methods[] = {
+	{ "Echo", &grpc__write_stream_request__descriptor,
+	  &grpc__read_stream_response__descriptor, run_echo },
+};
+
+static void call_flow(void *arg)
+{
+	OWN(arena) struct arena a = { .limit = 1 << 20 };
+	Grpc__WriteStreamRequest req = GRPC__WRITE_STREAM_REQUEST__INIT;
+	uint8_t data[] = "twelve bytes";
+	Grpc__ReadStreamResponse *resp;
+	struct flow *f = arg;
+	struct err ignored;
+
+	req.container_id = (char *)(uintptr_t) "x";
+	req.data = (ProtobufCBinaryData){ .len = 12, .data = data };
+	f->rc = ttrpc_call(f->client, "test.Echo", methods, &req, 300, &a, &resp, f->e);
+	if (f->rc == 0)
+		assert_int_equal(resp->data.len, 12);
+	ttrpc_conn_free(f->client);
+	ttrpc_conn_free(f->server);
+	(void)fiber_sleep(f->loop, 2, &ignored); /* handlers end */
+	loop_stop(f->loop);
+}
+
+static int connect_both(struct flow *f, struct err *e)
+{
+	static const struct ttrpc_service services[] = {
+		{ .name = "test.Echo", .methods = methods, .method_count = ARRAY_LEN(methods) },
+	};
+	struct ttrpc_options client = { 0 };
+	struct ttrpc_options server = { .services = services, .service_count = 1 };
+	int p[2];
+
+	if (fd_socketpair(p, e) < 0)
+		return -1;
+	if (ttrpc_conn_new(f->loop, p[0], &client, &f->client, e) < 0) {
+		(void)close(p[1]);
+		return -1;
+	}
+	if (ttrpc_conn_new(f->loop, p[1], &server, &f->server, e) < 0) {
+		ttrpc_conn_free(f->client);
+		return -1;
+	}
+	return 0;
+}
+
+static int op_ttrpc(struct err *e)
+{
+	OWN(loop) struct loop *l = NULL;
+	struct flow f = { .e = e };
+
+	if (loop_new(&l, e) < 0)
+		return -1;
+	f.loop = l;
+	if (connect_both(&f, e) < 0)
+		return -1;
+	if (fiber_spawn(l, "flow", call_flow, &f, NULL, e) < 0) {
+		ttrpc_conn_free(f.client);
+		ttrpc_conn_free(f.server);
+		return -1;
+	}
+	return loop_run(l, e) < 0 ? -1 : f.rc;
+}
+
+static const struct op {
+	const char *name;
+	int (*run)(struct err *e);
+	bool local; /* fails with ERR_NO_MEMORY, not with what a peer makes of it */
+	bool io;    /* reads and writes */
+} ops[] = {
+	{ "buf", op_buf, true, false },     { "strv", op_strv, true, false },
+	{ "arena", op_arena, true, false }, { "files", op_files, true, true },
+	{ "json", op_json, true, false },   { "message", op_message, true, false },
+	{ "ttrpc", op_ttrpc, false, true },
+};
+
+static int remove_top(struct err *e)
+{
+	return path_remove_tree(AT_FDCWD, top, e);
+}
+
+static int make_top(void **state)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	(void)state;
+	(void)snprintf(top, sizeof(top), "%s/kata-fault.XXXXXX", tmp ? tmp : "/tmp");
+	return mkdtemp(top) ? 0 : -1;
+}
+
+static int leave_top(void **state)
+{
+	struct err e;
+
+	(void)state;
+	return remove_top(&e);
+}
+
+static void fail_each(const struct op *op)
+{
+	for (long n = 1; n <= MAX_ALLOCS; n++) {
+		struct fault_plan plan = { .fail_alloc = n };
+		struct err e = ERR_INIT;
+		int rc;
+
+		fault_start(&plan);
+		rc = op->run(&e);
+		(void)fault_stop();
+		if (fault_hits() == 0) {
+			assert_ok(rc, &e);
+			assert_true(n > 1); /* it has been tried with at least one failure */
+			return;
+		}
+		if (rc == 0 && !op->local)
+			continue; /* the loss was the peer's, and made good */
+		if (rc == 0)
+			fail_msg("%s: succeeds although allocation %ld failed", op->name, n);
+		if (e.kind == ERR_NONE || e.msg[0] == '\0')
+			fail_msg("%s: fails without an error at allocation %ld", op->name, n);
+		if (op->local && e.kind != ERR_NO_MEMORY)
+			fail_msg("%s: allocation %ld: %s: %s", op->name, n,
+				 err_kind_name(e.kind), e.msg);
+	}
+	fail_msg("%s: more than %d allocations", op->name, MAX_ALLOCS);
+}
+
+static void test_allocations(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+		fail_each(&ops[i]);
+}
+
+static void test_short_and_interrupted(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+		struct fault_plan plan = { .short_io = true, .interrupt = true };
+		struct err e = ERR_INIT;
+		int rc;
+
+		if (!ops[i].io)
+			continue;
+		fault_start(&plan);
+		rc = ops[i].run(&e);
+		(void)fault_stop();
+		assert_ok(rc, &e);
+		assert_true(fault_hits() > 4);
+	}
+}
+
+/* Makes a system call missing for this process and its children. */
+static int make_missing(unsigned nr)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { .len = ARRAY_LEN(code), .filter = code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -1;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0);
+}
+
+/* There is no second way to stay beneath a root: refused by name. */
+static void test_no_openat2(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct err e = ERR_INIT;
+		int fd = -1;
+
+		if (make_missing(SYS_openat2) < 0)
+			_exit(2);
+		if (path_open_beneath(AT_FDCWD, "x", O_PATH, 0, &fd, &e) == 0)
+			_exit(3);
+		_exit(e.kind == ERR_UNSUPPORTED && strstr(e.msg, "openat2") ? 0 : 4);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_allocations),
+		cmocka_unit_test(test_short_and_interrupted),
+		cmocka_unit_test(test_no_openat2),
+	};
+
+	return cmocka_run_group_tests_name("fault", tests, make_top, leave_top);
+}
