@@ -9,12 +9,14 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /opt/kata
 ## DESTDIR: put in front of every installed path, for packages
 DESTDIR ?=
+## FUZZ_SECONDS: how long `make fuzz` runs each target
+FUZZ_SECONDS ?= 60
 
 HOST := build/host
 AGENT := build/agent
 OWNER := tools/as-owner
 
-.PHONY: all build prefix guest guest-kernel run check lint install uninstall clean help
+.PHONY: all build prefix guest guest-kernel run check lint fuzz bench install uninstall clean help
 
 ## all: build the programs into build/bin and build/libexec (as an ordinary user)
 all:
@@ -63,6 +65,15 @@ check:
 lint:
 	@tools/packages check build check
 	@tests/run --suite lint
+
+## fuzz: run every fuzz target for FUZZ_SECONDS
+fuzz:
+	@tools/packages check build check
+	@$(OWNER) tools/fuzz $(FUZZ_SECONDS)
+
+## bench: print start-up times, sizes and throughput (as root)
+bench: guest
+	@tools/as-root tests/bench/bench.py
 
 ## install: install below PREFIX
 install:

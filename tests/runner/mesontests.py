@@ -16,22 +16,31 @@ UNITTEST_SKIP = re.compile(r"^(\w+) \(.*\.\.\. skipped (.*)$", re.MULTILINE)
 
 
 def rows(directory, suite):
-    """The tests of one suite in a build directory."""
+    """The tests of one suite in a build directory; None: of all."""
     done = subprocess.run(["meson", "introspect", directory, "--tests"], cwd=process.ROOT,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60,
                           check=False)
     if done.returncode:
         return []
     return [row for row in json.loads(done.stdout)
-            if any(name.partition(":")[2] == suite for name in row["suite"])]
+            if suite is None or any(name.partition(":")[2] == suite for name in row["suite"])]
 
 
 def names(directory, suite):
     return [row["name"] for row in rows(directory, suite)]
 
 
-def is_script(row):
-    return "python" in os.path.basename(row["cmd"][0])
+def is_script(row, directory):
+    """Whether a test is a script that runs nothing of what was built."""
+    inside = os.path.join(directory, "")
+    return not any(os.path.normpath(os.path.join(directory, word)).startswith(inside)
+                   and os.path.exists(os.path.join(directory, word)) for word in row["cmd"])
+
+
+def scripts(directory):
+    """The scripts that meson runs, with what arguments they need."""
+    return {os.path.normpath(os.path.join(directory, word)) for row in rows(directory, None)
+            for word in row["cmd"] if word.endswith(".py")}
 
 
 def tap(entry):
@@ -84,10 +93,10 @@ def count(results, suite, entry):
             results.add(suite, f"{name}: {line}", SKIP, 0, reason)
 
 
-def run(results, suite, directory, meson_suite, owner, scripts):
-    """Runs one meson suite in a build directory; `scripts`: tests that are no C as well."""
+def run(results, suite, directory, meson_suite, owner, with_scripts):
+    """Runs one meson suite in a build directory, with or without what is nothing but scripts."""
     wanted = [row["name"] for row in rows(directory, meson_suite)
-              if (scripts or not is_script(row)) and results.wants(row["name"])]
+              if (with_scripts or not is_script(row, directory)) and results.wants(row["name"])]
     if not wanted:
         return
     log = os.path.join(directory, "meson-logs", "testlog.json")
