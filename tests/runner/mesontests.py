@@ -17,12 +17,11 @@ UNITTEST_SKIP = re.compile(r"^(\w+) \(.*\.\.\. skipped (.*)$", re.MULTILINE)
 
 def rows(directory, suite):
     """The tests of one suite in a build directory; None: of all."""
-    done = subprocess.run(["meson", "introspect", directory, "--tests"], cwd=process.ROOT,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60,
-                          check=False)
-    if done.returncode:
+    done = process.run(["meson", "introspect", directory, "--tests"], 60,
+                       stderr=subprocess.DEVNULL)
+    if not done.ok:
         return []
-    return [row for row in json.loads(done.stdout)
+    return [row for row in json.loads(done.text)
             if suite is None or any(name.partition(":")[2] == suite for name in row["suite"])]
 
 
@@ -109,7 +108,9 @@ def run(results, suite, directory, meson_suite, owner, with_scripts):
         with open(log, encoding="utf-8") as lines:
             for line in lines:
                 entry = json.loads(line)
-                seen.add(entry["name"].rpartition(":")[2].strip())
+                # "project:suite / name" where there is more than one suite
+                entry["name"] = entry["name"].rpartition(" / ")[2]
+                seen.add(entry["name"])
                 count(results, suite, entry)
     for name in wanted:
         if name not in seen:

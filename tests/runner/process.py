@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections import namedtuple
 
@@ -26,11 +27,48 @@ def status_of(done):
     return PASS if done.ok else FAIL
 
 
+class Reaper(threading.Thread):
+    """Collects adopted orphans at once, as init would: tests look whether a process is gone."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.lock = threading.Lock()
+        self.own = set()  # children that somebody here waits for
+
+    def spawn(self, argv, **how):
+        with self.lock:
+            child = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL,
+                                     start_new_session=True, **how)
+            self.own.add(child.pid)
+        return child
+
+    def forget(self, child):
+        with self.lock:
+            self.own.discard(child.pid)
+
+    def look(self):
+        with self.lock, contextlib.suppress(ChildProcessError):
+            while True:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if found is None or found.si_pid in self.own:
+                    return
+                os.waitpid(found.si_pid, os.WNOHANG)
+
+    def run(self):
+        while True:
+            self.look()
+            time.sleep(0.02)
+
+
+REAPER = Reaper()
+
+
 def adopt_orphans():
     """Daemons that tests start become this process's children, and so can be found."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    REAPER.start()
 
 
 def stop(child):
@@ -38,16 +76,16 @@ def stop(child):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    REAPER.forget(child)
 
 
-def run(argv, deadline_s, env=None, owner=True):
+def run(argv, deadline_s, env=None, owner=True, stderr=subprocess.STDOUT):
     """Runs a command of the tree, as its owner unless told otherwise; stdout and stderr."""
     began = time.monotonic()
     if owner:
         argv = ["tools/as-owner", *argv]
-    child = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **(env or {})},
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, start_new_session=True)
+    child = REAPER.spawn(argv, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE,
+                         stderr=stderr)
     late = ""
     try:
         output, _ = child.communicate(timeout=deadline_s)
@@ -55,9 +93,8 @@ def run(argv, deadline_s, env=None, owner=True):
         stop(child)
         output, _ = child.communicate()
         late = f"\nnot ended within {deadline_s} s: killed"
-    except BaseException:
+    finally:
         stop(child)
-        raise
     return Done(child.returncode == 0 and not late, child.returncode,
                 time.monotonic() - began, output.decode(errors="replace") + late)
 
@@ -80,31 +117,21 @@ def children():
     return found
 
 
-def reap():
-    """Collects children that have ended."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-
-
 def end_leftovers():
     """Gives adopted processes a moment to end by themselves; kills and names the others."""
     end = time.monotonic() + KILL_GRACE_S
     while children() and time.monotonic() < end:
         time.sleep(0.05)
-        reap()
     named = []
     while True:
         left = children()
         if not left:
-            reap()
-            return named
+                return named
         for pid, line in left:
             named.append(f"left process {pid} running: {line}")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-        reap()
 
 
 def give_back(directory):

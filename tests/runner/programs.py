@@ -115,10 +115,9 @@ def run(results, suite, path, env, note=""):
         fd = report.fileno()
         code = (f"import sys; sys.path.insert(0, {os.path.join(process.ROOT, 'tests')!r})\n"
                 f"from runner import programs; programs.child({path!r}, {fd}, {results.only!r})")
-        job = subprocess.Popen([sys.executable, "-B", "-c", code], cwd=process.ROOT,
-                               env={**os.environ, **env}, stdin=subprocess.DEVNULL,
-                               stdout=output, stderr=output, pass_fds=(fd,),
-                               start_new_session=True)
+        job = process.REAPER.spawn([sys.executable, "-B", "-c", code],
+                                   env={**os.environ, **env}, stdout=output, stderr=output,
+                                   pass_fds=(fd,))
         late = False
         try:
             job.wait(limit)
