@@ -27,9 +27,11 @@ void *mem_zalloc(size_t size)
 
 void *mem_calloc(size_t count, size_t size)
 {
-	if (count == 0 || size == 0)
-		return mem_zalloc(1);
-	return calloc(count, size); /* checks the product itself */
+	size_t total;
+
+	if (__builtin_mul_overflow(count, size, &total))
+		return NULL;
+	return mem_zalloc(total);
 }
 
 void *mem_resize(void *p, size_t count, size_t size)
