@@ -16,7 +16,8 @@ struct parse {
 	void *out;
 };
 
-static int set_value(struct parse *p, const struct arg_option *o, const char *value, struct err *e)
+static int set_value(struct parse *p, const struct arg_option *o, const char *value,
+		     struct err *e)
 {
 	void *member = (char *)p->out + o->offset;
 
@@ -26,13 +27,14 @@ static int set_value(struct parse *p, const struct arg_option *o, const char *va
 	return 0;
 }
 
-static int set_flag(struct parse *p, const struct arg_option *o, const char *value, struct err *e)
+static int set_flag(struct parse *p, const struct arg_option *o, const char *value,
+		    struct err *e)
 {
 	bool on = !value || str_eq(value, "true") || str_eq(value, "1");
 
 	if (!on && !str_eq(value, "false") && !str_eq(value, "0"))
-		return err_set(e, ERR_INVALID, 0, "--%s: '%.64s' is neither true nor false", o->name,
-			       value);
+		return err_set(e, ERR_INVALID, 0, "--%s: '%.64s' is neither true nor false",
+			       o->name, value);
 	*(bool *)((char *)p->out + o->offset) = on;
 	return 0;
 }
@@ -43,7 +45,8 @@ static int take_value(struct parse *p, const struct arg_option *o, const char *a
 {
 	if (!attached) {
 		if (p->at + 1 >= p->argc)
-			return err_set(e, ERR_INVALID, 0, "--%s needs a value (%s)", o->name, o->value);
+			return err_set(e, ERR_INVALID, 0, "--%s needs a value (%s)", o->name,
+				       o->value);
 		attached = p->argv[++p->at];
 	}
 	return set_value(p, o, attached, e);
@@ -73,7 +76,8 @@ static int unknown(struct parse *p, const char *word, const char *name, struct e
 		}
 	}
 	return err_set(e, ERR_INVALID, 0, "unknown option '%.64s'%s%s%s, see --help", word,
-		       best ? "; did you mean --" : "", best ? best->name : "", best ? "?" : "");
+		       best ? "; did you mean --" : "", best ? best->name : "",
+		       best ? "?" : "");
 }
 
 static int parse_long(struct parse *p, const char *word, struct err *e)
@@ -120,7 +124,9 @@ static int parse_short(struct parse *p, const char *word, struct err *e)
 int args_parse(int argc, char **argv, const struct arg_option *options, size_t count, void *out,
 	       int *first, struct err *e)
 {
-	struct parse p = { .argc = argc, .argv = argv, .options = options, .count = count, .out = out };
+	struct parse p = {
+		.argc = argc, .argv = argv, .options = options, .count = count, .out = out
+	};
 
 	for (p.at = 0; p.at < argc; p.at++) {
 		const char *word = argv[p.at];
@@ -146,8 +152,8 @@ void args_help(int fd, const struct arg_option *options, size_t count)
 
 		if (o->letter)
 			(void)snprintf(letter, sizeof(letter), "-%c, ", o->letter);
-		(void)snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name, o->value ? " " : "",
-			       o->value ? o->value : "");
+		(void)snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name,
+			       o->value ? " " : "", o->value ? o->value : "");
 		(void)dprintf(fd, "  %-28s %s\n", left, o->help);
 	}
 }

@@ -22,7 +22,7 @@ struct arg_option {
 	const char *name;
 	char letter; /* 0: none */
 	enum arg_type type;
-	size_t offset; /* of the member in the verb's options */
+	size_t offset;     /* of the member in the verb's options */
 	const char *value; /* what the help calls the value; NULL for flags */
 	const char *help;
 };

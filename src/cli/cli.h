@@ -15,11 +15,15 @@ struct cli {
 	const char *root;   /* of the image store and the containers: /var/lib/kata */
 	const char *config; /* --config, or NULL */
 	bool debug;
-	struct loop *loop;  /* verbs run in a fiber of it */
+	struct loop *loop; /* verbs run in a fiber of it */
 };
 
 /* Exit codes of our own failures, in docker's manner. */
-enum { EXIT_OURS = 125, EXIT_CANNOT_EXECUTE = 126, EXIT_NO_PROGRAM = 127 };
+enum {
+	EXIT_OURS = 125,
+	EXIT_CANNOT_EXECUTE = 126,
+	EXIT_NO_PROGRAM = 127
+};
 
 struct verb {
 	const char *name;
@@ -34,8 +38,8 @@ struct verb {
 	int (*run)(struct cli *c, int argc, char **argv, struct err *e);
 };
 
-extern const struct verb verb_load, verb_images, verb_rmi, verb_run, verb_ps, verb_exec, verb_logs,
-	verb_stop, verb_kill, verb_wait, verb_rm, verb_inspect;
+extern const struct verb verb_load, verb_images, verb_rmi, verb_run, verb_ps, verb_exec,
+	verb_logs, verb_stop, verb_kill, verb_wait, verb_rm, verb_inspect;
 
 int cli_open_store(struct cli *c, struct store **out, struct err *e);
 

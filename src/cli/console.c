@@ -28,16 +28,26 @@
 #include "event/signal.h"
 #include "task.pb-c.h"
 
-enum { IN_BLOCK = 32 * 1024, OUT_BLOCK = 64 * 1024, KEY_DETACH_1 = 0x10, KEY_DETACH_2 = 0x11 };
+enum {
+	IN_BLOCK = 32 * 1024,
+	OUT_BLOCK = 64 * 1024,
+	KEY_DETACH_1 = 0x10,
+	KEY_DETACH_2 = 0x11
+};
 
-enum { STREAM_IN, STREAM_OUT, STREAM_ERR, STREAM_COUNT };
+enum {
+	STREAM_IN,
+	STREAM_OUT,
+	STREAM_ERR,
+	STREAM_COUNT
+};
 
 struct stream {
 	struct console *owner;
-	char *path;   /* of the fifo; NULL if there is none */
-	char *name;   /* as given to the engine */
-	int fd;	      /* our end of the fifo */
-	int to;	      /* our own stream */
+	char *path; /* of the fifo; NULL if there is none */
+	char *name; /* as given to the engine */
+	int fd;     /* our end of the fifo */
+	int to;     /* our own stream */
 	struct fiber *fiber;
 };
 
@@ -184,7 +194,8 @@ static void out_run(void *arg)
 		if (fiber_wait_fd(c->loop, s->fd, EPOLLIN, DEADLINE_NONE, &e) < 0 ||
 		    fiber_read(c->loop, s->fd, block, OUT_BLOCK, DEADLINE_NONE, &got, &e) < 0)
 			break;
-		/* nobody reads our output any more: as with any program, the next write says so */
+		/* nobody reads our output any more: as with any program, the next write says so
+		 */
 		if (!ours_broken && write_own(c, s->to, block, got, &e) < 0)
 			ours_broken = true;
 		if (ours_broken)
@@ -253,7 +264,8 @@ static void send_size(struct console *c)
 	struct winsize ws;
 	struct err e;
 
-	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &ws) < 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) < 0)
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &ws) < 0 &&
+	    ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) < 0)
 		return;
 	if (ws.ws_row == 0 || ws.ws_col == 0)
 		return;
@@ -308,7 +320,8 @@ static void on_signal(struct signal_watch *w, const struct signalfd_siginfo *inf
 
 static int watch_signals(struct console *c, struct err *e)
 {
-	static const int passed[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH };
+	static const int passed[] = { SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
+				      SIGUSR1, SIGUSR2, SIGWINCH };
 	sigset_t set;
 
 	(void)sigemptyset(&set);
@@ -388,12 +401,13 @@ static void finish(struct console *c)
 		if (c->streams[i].fiber)
 			fiber_cancel(c->streams[i].fiber);
 	}
-	while (c->running > (c->waited ? 0u : 1u) && cond_wait(&c->changed, deadline_in(2000), &e) == 0)
+	while (c->running > (c->waited ? 0u : 1u) &&
+	       cond_wait(&c->changed, deadline_in(2000), &e) == 0)
 		;
 }
 
-int console_run(struct console *c, struct engine_client *en, const char *id, const char *exec_id,
-		uint32_t *status, bool *detached, struct err *e)
+int console_run(struct console *c, struct engine_client *en, const char *id,
+		const char *exec_id, uint32_t *status, bool *detached, struct err *e)
 {
 	c->engine = en;
 	c->id = id;

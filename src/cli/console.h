@@ -17,9 +17,9 @@ struct console;
 struct console_config {
 	bool interactive; /* our stdin goes to the process */
 	bool terminal;
-	const char *dir;  /* where the fifos are made */
-	const char *tag;  /* their names' beginning: "" or an exec id */
-	const char *log;  /* also log output there (path), or NULL */
+	const char *dir; /* where the fifos are made */
+	const char *tag; /* their names' beginning: "" or an exec id */
+	const char *log; /* also log output there (path), or NULL */
 };
 
 /* Makes the fifos and opens our ends. */
@@ -35,8 +35,8 @@ const char *console_stderr_name(const struct console *c);
  * or *detached is true. `exec_id` "" is the first process. Start it between console_open()
  * and this.
  */
-int console_run(struct console *c, struct engine_client *en, const char *id, const char *exec_id,
-		uint32_t *status, bool *detached, struct err *e);
+int console_run(struct console *c, struct engine_client *en, const char *id,
+		const char *exec_id, uint32_t *status, bool *detached, struct err *e);
 /* Restores the terminal, removes the fifos. NULL is accepted. */
 void console_free(struct console *c);
 

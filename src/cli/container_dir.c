@@ -22,7 +22,11 @@
 #include "task.pb-c.h"
 #include "wire/json.h"
 
-enum { RECORD_MAX = 1 << 20, NAME_MAX_LEN = 128, SHORT_ID = 12 };
+enum {
+	RECORD_MAX = 1 << 20,
+	NAME_MAX_LEN = 128,
+	SHORT_ID = 12
+};
 
 void container_dir_fini(struct container_dir *d)
 {
@@ -51,7 +55,8 @@ static int take_name(struct container_dir *d, const char *name, struct err *e)
 {
 	OWN(free) char *link = NULL;
 
-	if (path_check_id(name, NAME_MAX_LEN, "name", e) < 0 || path_mkdirs(d->names, 0700, e) < 0)
+	if (path_check_id(name, NAME_MAX_LEN, "name", e) < 0 ||
+	    path_mkdirs(d->names, 0700, e) < 0)
 		return -1;
 	link = str_printf("%s/%s", d->names, name);
 	if (!link)
@@ -91,7 +96,8 @@ int container_dir_create(const char *root, const char *name, struct container_di
 }
 
 /* The id a name stands for; 1 if there is no such name. */
-static int resolve_name(const char *root, const char *name, char *id, size_t size, struct err *e)
+static int resolve_name(const char *root, const char *name, char *id, size_t size,
+			struct err *e)
 {
 	OWN(free) char *link = str_printf("%s/names/%s", root, name);
 	ssize_t n;
@@ -122,7 +128,8 @@ static int match_prefix(struct container_dir *d, void *arg)
 	return 0;
 }
 
-int container_dir_find(const char *root, const char *ref, struct container_dir *out, struct err *e)
+int container_dir_find(const char *root, const char *ref, struct container_dir *out,
+		       struct err *e)
 {
 	struct search s = { .prefix = ref };
 	char id[CONTAINER_ID_LEN + 1];
@@ -138,10 +145,11 @@ int container_dir_find(const char *root, const char *ref, struct container_dir *
 	if (*ref && container_dir_each(root, match_prefix, &s, e) < 0)
 		return -1;
 	if (s.found > 1)
-		return err_set(e, ERR_INVALID, 0, "'%.80s' is the beginning of %d containers' ids", ref,
-			       s.found);
+		return err_set(e, ERR_INVALID, 0,
+			       "'%.80s' is the beginning of %d containers' ids", ref, s.found);
 	if (s.found == 0)
-		return err_set(e, ERR_NOT_FOUND, 0, "no container '%.80s', see `kata ps -a`", ref);
+		return err_set(e, ERR_NOT_FOUND, 0, "no container '%.80s', see `kata ps -a`",
+			       ref);
 	return fill(root, s.id, out, e);
 }
 
@@ -209,8 +217,8 @@ static int list_entries(const char *root, struct entry **out, size_t *count, str
 	return 0;
 }
 
-int container_dir_each(const char *root, int (*each)(struct container_dir *d, void *arg), void *arg,
-		       struct err *e)
+int container_dir_each(const char *root, int (*each)(struct container_dir *d, void *arg),
+		       void *arg, struct err *e)
 {
 	OWN(free) struct entry *list = NULL;
 	size_t n;
@@ -264,7 +272,8 @@ int container_dir_record(const struct container_dir *d, struct jval **out, struc
 	return jval_read_file(AT_FDCWD, path, RECORD_MAX, out, e);
 }
 
-int container_dir_write_record(const struct container_dir *d, const struct jval *v, struct err *e)
+int container_dir_write_record(const struct container_dir *d, const struct jval *v,
+			       struct err *e)
 {
 	OWN(free) char *path = container_dir_file(d, "container.json");
 	OWN(buf) struct buf text = BUF_INIT;
@@ -338,8 +347,8 @@ static int ask_engine(struct loop *l, const struct container_dir *d, struct cont
 	return 0;
 }
 
-int container_dir_state(struct loop *l, const struct container_dir *d, struct container_state *out,
-			struct err *e)
+int container_dir_state(struct loop *l, const struct container_dir *d,
+			struct container_state *out, struct err *e)
 {
 	struct container_state st = { .status = CONTAINER_DEAD, .exit_status = 255 };
 	OWN(free) char *record = container_dir_file(d, "container.json");

@@ -19,7 +19,9 @@
 struct err;
 struct jval;
 
-enum { CONTAINER_ID_LEN = 64 };
+enum {
+	CONTAINER_ID_LEN = 64
+};
 
 struct container_dir {
 	char id[CONTAINER_ID_LEN + 1];
@@ -37,10 +39,11 @@ static inline void own_container_dir(struct container_dir *d)
 int container_dir_create(const char *root, const char *name, struct container_dir *out,
 			 struct err *e);
 /* By name, id, or an unambiguous beginning of an id. ERR_NOT_FOUND names it. */
-int container_dir_find(const char *root, const char *ref, struct container_dir *out, struct err *e);
-/* Calls `each` for every container, newest first; stops when it returns non-zero. */
-int container_dir_each(const char *root, int (*each)(struct container_dir *d, void *arg), void *arg,
+int container_dir_find(const char *root, const char *ref, struct container_dir *out,
 		       struct err *e);
+/* Calls `each` for every container, newest first; stops when it returns non-zero. */
+int container_dir_each(const char *root, int (*each)(struct container_dir *d, void *arg),
+		       void *arg, struct err *e);
 /* Removes the directory and the name. */
 int container_dir_remove(struct container_dir *d, struct err *e);
 
@@ -48,7 +51,8 @@ int container_dir_remove(struct container_dir *d, struct err *e);
 char *container_dir_file(const struct container_dir *d, const char *file);
 /* container.json; ERR_NOT_FOUND while the container is being made. */
 int container_dir_record(const struct container_dir *d, struct jval **out, struct err *e);
-int container_dir_write_record(const struct container_dir *d, const struct jval *v, struct err *e);
+int container_dir_write_record(const struct container_dir *d, const struct jval *v,
+			       struct err *e);
 
 enum container_status {
 	CONTAINER_MAKING, /* `kata run` has not got further yet */
@@ -56,18 +60,18 @@ enum container_status {
 	CONTAINER_RUNNING,
 	CONTAINER_PAUSED,
 	CONTAINER_EXITED,
-	CONTAINER_DEAD,   /* its engine was killed, or the host restarted */
+	CONTAINER_DEAD, /* its engine was killed, or the host restarted */
 };
 
 struct container_state {
 	enum container_status status;
-	int exit_status;  /* once exited; 255 when dead */
+	int exit_status;    /* once exited; 255 when dead */
 	char exited_at[40]; /* RFC 3339, or "" */
-	uint32_t pid;	  /* of the stand-in while it runs */
+	uint32_t pid;       /* of the stand-in while it runs */
 };
 
 const char *container_status_name(enum container_status s);
 /* Asks the engine, or reads what it left. Call in a fiber. */
 struct loop;
-int container_dir_state(struct loop *l, const struct container_dir *d, struct container_state *out,
-			struct err *e);
+int container_dir_state(struct loop *l, const struct container_dir *d,
+			struct container_state *out, struct err *e);

@@ -23,10 +23,15 @@
 #include "wire/ttrpc.h"
 #include "wire/unix_socket.h"
 
-enum { START_MS = 20 * 1000, CALL_MS = 30 * 1000, CREATE_MS = 180 * 1000, OUTPUT_MAX = 16 * 1024 };
+enum {
+	START_MS = 20 * 1000,
+	CALL_MS = 30 * 1000,
+	CREATE_MS = 180 * 1000,
+	OUTPUT_MAX = 16 * 1024
+};
 
-#define EMPTY &google__protobuf__empty__descriptor
-#define REQ(type) &containerd__task__##type##_request__descriptor
+#define EMPTY      &google__protobuf__empty__descriptor
+#define REQ(type)  &containerd__task__##type##_request__descriptor
 #define RESP(type) &containerd__task__##type##_response__descriptor
 
 static const struct {
@@ -40,7 +45,9 @@ static const struct {
 	[TASK_KILL] = { { "Kill", REQ(kill), EMPTY, NULL }, CALL_MS },
 	[TASK_EXEC] = { { "Exec", REQ(exec_process), EMPTY, NULL }, CALL_MS },
 	[TASK_RESIZE_PTY] = { { "ResizePty", REQ(resize_pty), EMPTY, NULL }, CALL_MS },
-	[TASK_CLOSE_IO] = { { "CloseIO", &containerd__task__close_iorequest__descriptor, EMPTY, NULL }, CALL_MS },
+	[TASK_CLOSE_IO] = { { "CloseIO", &containerd__task__close_iorequest__descriptor, EMPTY,
+			      NULL },
+			    CALL_MS },
 	[TASK_WAIT] = { { "Wait", REQ(wait), RESP(wait), NULL }, -1 },
 	[TASK_CONNECT] = { { "Connect", REQ(connect), RESP(connect), NULL }, CALL_MS },
 	[TASK_SHUTDOWN] = { { "Shutdown", REQ(shutdown), EMPTY, NULL }, CALL_MS },
@@ -83,8 +90,8 @@ void engine_client_free(struct engine_client *c)
 	free(c);
 }
 
-int engine_call(struct engine_client *c, enum task_method m, const void *request, struct arena *a,
-		void *response_out, struct err *e)
+int engine_call(struct engine_client *c, enum task_method m, const void *request,
+		struct arena *a, void *response_out, struct err *e)
 {
 	return ttrpc_call(c->conn, "containerd.task.v2.Task", &rows[m].method, request,
 			  rows[m].timeout_ms, a, response_out, e);
@@ -92,8 +99,8 @@ int engine_call(struct engine_client *c, enum task_method m, const void *request
 
 /* ---- starting ---- */
 
-static _Noreturn void exec_shim(const char *program, const char *dir, const char *id, bool debug,
-				int out, int err)
+static _Noreturn void exec_shim(const char *program, const char *dir, const char *id,
+				bool debug, int out, int err)
 {
 	const char *argv[] = { program, "-namespace", "kata", "-id", id, "start", NULL, NULL };
 
@@ -170,13 +177,15 @@ int engine_start(struct loop *l, const char *dir, const char *id, bool debug,
 	(void)close(run.err_rd);
 	if (rc < 0)
 		(void)kill(run.pid, SIGKILL);
-	(void)waitpid(run.pid, &status, 0); /* both pipes are closed: it has ended or will at once */
+	(void)waitpid(run.pid, &status,
+		      0); /* both pipes are closed: it has ended or will at once */
 	if (rc < 0)
 		return err_wrap(e, "start the engine");
 	if (status != 0) {
 		const char *why = buf_cstr(&words);
 
-		return err_set(e, ERR_SYS, 0, "%.*s", why ? (int)strcspn(why, "\n") : 0, why ? why : "");
+		return err_set(e, ERR_SYS, 0, "%.*s", why ? (int)strcspn(why, "\n") : 0,
+			       why ? why : "");
 	}
 	if (!buf_cstr(&address))
 		return err_oom(e, "an address");

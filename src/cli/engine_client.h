@@ -40,5 +40,5 @@ void engine_client_free(struct engine_client *c);
 OWN_DEFINE(engine_client, struct engine_client *, engine_client_free)
 
 /* Create, Wait and Start have the deadlines of what they start; others 30 s. */
-int engine_call(struct engine_client *c, enum task_method m, const void *request, struct arena *a,
-		void *response_out, struct err *e);
+int engine_call(struct engine_client *c, enum task_method m, const void *request,
+		struct arena *a, void *response_out, struct err *e);

@@ -18,8 +18,8 @@
 #include "version.h"
 
 static const struct verb *const verbs[] = {
-	&verb_run,  &verb_ps,	&verb_exec, &verb_logs, &verb_stop,    &verb_kill,
-	&verb_wait, &verb_rm,	&verb_inspect, &verb_load, &verb_images, &verb_rmi,
+	&verb_run,  &verb_ps, &verb_exec,    &verb_logs, &verb_stop,   &verb_kill,
+	&verb_wait, &verb_rm, &verb_inspect, &verb_load, &verb_images, &verb_rmi,
 };
 
 struct globals {
@@ -28,10 +28,13 @@ struct globals {
 };
 
 static const struct arg_option global_options[] = {
-	{ "root", 0, ARG_STRING, offsetof(struct globals, root), "DIR", "where images and containers are kept (/var/lib/kata)" },
-	{ "config", 0, ARG_STRING, offsetof(struct globals, config), "FILE", "configuration.toml to use" },
+	{ "root", 0, ARG_STRING, offsetof(struct globals, root), "DIR",
+	  "where images and containers are kept (/var/lib/kata)" },
+	{ "config", 0, ARG_STRING, offsetof(struct globals, config), "FILE",
+	  "configuration.toml to use" },
 	{ "debug", 'D', ARG_FLAG, offsetof(struct globals, debug), NULL, "log more" },
-	{ "version", 'v', ARG_FLAG, offsetof(struct globals, version), NULL, "print the version" },
+	{ "version", 'v', ARG_FLAG, offsetof(struct globals, version), NULL,
+	  "print the version" },
 	{ "help", 'h', ARG_FLAG, offsetof(struct globals, help), NULL, "print this text" },
 };
 
@@ -121,7 +124,8 @@ int main(int argc, char **argv)
 	int first;
 
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (args_parse(argc - 1, argv + 1, global_options, ARRAY_LEN(global_options), &g, &first, &e) < 0) {
+	if (args_parse(argc - 1, argv + 1, global_options, ARRAY_LEN(global_options), &g,
+		       &first, &e) < 0) {
 		(void)fprintf(stderr, "kata: %s\n", e.msg);
 		return EXIT_OURS;
 	}
@@ -137,7 +141,9 @@ int main(int argc, char **argv)
 		usage(g.help || argc ? STDOUT_FILENO : STDERR_FILENO);
 		return g.help || argc ? 0 : EXIT_OURS;
 	}
-	c = (struct cli){ .root = g.root ? g.root : STORE_DEFAULT_ROOT, .config = g.config, .debug = g.debug };
+	c = (struct cli){ .root = g.root ? g.root : STORE_DEFAULT_ROOT,
+			  .config = g.config,
+			  .debug = g.debug };
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
 		if (str_eq(verbs[i]->name, argv[0]))
 			return run_verb(&c, verbs[i], argc - 1, argv + 1);

@@ -17,9 +17,10 @@
 #include "image/store.h"
 
 static const char *const default_caps[] = {
-	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",
-	"CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE",
-	"CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+	"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",
+	"CAP_MKNOD",   "CAP_NET_RAW",      "CAP_SETGID",           "CAP_SETUID",
+	"CAP_SETFCAP", "CAP_SETPCAP",      "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
+	"CAP_KILL",    "CAP_AUDIT_WRITE",
 };
 
 static const struct default_mount {
@@ -40,9 +41,9 @@ static const struct default_mount {
 static const char *const own_files[] = { "hosts", "hostname" };
 
 static const char *const masked_paths[] = {
-	"/proc/acpi",	    "/proc/asound",	 "/proc/kcore",	      "/proc/keys",
+	"/proc/acpi",          "/proc/asound",     "/proc/kcore",       "/proc/keys",
 	"/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
-	"/proc/scsi",	    "/sys/firmware",
+	"/proc/scsi",          "/sys/firmware",
 };
 static const char *const readonly_paths[] = {
 	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
@@ -53,7 +54,8 @@ static const char *const namespaces[] = { "pid", "ipc", "uts", "mount", "network
 static const struct {
 	int64_t major, minor;
 } allowed_devices[] = {
-	{ 1, 3 }, { 1, 5 }, { 1, 7 }, { 1, 8 }, { 1, 9 }, { 5, 0 }, { 5, 1 }, { 5, 2 }, { 136, -1 },
+	{ 1, 3 }, { 1, 5 }, { 1, 7 }, { 1, 8 },    { 1, 9 },
+	{ 5, 0 }, { 5, 1 }, { 5, 2 }, { 136, -1 },
 };
 
 /* A spec under construction: the arena, and whether it has run out. */
@@ -80,12 +82,12 @@ static char *copy(struct builder *b, const char *s)
 	return p;
 }
 
-#define MAKE(b, type, init)                                                                       \
-	__extension__({                                                                           \
-		type *m_ = take((b), 1, sizeof(type));                                            \
-		if (m_)                                                                           \
-			init(m_);                                                                 \
-		m_;                                                                               \
+#define MAKE(b, type, init)                                                                    \
+	__extension__({                                                                        \
+		type *m_ = take((b), 1, sizeof(type));                                         \
+		if (m_)                                                                        \
+			init(m_);                                                              \
+		m_;                                                                            \
 	})
 
 static char **copy_list(struct builder *b, const char *const *v, size_t n, size_t *count)
@@ -140,7 +142,8 @@ static void build_env(struct builder *b, Grpc__Process *p, const struct spec_req
 	p->env = take(b, room, sizeof(char *));
 	if (!p->env)
 		return;
-	env_set(b, p, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", room);
+	env_set(b, p, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		room);
 	env_set(b, p, arena_printf(b->a, "HOSTNAME=%s", r->hostname), room);
 	if (r->terminal)
 		env_set(b, p, "TERM=xterm", room);
@@ -154,7 +157,8 @@ static void build_env(struct builder *b, Grpc__Process *p, const struct spec_req
 static int build_args(struct builder *b, Grpc__Process *p, const struct spec_request *r,
 		      struct err *e)
 {
-	const struct string_list *entry = &r->image->config.entrypoint, *cmd = &r->image->config.cmd;
+	const struct string_list *entry = &r->image->config.entrypoint,
+				 *cmd = &r->image->config.cmd;
 	size_t given = 0, n = 0;
 
 	while (r->command[given])
@@ -173,14 +177,17 @@ static int build_args(struct builder *b, Grpc__Process *p, const struct spec_req
 
 static void build_caps(struct builder *b, Grpc__Process *p, bool root)
 {
-	Grpc__LinuxCapabilities *c = MAKE(b, Grpc__LinuxCapabilities, grpc__linux_capabilities__init);
+	Grpc__LinuxCapabilities *c =
+		MAKE(b, Grpc__LinuxCapabilities, grpc__linux_capabilities__init);
 
 	if (!c)
 		return;
 	c->bounding = copy_list(b, default_caps, ARRAY_LEN(default_caps), &c->n_bounding);
 	if (root) {
-		c->effective = copy_list(b, default_caps, ARRAY_LEN(default_caps), &c->n_effective);
-		c->permitted = copy_list(b, default_caps, ARRAY_LEN(default_caps), &c->n_permitted);
+		c->effective =
+			copy_list(b, default_caps, ARRAY_LEN(default_caps), &c->n_effective);
+		c->permitted =
+			copy_list(b, default_caps, ARRAY_LEN(default_caps), &c->n_permitted);
 	}
 	p->capabilities = c;
 }
@@ -221,7 +228,8 @@ static int build_process(struct builder *b, const struct spec_request *r, Grpc__
 	if (!p)
 		return 0;
 	if (*cwd && *cwd != '/')
-		return err_set(e, ERR_INVALID, 0, "working directory '%.200s' must be absolute", cwd);
+		return err_set(e, ERR_INVALID, 0, "working directory '%.200s' must be absolute",
+			       cwd);
 	p->terminal = r->terminal;
 	p->cwd = copy(b, *cwd ? cwd : "/");
 	p->nonewprivileges = false;
@@ -236,8 +244,9 @@ static int build_process(struct builder *b, const struct spec_request *r, Grpc__
 
 /* ---- mounts ---- */
 
-static void add_mount(struct builder *b, Grpc__Spec *s, const char *destination, const char *type,
-		      const char *source, const char *const *options, size_t n)
+static void add_mount(struct builder *b, Grpc__Spec *s, const char *destination,
+		      const char *type, const char *source, const char *const *options,
+		      size_t n)
 {
 	Grpc__Mount *m = MAKE(b, Grpc__Mount, grpc__mount__init);
 
@@ -262,18 +271,20 @@ static int add_volume(struct builder *b, Grpc__Spec *s, const char *text, struct
 		return err_oom(e, "a volume");
 	dst = strchr(v, ':');
 	if (!dst)
-		return err_set(e, ERR_INVALID, 0, "-v '%.200s': must be SOURCE:DESTINATION[:ro]", text);
+		return err_set(e, ERR_INVALID, 0,
+			       "-v '%.200s': must be SOURCE:DESTINATION[:ro]", text);
 	*dst++ = '\0';
 	mode = strchr(dst, ':');
 	if (mode) {
 		*mode++ = '\0';
 		read_only = str_eq(mode, "ro");
 		if (!read_only && !str_eq(mode, "rw"))
-			return err_set(e, ERR_INVALID, 0, "-v '%.200s': '%s' is neither ro nor rw", text,
-				       mode);
+			return err_set(e, ERR_INVALID, 0,
+				       "-v '%.200s': '%s' is neither ro nor rw", text, mode);
 	}
 	if (v[0] != '/' || dst[0] != '/')
-		return err_set(e, ERR_INVALID, 0, "-v '%.200s': both paths must be absolute", text);
+		return err_set(e, ERR_INVALID, 0, "-v '%.200s': both paths must be absolute",
+			       text);
 	if (!realpath(v, path))
 		return err_sys(e, "-v '%.200s': source", text);
 	add_mount(b, s, dst, "bind", path, read_only ? ro : rw, 3);
@@ -317,7 +328,8 @@ static int build_mounts(struct builder *b, Grpc__Spec *s, const struct spec_requ
 static void add_rule(struct builder *b, Grpc__LinuxResources *res, bool allow, const char *type,
 		     int64_t major, int64_t minor)
 {
-	Grpc__LinuxDeviceCgroup *d = MAKE(b, Grpc__LinuxDeviceCgroup, grpc__linux_device_cgroup__init);
+	Grpc__LinuxDeviceCgroup *d =
+		MAKE(b, Grpc__LinuxDeviceCgroup, grpc__linux_device_cgroup__init);
 
 	if (!d)
 		return;
@@ -371,7 +383,8 @@ static Grpc__Linux *build_linux(struct builder *b, const struct spec_request *r)
 	if (!l->namespaces || !l->cgroupspath)
 		return NULL;
 	for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {
-		Grpc__LinuxNamespace *n = MAKE(b, Grpc__LinuxNamespace, grpc__linux_namespace__init);
+		Grpc__LinuxNamespace *n =
+			MAKE(b, Grpc__LinuxNamespace, grpc__linux_namespace__init);
 
 		if (!n)
 			return NULL;
@@ -404,7 +417,8 @@ int spec_build(const struct spec_request *r, struct arena *a, Grpc__Spec **out, 
 
 /* ---- exec ---- */
 
-int exec_build(const struct exec_request *r, struct arena *a, Grpc__Process **out, struct err *e)
+int exec_build(const struct exec_request *r, struct arena *a, Grpc__Process **out,
+	       struct err *e)
 {
 	struct builder b = { .a = a };
 	const Grpc__Process *own = r->spec->process;
@@ -431,7 +445,8 @@ int exec_build(const struct exec_request *r, struct arena *a, Grpc__Process **ou
 		return -1;
 	build_caps(&b, p, p->user && p->user->uid == 0);
 	if (p->cwd && p->cwd[0] != '/')
-		return err_set(e, ERR_INVALID, 0, "working directory '%.200s' must be absolute", p->cwd);
+		return err_set(e, ERR_INVALID, 0, "working directory '%.200s' must be absolute",
+			       p->cwd);
 	if (b.oom)
 		return err_oom(e, "a process");
 	*out = p;

@@ -20,20 +20,26 @@
 #include "base/str.h"
 #include "image/store.h"
 
-enum { FILE_MAX_BYTES = 4 << 20, GROUPS_MAX = 256 };
+enum {
+	FILE_MAX_BYTES = 4 << 20,
+	GROUPS_MAX = 256
+};
 
 /* 1 if no layer has it, or the topmost one removes it. */
-static int read_in_layers(const struct image *image, const char *path, char **out, struct err *e)
+static int read_in_layers(const struct image *image, const char *path, char **out,
+			  struct err *e)
 {
 	for (size_t i = image ? image->layers.n : 0; i > 0; i--) {
-		OWN(fd) int root = open(image->layers.v[i - 1], O_PATH | O_DIRECTORY | O_CLOEXEC);
+		OWN(fd)
+		int root = open(image->layers.v[i - 1], O_PATH | O_DIRECTORY | O_CLOEXEC);
 		OWN(buf) struct buf b = { .limit = FILE_MAX_BYTES };
 		OWN(fd) int fd = -1;
 		struct stat st;
 
 		if (root < 0)
 			return err_sys(e, "open layer '%s'", image->layers.v[i - 1]);
-		if (path_open_beneath(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, &fd, e) < 0)
+		if (path_open_beneath(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, &fd, e) <
+		    0)
 			continue;
 		if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 			return 1;
@@ -103,15 +109,16 @@ static int resolve_user(const struct image *image, const char *user, struct aren
 	if (rc == 0 && user_find_entry(text, user, &en) == 0) {
 		if (parse_id(en.field[2], "uid in /etc/passwd", &ids->uid, e) < 0)
 			return -1;
-		if (en.fields > 3 && parse_id(en.field[3], "gid in /etc/passwd", &ids->gid, e) < 0)
+		if (en.fields > 3 &&
+		    parse_id(en.field[3], "gid in /etc/passwd", &ids->gid, e) < 0)
 			return -1;
 		ids->home = en.fields > 5 && *en.field[5] ? arena_strdup(a, en.field[5]) : NULL;
 		*name = arena_strdup(a, en.name);
 		return *name ? 0 : err_oom(e, "a user");
 	}
 	if (!is_number(user))
-		return err_set(e, ERR_NOT_FOUND, 0, "user '%.64s' is not in the image's /etc/passwd",
-			       user);
+		return err_set(e, ERR_NOT_FOUND, 0,
+			       "user '%.64s' is not in the image's /etc/passwd", user);
 	*name = NULL;
 	return parse_id(user, "user", &ids->uid, e);
 }
@@ -128,8 +135,8 @@ static int resolve_group(const struct image *image, const char *group, struct us
 	if (rc == 0 && user_find_entry(text, group, &en) == 0)
 		return parse_id(en.field[2], "gid in /etc/group", &ids->gid, e);
 	if (!is_number(group))
-		return err_set(e, ERR_NOT_FOUND, 0, "group '%.64s' is not in the image's /etc/group",
-			       group);
+		return err_set(e, ERR_NOT_FOUND, 0,
+			       "group '%.64s' is not in the image's /etc/group", group);
 	return parse_id(group, "group", &ids->gid, e);
 }
 
@@ -168,7 +175,8 @@ static int add_groups(const struct image *image, const char *name, struct arena 
 			*rest++ = '\0';
 		split_line(line, &en);
 		if (en.fields > 3 && lists_member(en.field[3], name) &&
-		    parse_id(en.field[2], "gid in /etc/group", &ids->groups[ids->group_count], e) < 0)
+		    parse_id(en.field[2], "gid in /etc/group", &ids->groups[ids->group_count],
+			     e) < 0)
 			return -1;
 		else if (en.fields > 3 && lists_member(en.field[3], name))
 			ids->group_count++;
@@ -176,13 +184,14 @@ static int add_groups(const struct image *image, const char *name, struct arena 
 	return 0;
 }
 
-int user_lookup(const struct image *image, const char *text, struct arena *a, struct user_ids *out,
-		struct err *e)
+int user_lookup(const struct image *image, const char *text, struct arena *a,
+		struct user_ids *out, struct err *e)
 {
 	const char *colon = text ? strchr(text, ':') : NULL, *user, *name = NULL;
 	struct user_ids ids = { 0 };
 
-	user = arena_strndup(a, text ? text : "", colon ? (size_t)(colon - text) : strlen(text ? text : ""));
+	user = arena_strndup(a, text ? text : "",
+			     colon ? (size_t)(colon - text) : strlen(text ? text : ""));
 	if (!user)
 		return err_oom(e, "a user");
 	if (resolve_user(image, *user ? user : "0", a, &ids, &name, e) < 0)

@@ -20,8 +20,8 @@ struct user_ids {
  * "user", "user:group", names or numbers; "" is root. A name needs the image (ERR_NOT_FOUND
  * says which file lacks it); numbers do not, though an entry gives group and home.
  */
-int user_lookup(const struct image *image, const char *text, struct arena *a, struct user_ids *out,
-		struct err *e);
+int user_lookup(const struct image *image, const char *text, struct arena *a,
+		struct user_ids *out, struct err *e);
 
 /* One line of passwd(5) or group(5) for `key` (a name or a number); see user_lookup.c. */
 struct user_entry {

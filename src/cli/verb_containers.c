@@ -21,17 +21,23 @@
 #include "task.pb-c.h"
 #include "wire/json.h"
 
-enum { SHORT_ID = 12, STOP_DEFAULT_S = 10, ENGINE_END_MS = 20 * 1000 };
+enum {
+	SHORT_ID = 12,
+	STOP_DEFAULT_S = 10,
+	ENGINE_END_MS = 20 * 1000
+};
 
 /* Runs `each` for every container named; the first error ends it. */
 static int for_named(struct cli *cli, int argc, char **argv,
-		     int (*each)(struct cli *cli, struct container_dir *d, void *arg, struct err *e),
+		     int (*each)(struct cli *cli, struct container_dir *d, void *arg,
+				 struct err *e),
 		     void *arg, struct err *e)
 {
 	for (int i = 0; i < argc; i++) {
 		OWN(container_dir) struct container_dir d = { .path = NULL };
 
-		if (container_dir_find(cli->root, argv[i], &d, e) < 0 || each(cli, &d, arg, e) < 0)
+		if (container_dir_find(cli->root, argv[i], &d, e) < 0 ||
+		    each(cli, &d, arg, e) < 0)
 			return -1;
 	}
 	return 0;
@@ -44,7 +50,8 @@ struct ps_opts {
 };
 
 static const struct arg_option ps_options[] = {
-	{ "all", 'a', ARG_FLAG, offsetof(struct ps_opts, all), NULL, "also those that have ended" },
+	{ "all", 'a', ARG_FLAG, offsetof(struct ps_opts, all), NULL,
+	  "also those that have ended" },
 	{ "quiet", 'q', ARG_FLAG, offsetof(struct ps_opts, quiet), NULL, "ids only" },
 };
 
@@ -125,8 +132,8 @@ static int run_ps(struct cli *cli, int argc, char **argv, struct err *e)
 	if (verb_parse(&verb_ps, argc, argv, &p.o, &first, 0, 0, e) < 0)
 		return -1;
 	if (!p.o.quiet)
-		(void)printf("%-12s  %-24s  %-30s  %-19s  %-13s  %s\n", "ID", "IMAGE", "COMMAND", "CREATED",
-			     "STATUS", "NAME");
+		(void)printf("%-12s  %-24s  %-30s  %-19s  %-13s  %s\n", "ID", "IMAGE",
+			     "COMMAND", "CREATED", "STATUS", "NAME");
 	if (container_dir_each(cli->root, ps_row, &p, e) < 0 || p.failed)
 		return -1;
 	return 0;
@@ -161,7 +168,8 @@ static int inspect_one(struct cli *cli, struct container_dir *d, void *arg, stru
 	struct jval *state = jval_new_object(), *list = arg;
 	struct container_state st;
 
-	if (container_dir_state(cli->loop, d, &st, e) < 0 || container_dir_record(d, &v, e) < 0) {
+	if (container_dir_state(cli->loop, d, &st, e) < 0 ||
+	    container_dir_record(d, &v, e) < 0) {
 		jval_free(state);
 		return -1;
 	}
@@ -172,8 +180,8 @@ static int inspect_one(struct cli *cli, struct container_dir *d, void *arg, stru
 		jval_free(state);
 		return -1;
 	}
-	if (jval_set(v, "state", state, e) < 0 || jval_set_str(v, "directory", d->path, e) < 0 ||
-	    add_spec(d, v, e) < 0)
+	if (jval_set(v, "state", state, e) < 0 ||
+	    jval_set_str(v, "directory", d->path, e) < 0 || add_spec(d, v, e) < 0)
 		return -1;
 	return jval_push(list, jval_ref(v), e);
 }
@@ -212,7 +220,8 @@ static int connect_running(struct cli *cli, struct container_dir *d, struct engi
 	return -1;
 }
 
-static int send_signal(struct engine_client *en, struct container_dir *d, int sig, struct err *e)
+static int send_signal(struct engine_client *en, struct container_dir *d, int sig,
+		       struct err *e)
 {
 	Containerd__Task__KillRequest req = CONTAINERD__TASK__KILL_REQUEST__INIT;
 
@@ -226,7 +235,8 @@ struct kill_opts {
 };
 
 static const struct arg_option kill_options[] = {
-	{ "signal", 's', ARG_STRING, offsetof(struct kill_opts, signal), "SIGNAL", "name or number (KILL)" },
+	{ "signal", 's', ARG_STRING, offsetof(struct kill_opts, signal), "SIGNAL",
+	  "name or number (KILL)" },
 };
 
 static int kill_one(struct cli *cli, struct container_dir *d, void *arg, struct err *e)
@@ -276,7 +286,8 @@ static int wait_engine_end(struct cli *cli, struct container_dir *d, int64_t tim
 			return 0;
 		}
 		if (deadline_left(deadline) == 0)
-			return err_set(e, ERR_TIMEOUT, 0, "container '%.12s' does not end", d->id);
+			return err_set(e, ERR_TIMEOUT, 0, "container '%.12s' does not end",
+				       d->id);
 		if (fiber_sleep(cli->loop, 10, e) < 0)
 			return -1;
 	}
@@ -287,7 +298,8 @@ struct stop_opts {
 };
 
 static const struct arg_option stop_options[] = {
-	{ "time", 't', ARG_STRING, offsetof(struct stop_opts, time), "SECONDS", "how long to wait before SIGKILL (10)" },
+	{ "time", 't', ARG_STRING, offsetof(struct stop_opts, time), "SECONDS",
+	  "how long to wait before SIGKILL (10)" },
 };
 
 static int stop_one(struct cli *cli, struct container_dir *d, void *arg, struct err *e)
@@ -296,8 +308,10 @@ static int stop_one(struct cli *cli, struct container_dir *d, void *arg, struct 
 	int64_t seconds = *(int64_t *)arg;
 
 	if (engine_connect(cli->loop, d->id, &en, e) < 0)
-		return e->kind == ERR_NOT_FOUND ? 0 : -1; /* it has ended: that is what was asked */
-	if (send_signal(en, d, SIGTERM, e) < 0 && e->kind != ERR_NOT_FOUND && e->kind != ERR_PEER)
+		return e->kind == ERR_NOT_FOUND ? 0
+						: -1; /* it has ended: that is what was asked */
+	if (send_signal(en, d, SIGTERM, e) < 0 && e->kind != ERR_NOT_FOUND &&
+	    e->kind != ERR_PEER)
 		return -1;
 	if (wait_engine_end(cli, d, seconds * 1000, e) < 0) {
 		if (e->kind != ERR_TIMEOUT)
@@ -392,8 +406,10 @@ struct rm_opts {
 };
 
 static const struct arg_option rm_options[] = {
-	{ "force", 'f', ARG_FLAG, offsetof(struct rm_opts, force), NULL, "kill it first if it runs" },
-	{ "ended", 0, ARG_FLAG, offsetof(struct rm_opts, ended), NULL, "it has ended, its engine is about to (for the engine's own use)" },
+	{ "force", 'f', ARG_FLAG, offsetof(struct rm_opts, force), NULL,
+	  "kill it first if it runs" },
+	{ "ended", 0, ARG_FLAG, offsetof(struct rm_opts, ended), NULL,
+	  "it has ended, its engine is about to (for the engine's own use)" },
 };
 
 static int end_first(struct cli *cli, struct container_dir *d, const struct rm_opts *o,
@@ -407,8 +423,10 @@ static int end_first(struct cli *cli, struct container_dir *d, const struct rm_o
 		return e->kind == ERR_NOT_FOUND ? 0 : -1;
 	if (!o->force)
 		return err_set(e, ERR_STATE, 0,
-			       "container '%.12s' is running: stop it first, or use --force", d->id);
-	if (send_signal(en, d, SIGKILL, e) < 0 && e->kind != ERR_NOT_FOUND && e->kind != ERR_PEER)
+			       "container '%.12s' is running: stop it first, or use --force",
+			       d->id);
+	if (send_signal(en, d, SIGKILL, e) < 0 && e->kind != ERR_NOT_FOUND &&
+	    e->kind != ERR_PEER)
 		return -1;
 	return wait_engine_end(cli, d, ENGINE_END_MS, e);
 }

@@ -28,8 +28,10 @@ struct options {
 	struct strv env;
 };
 
-#define OPT(n, letter, type, member, value, help)                                                 \
-	{ n, letter, type, offsetof(struct options, member), value, help }
+#define OPT(n, letter, type, member, value, help)                                              \
+	{                                                                                      \
+		n, letter, type, offsetof(struct options, member), value, help                 \
+	}
 static const struct arg_option options[] = {
 	OPT("detach", 'd', ARG_FLAG, detach, NULL, "do not wait for it"),
 	OPT("interactive", 'i', ARG_FLAG, interactive, NULL, "pass standard input on"),
@@ -77,7 +79,8 @@ static int process_json(struct exec *x, struct buf *out, struct err *e)
 	Grpc__Process *p;
 	Grpc__Spec *spec;
 
-	if (spec_load(x->dir.path, &x->arena, NULL, &spec, e) < 0 || find_image(x, &image, e) < 0)
+	if (spec_load(x->dir.path, &x->arena, NULL, &spec, e) < 0 ||
+	    find_image(x, &image, e) < 0)
 		return -1;
 	q.spec = spec;
 	q.image = image;
@@ -129,8 +132,9 @@ static void delete_exec(struct exec *x, struct engine_client *en)
 
 static int start_failed(struct exec *x, struct engine_client *en, struct err *e)
 {
-	int code = e->kind == ERR_NOT_FOUND ? EXIT_NO_PROGRAM
-					    : (e->kind == ERR_DENIED ? EXIT_CANNOT_EXECUTE : EXIT_OURS);
+	int code = e->kind == ERR_NOT_FOUND
+			   ? EXIT_NO_PROGRAM
+			   : (e->kind == ERR_DENIED ? EXIT_CANNOT_EXECUTE : EXIT_OURS);
 
 	(void)fprintf(stderr, "kata: %s\n", e->msg);
 	delete_exec(x, en);
@@ -155,7 +159,8 @@ static int run_in(struct exec *x, struct engine_client *en, struct err *e)
 		return start_exec(x, en, e) < 0 ? start_failed(x, en, e) : 0;
 	}
 	if (console_open(x->cli->loop, &cc, &c, e) < 0 ||
-	    add_exec(x, en, console_stdin_name(c), console_stdout_name(c), console_stderr_name(c), e) < 0)
+	    add_exec(x, en, console_stdin_name(c), console_stdout_name(c),
+		     console_stderr_name(c), e) < 0)
 		return -1;
 	if (start_exec(x, en, e) < 0)
 		return start_failed(x, en, e);
@@ -176,7 +181,8 @@ static int exec_flow(struct exec *x, struct err *e)
 		return -1;
 	if (engine_connect(x->cli->loop, x->dir.id, &en, e) < 0)
 		return e->kind == ERR_NOT_FOUND
-			       ? err_set(e, ERR_STATE, 0, "container '%.12s' is not running", x->dir.id)
+			       ? err_set(e, ERR_STATE, 0, "container '%.12s' is not running",
+					 x->dir.id)
 			       : -1;
 	return run_in(x, en, e);
 }

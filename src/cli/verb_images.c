@@ -12,7 +12,9 @@
 #include "image/reference.h"
 #include "image/store.h"
 
-enum { SHORT_ID = 12 };
+enum {
+	SHORT_ID = 12
+};
 
 /* "sha256:" and the first digits: what people type. */
 static const char *short_id(const char *id)
@@ -30,7 +32,8 @@ struct load_opts {
 };
 
 static const struct arg_option load_options[] = {
-	{ "name", 0, ARG_STRING, offsetof(struct load_opts, name), "NAME", "name of the image; needed for a root file system" },
+	{ "name", 0, ARG_STRING, offsetof(struct load_opts, name), "NAME",
+	  "name of the image; needed for a root file system" },
 	{ "quiet", 'q', ARG_FLAG, offsetof(struct load_opts, quiet), NULL, "show no progress" },
 };
 
@@ -75,7 +78,8 @@ static int run_load(struct cli *cli, int argc, char **argv, struct err *e)
 		return -1;
 	for (size_t i = 0; i < result.n; i++) {
 		for (size_t j = 0; j < result.images[i].refs.n; j++)
-			(void)printf("Loaded image: %s\n", reference_familiar(result.images[i].refs.v[j]));
+			(void)printf("Loaded image: %s\n",
+				     reference_familiar(result.images[i].refs.v[j]));
 		if (result.images[i].refs.n == 0)
 			(void)printf("Loaded image ID: %s\n", result.images[i].id);
 	}
@@ -107,8 +111,8 @@ static void print_row(const struct image *image, const char *ref)
 	char when[TIME_RFC3339_LEN];
 
 	time_rfc3339(image->loaded_ns, when);
-	(void)printf("%-40s %.*s   %.19s %8.1f MB\n", familiar, SHORT_ID, short_id(image->id), when,
-		     (double)image->size / 1e6);
+	(void)printf("%-40s %.*s   %.19s %8.1f MB\n", familiar, SHORT_ID, short_id(image->id),
+		     when, (double)image->size / 1e6);
 }
 
 static int list_image(void *arg, const struct image *image)
@@ -156,7 +160,8 @@ struct rmi_opts {
 };
 
 static const struct arg_option rmi_options[] = {
-	{ "force", 'f', ARG_FLAG, offsetof(struct rmi_opts, force), NULL, "remove every name, also of an image in use" },
+	{ "force", 'f', ARG_FLAG, offsetof(struct rmi_opts, force), NULL,
+	  "remove every name, also of an image in use" },
 };
 
 static int run_rmi(struct cli *cli, int argc, char **argv, struct err *e)

@@ -16,15 +16,21 @@
 #include "event/fiber.h"
 #include "sandbox/stream_log.h"
 
-enum { BLOCK = 64 * 1024, LINE_LIMIT = 8 << 20, POLL_MS = 100 };
+enum {
+	BLOCK = 64 * 1024,
+	LINE_LIMIT = 8 << 20,
+	POLL_MS = 100
+};
 
 struct options {
 	bool follow, timestamps;
 };
 
 static const struct arg_option options[] = {
-	{ "follow", 'f', ARG_FLAG, offsetof(struct options, follow), NULL, "go on until the container ends" },
-	{ "timestamps", 't', ARG_FLAG, offsetof(struct options, timestamps), NULL, "show when each line came" },
+	{ "follow", 'f', ARG_FLAG, offsetof(struct options, follow), NULL,
+	  "go on until the container ends" },
+	{ "timestamps", 't', ARG_FLAG, offsetof(struct options, timestamps), NULL,
+	  "show when each line came" },
 };
 
 static int print_record(const struct options *o, const uint8_t *line, size_t len, struct err *e)
@@ -83,7 +89,8 @@ static bool is_over(const struct container_state *st)
 	return st->status == CONTAINER_EXITED || st->status == CONTAINER_DEAD;
 }
 
-static int show(struct cli *cli, const struct options *o, struct container_dir *d, struct err *e)
+static int show(struct cli *cli, const struct options *o, struct container_dir *d,
+		struct err *e)
 {
 	OWN(free) char *path = container_dir_file(d, "output.log");
 	OWN(buf) struct buf b = { .limit = LINE_LIMIT };

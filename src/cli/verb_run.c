@@ -31,7 +31,10 @@
 
 #define OPTIONS_URL "io.katacontainers.engine.v1.Options"
 
-enum { HOSTNAME_LEN = 12, RM_HOOK_TIMEOUT_S = 60 };
+enum {
+	HOSTNAME_LEN = 12,
+	RM_HOOK_TIMEOUT_S = 60
+};
 
 struct options {
 	bool detach, rm, interactive, tty;
@@ -39,8 +42,10 @@ struct options {
 	struct strv env, volumes, ports;
 };
 
-#define OPT(n, letter, type, member, value, help)                                                 \
-	{ n, letter, type, offsetof(struct options, member), value, help }
+#define OPT(n, letter, type, member, value, help)                                              \
+	{                                                                                      \
+		n, letter, type, offsetof(struct options, member), value, help                 \
+	}
 static const struct arg_option options[] = {
 	/* clang-format off */
 	OPT("detach", 'd', ARG_FLAG, detach, NULL, "run in the background and print the id"),
@@ -81,7 +86,8 @@ static int parse_cpus(const char *s, uint64_t *out, struct err *e)
 	double n = strtod(s, &end);
 
 	if (end == s || *end || !(n >= 0.01) || n > 4096)
-		return err_set(e, ERR_INVALID, 0, "--cpus '%.64s': must be a number from 0.01 to 4096", s);
+		return err_set(e, ERR_INVALID, 0,
+			       "--cpus '%.64s': must be a number from 0.01 to 4096", s);
 	*out = (uint64_t)llround(n * 1000);
 	return 0;
 }
@@ -110,12 +116,14 @@ static int check_options(struct run *r, struct err *e)
 	if (!o->network)
 		o->network = "user";
 	if (!str_eq(o->network, "user") && !str_eq(o->network, "none"))
-		return err_set(e, ERR_INVALID, 0, "--network '%.64s': must be none or user", o->network);
+		return err_set(e, ERR_INVALID, 0, "--network '%.64s': must be none or user",
+			       o->network);
 	if (o->ports.n && str_eq(o->network, "none"))
 		return err_set(e, ERR_INVALID, 0, "--publish needs the network 'user'");
 	if (o->detach && o->interactive && !o->tty)
-		return err_set(e, ERR_INVALID, 0,
-			       "--detach and --interactive exclude each other: nobody would write");
+		return err_set(
+			e, ERR_INVALID, 0,
+			"--detach and --interactive exclude each other: nobody would write");
 	if (o->tty && !o->detach && o->interactive && !isatty(STDIN_FILENO))
 		return err_set(e, ERR_INVALID, 0, "--tty: standard input is no terminal");
 	if (o->memory && str_to_bytes(o->memory, "--memory", &r->memory_bytes, e) < 0)
@@ -216,7 +224,8 @@ static int write_record(struct run *r, const Grpc__Spec *s, struct err *e)
 	    jval_set_str(v, "image_id", r->image->id, e) < 0 ||
 	    jval_set_str(v, "created", when, e) < 0 ||
 	    jval_set_str(v, "network", r->o.network, e) < 0 ||
-	    jval_set_bool(v, "terminal", r->o.tty, e) < 0 || jval_set_bool(v, "rm", r->o.rm, e) < 0)
+	    jval_set_bool(v, "terminal", r->o.tty, e) < 0 ||
+	    jval_set_bool(v, "rm", r->o.rm, e) < 0)
 		return -1;
 	return container_dir_write_record(&r->dir, v, e);
 }
@@ -282,7 +291,6 @@ static int encode_options(struct run *r, Google__Protobuf__Any *any, struct err 
 {
 	Katac__Options o = KATAC__OPTIONS__INIT;
 	Katac__PortMapping *maps = arena_calloc(&r->arena, r->o.ports.n + 1, sizeof(*maps));
-	OWN(buf) struct buf b = BUF_INIT;
 
 	o.ports = arena_calloc(&r->arena, r->o.ports.n + 1, sizeof(*o.ports));
 	o.status_path = arena_printf(&r->arena, "%s/status.json", r->dir.path);
@@ -293,7 +301,8 @@ static int encode_options(struct run *r, Google__Protobuf__Any *any, struct err 
 		maps[i].host_ip = (char *)(uintptr_t)r->ports[i].host_addr;
 		maps[i].host_port = r->ports[i].host_port;
 		maps[i].guest_port = r->ports[i].guest_port;
-		maps[i].protocol = (char *)(uintptr_t)(r->ports[i].proto == USER_NET_UDP ? "udp" : "tcp");
+		maps[i].protocol =
+			(char *)(uintptr_t)(r->ports[i].proto == USER_NET_UDP ? "udp" : "tcp");
 		o.ports[o.n_ports++] = &maps[i];
 	}
 	o.config_path = (char *)(uintptr_t)(r->cli->config ? r->cli->config : "");
@@ -322,8 +331,8 @@ static int create_task(struct run *r, struct engine_client *en, const char *in, 
 	opts[2] = arena_printf(&r->arena, "workdir=%s/work", r->dir.path);
 	if (!opts[0] || !opts[1] || !opts[2])
 		return err_oom(e, "a mount");
-	mount.type = (char *)(uintptr_t)"overlay";
-	mount.source = (char *)(uintptr_t)"overlay";
+	mount.type = (char *)(uintptr_t) "overlay";
+	mount.source = (char *)(uintptr_t) "overlay";
 	mount.options = opts;
 	mount.n_options = 3;
 	if (encode_options(r, &any, e) < 0)
@@ -403,8 +412,8 @@ static int run_foreground(struct run *r, struct engine_client *en, struct err *e
 
 	if (console_open(r->cli->loop, &cc, &c, e) < 0)
 		return -1;
-	if (create_task(r, en, console_stdin_name(c), console_stdout_name(c), console_stderr_name(c),
-			e) < 0 ||
+	if (create_task(r, en, console_stdin_name(c), console_stdout_name(c),
+			console_stderr_name(c), e) < 0 ||
 	    start_task(r, en, e) < 0)
 		return give_up(r, en, e);
 	if (console_run(c, en, r->dir.id, "", &status, &detached, e) < 0) {
@@ -424,7 +433,8 @@ static void wait_engine_end(struct run *r)
 	while (deadline_left(deadline) > 0) {
 		OWN(engine_client) struct engine_client *en = NULL;
 
-		if (engine_connect(r->cli->loop, r->dir.id, &en, &e) < 0 && e.kind == ERR_NOT_FOUND)
+		if (engine_connect(r->cli->loop, r->dir.id, &en, &e) < 0 &&
+		    e.kind == ERR_NOT_FOUND)
 			return;
 		if (fiber_sleep(r->cli->loop, 10, &e) < 0)
 			return;
@@ -449,7 +459,8 @@ static int with_store(struct run *r, struct err *e)
 	struct err ignored;
 	int rc;
 
-	if (cli_open_store(r->cli, &st, e) < 0 || store_find(st, r->image_name, &r->image, e) < 0)
+	if (cli_open_store(r->cli, &st, e) < 0 ||
+	    store_find(st, r->image_name, &r->image, e) < 0)
 		return -1;
 	if (container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)
 		return -1;
@@ -473,7 +484,8 @@ static int run(struct cli *cli, int argc, char **argv, struct err *e)
 	int first, rc = -1;
 
 	arena_init(&r.arena, 64 << 20);
-	if (verb_parse(&verb_run, argc, argv, &r.o, &first, 1, -1, e) == 0 && check_options(&r, e) == 0) {
+	if (verb_parse(&verb_run, argc, argv, &r.o, &first, 1, -1, e) == 0 &&
+	    check_options(&r, e) == 0) {
 		r.image_name = argv[first];
 		r.command = argv + first + 1;
 		rc = with_store(&r, e);

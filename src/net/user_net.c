@@ -52,7 +52,7 @@ struct user_net {
 	struct child child;
 	struct user_net_config c;
 	struct user_net_guest guest;
-	int fd;	    /* our end, then the machine's */
+	int fd;     /* our end, then the machine's */
 	int err_fd; /* what passt says */
 	char said[STDERR_KEEP];
 	size_t said_len;
@@ -74,12 +74,13 @@ static bool has_default_route(const char *path, bool v6)
 		char name[32] = "", dest[40] = "";
 		unsigned prefix = 1;
 
-		if (v6 && sscanf(line, "%39s %x %*s %*s %*s %*s %*s %*s %*s %31s", dest, &prefix,
-				 name) == 3 &&
+		if (v6 &&
+		    sscanf(line, "%39s %x %*s %*s %*s %*s %*s %*s %*s %31s", dest, &prefix,
+			   name) == 3 &&
 		    prefix == 0 && strspn(dest, "0") == strlen(dest) && strcmp(name, "lo") != 0)
 			return true;
-		if (!v6 && sscanf(line, "%31s %39s", name, dest) == 2 && str_eq(dest, "00000000") &&
-		    strcmp(name, "lo") != 0)
+		if (!v6 && sscanf(line, "%31s %39s", name, dest) == 2 &&
+		    str_eq(dest, "00000000") && strcmp(name, "lo") != 0)
 			return true;
 	}
 	return false;
@@ -128,7 +129,8 @@ static void fill_guest(struct user_net *n)
 		(void)snprintf(g->gateway4, sizeof(g->gateway4), "%s", USER_NET_GATEWAY4);
 		g->ipv4_prefix = USER_NET_PREFIX4;
 		if (read_resolv_conf(resolv, g))
-			(void)snprintf(g->dns[g->dns_count++], sizeof(g->dns[0]), "%s", USER_NET_DNS4);
+			(void)snprintf(g->dns[g->dns_count++], sizeof(g->dns[0]), "%s",
+				       USER_NET_DNS4);
 	}
 	if (has_default_route("/proc/self/net/ipv6_route", true)) {
 		(void)snprintf(g->ipv6, sizeof(g->ipv6), "%s", USER_NET_IPV6);
@@ -145,12 +147,13 @@ static const char *last_words(struct user_net *n, char *out, size_t size)
 	OWN(free) char *text = mem_dup(n->said, n->said_len);
 	char *line, *rest, *last = NULL;
 
-	for (line = text ? strtok_r(text, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest)) {
+	for (line = text ? strtok_r(text, "\n", &rest) : NULL; line;
+	     line = strtok_r(NULL, "\n", &rest)) {
 		if (!str_starts(line, "Failed to send ") && *line)
 			last = line;
 	}
-	return str_quote(last ? last : "it said nothing", strlen(last ? last : "it said nothing"), out,
-			 size);
+	return str_quote(last ? last : "it said nothing",
+			 strlen(last ? last : "it said nothing"), out, size);
 }
 
 static void read_words(struct user_net *n)
@@ -216,7 +219,8 @@ static int read_answer(struct user_net *n, int64_t deadline, struct err *e)
 		while (have < want) {
 			size_t got;
 
-			if (fiber_read(n->loop, n->fd, frame + have, want - have, deadline, &got, e) < 0)
+			if (fiber_read(n->loop, n->fd, frame + have, want - have, deadline,
+				       &got, e) < 0)
 				return -1;
 			if (got == 0)
 				return err_set(e, ERR_PEER, 0, "closed");
@@ -224,7 +228,8 @@ static int read_answer(struct user_net *n, int64_t deadline, struct err *e)
 			if (have == 4 && want == 4) {
 				want = 4 + ((size_t)frame[2] << 8 | frame[3]);
 				if (frame[0] || frame[1] || want > sizeof(frame))
-					return err_set(e, ERR_PEER, 0, "passt sends a frame of odd length");
+					return err_set(e, ERR_PEER, 0,
+						       "passt sends a frame of odd length");
 			}
 		}
 		if (want >= 4 + ARP_LEN && frame[4 + 12] == 0x08 && frame[4 + 13] == 0x06 &&
@@ -240,7 +245,8 @@ static int wait_ready(struct user_net *n, int64_t deadline, struct err *e)
 
 	if (*n->guest.ipv4) {
 		arp_request(n, request);
-		if (fiber_write_all(n->loop, n->fd, request, sizeof(request), deadline, e) == 0 &&
+		if (fiber_write_all(n->loop, n->fd, request, sizeof(request), deadline, e) ==
+			    0 &&
 		    read_answer(n, deadline, e) == 0)
 			return 0;
 	} else if (*n->guest.ipv6) {
@@ -257,7 +263,8 @@ static int wait_ready(struct user_net *n, int64_t deadline, struct err *e)
 
 /* ---- life ---- */
 
-static int spawn_passt(struct user_net *n, struct child_reaper *r, struct strv *argv, struct err *e)
+static int spawn_passt(struct user_net *n, struct child_reaper *r, struct strv *argv,
+		       struct err *e)
 {
 	struct spawn sp = SPAWN_INIT;
 	struct spawn_fd fds[1];
@@ -302,8 +309,9 @@ int user_net_start(struct loop *l, struct child_reaper *r, const struct user_net
 	n->fd = n->err_fd = -1;
 	fill_guest(n);
 	if (!*n->guest.ipv4 && !*n->guest.ipv6)
-		return err_set(e, ERR_UNSUPPORTED, 0,
-			       "the host has no default route; use the network 'none' or give it one");
+		return err_set(
+			e, ERR_UNSUPPORTED, 0,
+			"the host has no default route; use the network 'none' or give it one");
 	if (user_net_args(c, &n->guest, &argv, e) < 0 || spawn_passt(n, r, &argv, e) < 0)
 		return -1;
 	if (wait_ready(n, deadline, e) < 0)

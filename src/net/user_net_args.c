@@ -12,7 +12,8 @@
 #include "base/str.h"
 #include "net/user_net.h"
 
-static const char *const places[] = { "/usr/bin/passt", "/usr/local/bin/passt", "/opt/kata/bin/passt" };
+static const char *const places[] = { "/usr/bin/passt", "/usr/local/bin/passt",
+				      "/opt/kata/bin/passt" };
 
 /* ---- ports ---- */
 
@@ -37,7 +38,8 @@ static int take_protocol(char *s, const char *whole, enum user_net_proto *out, s
 	if (str_eq(slash, "/udp"))
 		*out = USER_NET_UDP;
 	else if (!str_eq(slash, "/tcp"))
-		return err_set(e, ERR_INVALID, 0, "'%.80s': protocol '%.16s' is neither tcp nor udp", whole,
+		return err_set(e, ERR_INVALID, 0,
+			       "'%.80s': protocol '%.16s' is neither tcp nor udp", whole,
 			       slash + 1);
 	*slash = '\0';
 	return 0;
@@ -60,8 +62,8 @@ static int take_address(char *s, const char *whole, char **addr, char **rest, st
 	if (s[0] == '[') {
 		end = strchr(s, ']');
 		if (!end || end[1] != ':')
-			return err_set(e, ERR_INVALID, 0, "'%.80s': ']:' is missing behind the address",
-				       whole);
+			return err_set(e, ERR_INVALID, 0,
+				       "'%.80s': ']:' is missing behind the address", whole);
 		*end = '\0';
 		*addr = s + 1;
 		*rest = end + 2;
@@ -71,11 +73,13 @@ static int take_address(char *s, const char *whole, char **addr, char **rest, st
 		*rest = colon + 1;
 	}
 	if (*addr && !is_address(*addr))
-		return err_set(e, ERR_INVALID, 0, "'%.80s': '%.64s' is no address", whole, *addr);
+		return err_set(e, ERR_INVALID, 0, "'%.80s': '%.64s' is no address", whole,
+			       *addr);
 	return 0;
 }
 
-int user_net_parse_port(const char *s, struct user_net_port *out, char **addr_out, struct err *e)
+int user_net_parse_port(const char *s, struct user_net_port *out, char **addr_out,
+			struct err *e)
 {
 	OWN(free) char *copy = strdup(s);
 	struct user_net_port p = { .proto = USER_NET_TCP };
@@ -83,13 +87,16 @@ int user_net_parse_port(const char *s, struct user_net_port *out, char **addr_ou
 
 	if (!copy)
 		return err_oom(e, "a port");
-	if (take_protocol(copy, s, &p.proto, e) < 0 || take_address(copy, s, &addr, &rest, e) < 0)
+	if (take_protocol(copy, s, &p.proto, e) < 0 ||
+	    take_address(copy, s, &addr, &rest, e) < 0)
 		return -1;
 	colon = strchr(rest, ':');
 	if (!colon)
-		return err_set(e, ERR_INVALID, 0, "'%.80s': must be [ADDRESS:]HOST:GUEST[/tcp|/udp]", s);
+		return err_set(e, ERR_INVALID, 0,
+			       "'%.80s': must be [ADDRESS:]HOST:GUEST[/tcp|/udp]", s);
 	*colon = '\0';
-	if (port_number(rest, s, &p.host_port, e) < 0 || port_number(colon + 1, s, &p.guest_port, e) < 0)
+	if (port_number(rest, s, &p.host_port, e) < 0 ||
+	    port_number(colon + 1, s, &p.guest_port, e) < 0)
 		return -1;
 	if (addr) {
 		owned = strdup(addr);
@@ -126,10 +133,12 @@ static int add_port(const struct user_net_port *p, struct strv *argv, struct err
 	if (p->host_port == 0 || p->guest_port == 0)
 		return err_set(e, ERR_INVALID, 0, "port 0 cannot be published");
 	if (*addr && !is_address(addr))
-		return err_set(e, ERR_INVALID, 0, "'%.64s' is no address to publish a port on", addr);
+		return err_set(e, ERR_INVALID, 0, "'%.64s' is no address to publish a port on",
+			       addr);
 	if (strv_add(argv, p->proto == USER_NET_UDP ? "--udp-ports" : "--tcp-ports", e) < 0)
 		return -1;
-	return strv_addf(argv, e, "%s%s%u:%u", addr, *addr ? "/" : "", p->host_port, p->guest_port);
+	return strv_addf(argv, e, "%s%s%u:%u", addr, *addr ? "/" : "", p->host_port,
+			 p->guest_port);
 }
 
 static int add_pair(struct strv *argv, const char *option, const char *value, struct err *e)
@@ -142,8 +151,8 @@ static int add_ipv4(const struct user_net_guest *g, struct strv *argv, struct er
 	if (!*g->ipv4)
 		return strv_add(argv, "--ipv6-only", e);
 	if (add_pair(argv, "--address", g->ipv4, e) < 0 ||
-	    add_pair(argv, "--gateway", g->gateway4, e) < 0 || strv_add(argv, "--netmask", e) < 0 ||
-	    strv_addf(argv, e, "%u", g->ipv4_prefix) < 0)
+	    add_pair(argv, "--gateway", g->gateway4, e) < 0 ||
+	    strv_add(argv, "--netmask", e) < 0 || strv_addf(argv, e, "%u", g->ipv4_prefix) < 0)
 		return -1;
 	return g->dns_count ? add_pair(argv, "--dns-forward", g->dns[0], e) : 0;
 }
@@ -161,8 +170,8 @@ int user_net_args(const struct user_net_config *c, const struct user_net_guest *
 		  struct strv *argv, struct err *e)
 {
 	static const char *const fixed[] = {
-		"--foreground", "--stderr", "--no-map-gw", "--no-dhcp", "--no-dhcpv6", "--no-ra",
-		"--mac-addr", "02:6b:61:74:61:02", "--fd", "3",
+		"--foreground", "--stderr",   "--no-map-gw",       "--no-dhcp", "--no-dhcpv6",
+		"--no-ra",      "--mac-addr", "02:6b:61:74:61:02", "--fd",      "3",
 	};
 	const char *program;
 
@@ -172,8 +181,8 @@ int user_net_args(const struct user_net_config *c, const struct user_net_guest *
 		if (strv_add(argv, fixed[i], e) < 0)
 			return -1;
 	}
-	if (strv_add(argv, c->debug ? "--debug" : "--quiet", e) < 0 || add_ipv4(g, argv, e) < 0 ||
-	    add_ipv6(g, argv, e) < 0)
+	if (strv_add(argv, c->debug ? "--debug" : "--quiet", e) < 0 ||
+	    add_ipv4(g, argv, e) < 0 || add_ipv6(g, argv, e) < 0)
 		return -1;
 	for (size_t i = 0; i < c->port_count; i++) {
 		if (add_port(&c->ports[i], argv, e) < 0)

@@ -16,12 +16,15 @@
 #define SERVICE_AGENT  "grpc.AgentService"
 #define SERVICE_HEALTH "grpc.Health"
 
-enum { DEFAULT_TIMEOUT_MS = 30 * 1000, READY_MS = 60 * 1000 };
+enum {
+	DEFAULT_TIMEOUT_MS = 30 * 1000,
+	READY_MS = 60 * 1000
+};
 
 #define EMPTY &google__protobuf__empty__descriptor
-#define ROW(id, svc, name_, req, resp, waits_)                                                    \
-	[AGENT_##id] = { .service = (svc),                                                        \
-			 .method = { .name = (name_), .request = &(req), .response = (resp) },    \
+#define ROW(id, svc, name_, req, resp, waits_)                                                 \
+	[AGENT_##id] = { .service = (svc),                                                     \
+			 .method = { .name = (name_), .request = &(req), .response = (resp) }, \
 			 .waits = (waits_) }
 
 static const struct row {
@@ -117,8 +120,8 @@ int agent_call(struct agent_client *a, enum agent_method m, const void *request,
 {
 	const struct row *r = &rows[m];
 
-	return ttrpc_call(a->conn, r->service, &r->method, request, r->waits ? -1 : a->timeout_ms,
-			  arena, response_out, e);
+	return ttrpc_call(a->conn, r->service, &r->method, request,
+			  r->waits ? -1 : a->timeout_ms, arena, response_out, e);
 }
 
 int agent_do(struct agent_client *a, enum agent_method m, const void *request, struct err *e)

@@ -20,7 +20,11 @@
 #include "sandbox/stdio.h"
 #include "share/share.h"
 
-enum { ID_MAX = 128, REMOVE_TIMEOUT_S = 10, DRAIN_MS = 10 * 1000 };
+enum {
+	ID_MAX = 128,
+	REMOVE_TIMEOUT_S = 10,
+	DRAIN_MS = 10 * 1000
+};
 
 void container_unref(struct container *c)
 {
@@ -86,28 +90,31 @@ static int root_dir(struct container *c, char **out, struct err *e)
 static int share_root(struct container *c, const struct container_config *cc,
 		      struct share_entry *entry, struct err *e)
 {
-	struct share_mount *mounts = arena_calloc(&c->arena, cc->rootfs_count + 1, sizeof(*mounts));
+	struct share_mount *mounts =
+		arena_calloc(&c->arena, cc->rootfs_count + 1, sizeof(*mounts));
 	OWN(free) char *dir = NULL;
 
 	if (!mounts)
 		return err_oom(e, "root file system mounts");
 	for (size_t i = 0; i < cc->rootfs_count; i++) {
 		const struct rootfs_mount *m = &cc->rootfs[i];
-		const char **options = arena_calloc(&c->arena, m->option_count + 1, sizeof(char *));
+		const char **options =
+			arena_calloc(&c->arena, m->option_count + 1, sizeof(char *));
 
 		if (!options)
 			return err_oom(e, "root file system mounts");
 		memcpy(options, m->options, m->option_count * sizeof(char *));
 		if (m->target && *m->target)
 			return err_set(e, ERR_UNSUPPORTED, 0,
-				       "rootfs[%zu]: a mount with a target ('%.100s')", i, m->target);
+				       "rootfs[%zu]: a mount with a target ('%.100s')", i,
+				       m->target);
 		mounts[i] = (struct share_mount){ m->type, m->source, options };
 	}
 	if (cc->rootfs_count == 0 && root_dir(c, &dir, e) < 0)
 		return -1;
 	c->shared = true;
-	if (share_add_rootfs(c->sandbox->share, c->id, dir, false, mounts, cc->rootfs_count, entry,
-			     e) < 0)
+	if (share_add_rootfs(c->sandbox->share, c->id, dir, false, mounts, cc->rootfs_count,
+			     entry, e) < 0)
 		return err_wrap(e, "root file system");
 	return 0;
 }
@@ -165,7 +172,8 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 	return 0;
 }
 
-static int container_set_up(struct container *c, const struct container_config *cc, struct err *e)
+static int container_set_up(struct container *c, const struct container_config *cc,
+			    struct err *e)
 {
 	struct share_entry root;
 
@@ -200,7 +208,8 @@ static int container_teardown(struct container *c, struct err *e)
 			rc = 0;
 	}
 	stand_in_end(&c->stand_in);
-	if (c->shared && s->share && share_remove_container(s->share, c->id, rc < 0 ? &later : e) < 0)
+	if (c->shared && s->share &&
+	    share_remove_container(s->share, c->id, rc < 0 ? &later : e) < 0)
 		rc = -1;
 	c->in_guest = c->shared = false;
 	return rc;
@@ -232,19 +241,21 @@ void container_not_program(struct err *e)
 		e->kind = ERR_SYS;
 }
 
-int container_create(struct sandbox *s, const struct container_config *cc, struct container **out,
-		     struct err *e)
+int container_create(struct sandbox *s, const struct container_config *cc,
+		     struct container **out, struct err *e)
 {
 	struct container *c;
 	struct err ignored;
 
-	if (path_check_id(cc->id, ID_MAX, "container id", e) < 0 || sandbox_need_ready(s, e) < 0)
+	if (path_check_id(cc->id, ID_MAX, "container id", e) < 0 ||
+	    sandbox_need_ready(s, e) < 0)
 		return -1;
 	if (container_find(s, cc->id))
 		return err_set(e, ERR_EXISTS, 0, "container '%s' exists already", cc->id);
 	if (s->container_count >= CONTAINERS_MAX)
-		return err_set(e, ERR_NO_MEMORY, 0, "sandbox '%s' has %d containers, which is the most",
-			       s->c.id, CONTAINERS_MAX);
+		return err_set(e, ERR_NO_MEMORY, 0,
+			       "sandbox '%s' has %d containers, which is the most", s->c.id,
+			       CONTAINERS_MAX);
 	if (container_new(s, cc, &c, e) < 0)
 		return -1;
 	/* in the list from now on: a second Create of the same id must see it */

@@ -15,7 +15,11 @@
 #include "config/config.h"
 #include "config/paths.h"
 
-enum { INFO_MAX = 16 * 1024, OVERHEAD_DISTRO = 128, OVERHEAD_TUNED = 64 };
+enum {
+	INFO_MAX = 16 * 1024,
+	OVERHEAD_DISTRO = 128,
+	OVERHEAD_TUNED = 64
+};
 
 static int take_key(const char *key, const char *value, struct guest_assets *g, struct arena *a)
 {
@@ -65,7 +69,8 @@ static int configured_or_found(const char *configured, const char *key, enum ass
 int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest_assets *out,
 		      struct err *e)
 {
-	/* a kernel of the user's own may have either file system; the mount in the guest tells */
+	/* a kernel of the user's own may have either file system; the mount in the guest tells
+	 */
 	struct guest_assets g = {
 		.kernel_version = "?",
 		.has_virtiofs = true,
@@ -74,8 +79,10 @@ int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest
 	};
 	const char *info;
 
-	if (configured_or_found(c->hypervisor.kernel, "kernel", ASSET_KERNEL, a, &g.kernel, e) < 0 ||
-	    configured_or_found(c->hypervisor.initrd, "initrd", ASSET_INITRD, a, &g.initrd, e) < 0)
+	if (configured_or_found(c->hypervisor.kernel, "kernel", ASSET_KERNEL, a, &g.kernel, e) <
+		    0 ||
+	    configured_or_found(c->hypervisor.initrd, "initrd", ASSET_INITRD, a, &g.initrd, e) <
+		    0)
 		return err_wrap(e, "guest");
 	if (!*c->hypervisor.kernel && paths_find(ASSET_KERNEL_INFO, a, &info, e) == 0 &&
 	    read_info(info, &g, a, e) < 0)

@@ -31,14 +31,16 @@ static void emit_line(struct follower *f)
 
 	if (now != f->second) {
 		if (f->dropped)
-			log_warn(&f->s->log, "agent: %u further lines were dropped", f->dropped);
+			log_warn(&f->s->log, "agent: %u further lines were dropped",
+				 f->dropped);
 		f->second = now;
 		f->lines = f->dropped = 0;
 	}
 	if (f->len && f->lines++ >= LINES_PER_SECOND)
 		f->dropped++;
 	else if (f->len)
-		log_debug(&f->s->log, "agent: %s", str_quote(f->line, f->len, quoted, sizeof(quoted)));
+		log_debug(&f->s->log, "agent: %s",
+			  str_quote(f->line, f->len, quoted, sizeof(quoted)));
 	f->len = 0;
 }
 
@@ -59,7 +61,8 @@ static void log_run(void *arg)
 	size_t got = 1;
 	struct err e;
 
-	while (got && fiber_read(f->s->loop, f->fd, block, sizeof(block), DEADLINE_NONE, &got, &e) == 0)
+	while (got && fiber_read(f->s->loop, f->fd, block, sizeof(block), DEADLINE_NONE, &got,
+				 &e) == 0)
 		take_bytes(f, block, got);
 	emit_line(f);
 	fd_close(&f->fd);
@@ -96,7 +99,8 @@ static void oom_run(void *arg)
 		OWN(arena) struct arena a = { .limit = 64 * 1024 };
 		Grpc__OOMEvent *ev;
 
-		if (!s->agent || agent_call(s->agent, AGENT_GET_OOM_EVENT, &req, &a, &ev, &e) < 0)
+		if (!s->agent ||
+		    agent_call(s->agent, AGENT_GET_OOM_EVENT, &req, &a, &ev, &e) < 0)
 			break;
 		/* the guest may name anything: only containers that exist are reported */
 		if (container_find(s, ev->container_id) && s->c.observer.oom)

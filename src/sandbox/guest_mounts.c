@@ -82,8 +82,8 @@ static int add_resolv_conf(struct container *c, Grpc__Spec *s, struct err *e)
 	if (!c->sandbox->net || mounts_on(s, RESOLV_CONF))
 		return 0;
 	if (resolv_conf_text(user_net_guest(c->sandbox->net), &text, e) < 0 ||
-	    share_add_file(c->sandbox->share, c->id, "resolv.conf", buf_head(&text), buf_len(&text),
-			   0644, &entry, e) < 0)
+	    share_add_file(c->sandbox->share, c->id, "resolv.conf", buf_head(&text),
+			   buf_len(&text), 0644, &entry, e) < 0)
 		return -1;
 	m = arena_alloc(&c->arena, sizeof(*m));
 	list = arena_calloc(&c->arena, s->n_mounts + 1, sizeof(*list));

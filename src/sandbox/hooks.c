@@ -14,7 +14,11 @@
 #include "sandbox/internal.h"
 #include "wire/json.h"
 
-enum { DEFAULT_TIMEOUT_S = 60, STDERR_KEEP = 4096, KILL_MS = 2000 };
+enum {
+	DEFAULT_TIMEOUT_S = 60,
+	STDERR_KEEP = 4096,
+	KILL_MS = 2000
+};
 
 static int state_json(struct container *c, const char *status, struct buf *out, struct err *e)
 {
@@ -23,7 +27,8 @@ static int state_json(struct container *c, const char *status, struct buf *out, 
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < c->spec->n_annotations; i++)
-		rc = jval_set_str(notes, c->spec->annotations[i]->key, c->spec->annotations[i]->value, e);
+		rc = jval_set_str(notes, c->spec->annotations[i]->key,
+				  c->spec->annotations[i]->value, e);
 	if (jval_set(v, "annotations", notes, e) < 0 || rc < 0 ||
 	    jval_set_str(v, "ociVersion", c->spec->version, e) < 0 ||
 	    jval_set_str(v, "id", c->id, e) < 0 || jval_set_str(v, "status", status, e) < 0 ||
@@ -42,7 +47,8 @@ struct hook_run {
 	size_t len;
 };
 
-static int hook_spawn(struct container *c, const Grpc__Hook *h, struct hook_run *r, struct err *e)
+static int hook_spawn(struct container *c, const Grpc__Hook *h, struct hook_run *r,
+		      struct err *e)
 {
 	const char *plain[] = { h->path, NULL };
 	struct spawn sp = SPAWN_INIT;
@@ -79,7 +85,8 @@ static int hook_listen(struct hook_run *r, struct err *e)
 	size_t got = 1;
 
 	while (got) {
-		if (fiber_read(r->loop, r->err_rd, block, sizeof(block), r->deadline, &got, e) < 0)
+		if (fiber_read(r->loop, r->err_rd, block, sizeof(block), r->deadline, &got, e) <
+		    0)
 			return -1;
 		if (r->len + got > sizeof(r->last)) {
 			size_t drop = r->len + got - sizeof(r->last);
@@ -98,7 +105,8 @@ static int hook_follow(struct hook_run *r, const struct buf *state, struct err *
 	char words[400];
 
 	/* one that does not read its state has closed the pipe: that is its own affair */
-	if (fiber_write_all(r->loop, r->in_wr, buf_head(state), buf_len(state), r->deadline, e) < 0 &&
+	if (fiber_write_all(r->loop, r->in_wr, buf_head(state), buf_len(state), r->deadline,
+			    e) < 0 &&
 	    !(e->kind == ERR_SYS && e->sys == EPIPE))
 		return -1;
 	fd_close(&r->in_wr);
@@ -108,8 +116,9 @@ static int hook_follow(struct hook_run *r, const struct buf *state, struct err *
 		return 0;
 	while (r->len && r->last[r->len - 1] == '\n')
 		r->len--;
-	return err_set(e, ERR_SYS, 0, "ended with status %d%s%s", child_exit_code(r->child.status),
-		       r->len ? ": " : "", str_quote(r->last, r->len, words, sizeof(words)));
+	return err_set(e, ERR_SYS, 0, "ended with status %d%s%s",
+		       child_exit_code(r->child.status), r->len ? ": " : "",
+		       str_quote(r->last, r->len, words, sizeof(words)));
 }
 
 static int hook_one(struct container *c, const Grpc__Hook *h, const struct buf *state,

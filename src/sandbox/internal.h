@@ -68,13 +68,16 @@ struct container {
 	struct list execs;
 	size_t exec_count;
 	struct stand_in stand_in;
-	bool shared;   /* something of it is in the share */
-	bool in_guest; /* the agent knows it */
+	bool shared;          /* something of it is in the share */
+	bool in_guest;        /* the agent knows it */
 	bool program_refused; /* the agent found no program it could execute */
-	unsigned refs; /* the sandbox's, and one per process object */
+	unsigned refs;        /* the sandbox's, and one per process object */
 };
 
-enum { CONTAINERS_MAX = 256, EXECS_MAX = 1024 };
+enum {
+	CONTAINERS_MAX = 256,
+	EXECS_MAX = 1024
+};
 
 /* vm.c: the machine and the agent in it. */
 int vm_start(struct sandbox *s, struct err *e);

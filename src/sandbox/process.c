@@ -18,7 +18,12 @@
 #include "sandbox/internal.h"
 #include "sandbox/stdio.h"
 
-enum { STATUS_LOST = 255, STATUS_NOT_FOUND = 127, STATUS_DENIED = 126, EXEC_ID_MAX = 128 };
+enum {
+	STATUS_LOST = 255,
+	STATUS_NOT_FOUND = 127,
+	STATUS_DENIED = 126,
+	EXEC_ID_MAX = 128
+};
 
 int process_new(struct container *c, const char *exec_id, struct process **out, struct err *e)
 {
@@ -71,7 +76,8 @@ int process_find(struct container *c, const char *exec_id, struct process **out,
 			return 0;
 		}
 	}
-	return err_set(e, ERR_NOT_FOUND, 0, "container '%s' has no exec '%.80s'", c->id, exec_id);
+	return err_set(e, ERR_NOT_FOUND, 0, "container '%s' has no exec '%.80s'", c->id,
+		       exec_id);
 }
 
 static struct agent_client *agent_of(const struct process *p)
@@ -280,11 +286,12 @@ int exec_create(struct container *c, const struct exec_config *x, struct process
 	    sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
 	if (process_find(c, x->exec_id, &p, &none) == 0 || str_eq(x->exec_id, c->id))
-		return err_set(e, ERR_EXISTS, 0, "container '%s' has an exec '%s' already", c->id,
-			       x->exec_id);
+		return err_set(e, ERR_EXISTS, 0, "container '%s' has an exec '%s' already",
+			       c->id, x->exec_id);
 	if (c->exec_count >= EXECS_MAX)
-		return err_set(e, ERR_NO_MEMORY, 0, "container '%s' has %d execs, which is the most",
-			       c->id, EXECS_MAX);
+		return err_set(e, ERR_NO_MEMORY, 0,
+			       "container '%s' has %d execs, which is the most", c->id,
+			       EXECS_MAX);
 	if (process_new(c, x->exec_id, &p, e) < 0)
 		return -1;
 	if (fill_exec(p, x, e) < 0 || process_step(&p->state, PROCESS_MAKE, e) < 0) {
@@ -337,8 +344,8 @@ struct container *process_container(const struct process *p)
 	return p->container;
 }
 
-void process_stdio(const struct process *p, const char **in, const char **out, const char **err_out,
-		   bool *terminal)
+void process_stdio(const struct process *p, const char **in, const char **out,
+		   const char **err_out, bool *terminal)
 {
 	*in = p->in ? p->in : "";
 	*out = p->out ? p->out : "";

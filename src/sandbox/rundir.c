@@ -24,7 +24,10 @@
 #include "base/str.h"
 #include "share/share.h"
 
-enum { ID_MAX = 128, CGROUPS_MAX = 64 * 1024 };
+enum {
+	ID_MAX = 128,
+	CGROUPS_MAX = 64 * 1024
+};
 
 /* Opens the base directory, locked against other starts and sweeps until closed. */
 static int lock_base(const char *base, int *out, struct err *e)
@@ -54,9 +57,10 @@ int rundir_socket_path(const char *base, const char *id, char **out, struct err 
 	if (!path)
 		return err_oom(e, "a path");
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-		return err_set(e, ERR_INVALID, 0,
-			       "sandbox id '%s': too long, the socket '%s' would exceed %zu bytes", id,
-			       path, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
+		return err_set(
+			e, ERR_INVALID, 0,
+			"sandbox id '%s': too long, the socket '%s' would exceed %zu bytes", id,
+			path, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
 	*out = TAKE(path);
 	return 0;
 }
@@ -102,10 +106,11 @@ static void remove_cgroups(int dirfd)
 	if (file_read(dirfd, "cgroups", CGROUPS_MAX, &list, NULL, &e) < 0)
 		return;
 	for (line = strtok_r(list, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		if (str_starts(line, "/sys/fs/cgroup/") && !strstr(line, "..") && rmdir(line) < 0 &&
-		    errno != ENOENT)
-			log_warn(NULL, "cgroup '%s' of an engine that died cannot be removed: %s", line,
-				 strerror(errno));
+		if (str_starts(line, "/sys/fs/cgroup/") && !strstr(line, "..") &&
+		    rmdir(line) < 0 && errno != ENOENT)
+			log_warn(NULL,
+				 "cgroup '%s' of an engine that died cannot be removed: %s",
+				 line, strerror(errno));
 	}
 }
 
@@ -142,7 +147,8 @@ static int sweep_locked(int base_fd)
 	fd_take(&fd);
 	rewinddir(dir);
 	while ((ent = readdir(dir))) {
-		if (ent->d_name[0] != '.' && (ent->d_type == DT_DIR || ent->d_type == DT_UNKNOWN))
+		if (ent->d_name[0] != '.' &&
+		    (ent->d_type == DT_DIR || ent->d_type == DT_UNKNOWN))
 			swept += sweep_one(base_fd, ent->d_name);
 	}
 	(void)closedir(dir);
@@ -203,8 +209,8 @@ int rundir_create(const char *base, const char *id, const char *owner, struct ru
 	return 0;
 }
 
-int rundir_adopt(const char *base, const char *id, int lock_fd, int listen_fd, struct rundir *out,
-		 struct err *e)
+int rundir_adopt(const char *base, const char *id, int lock_fd, int listen_fd,
+		 struct rundir *out, struct err *e)
 {
 	OWN(rundir) struct rundir r = RUNDIR_INIT;
 

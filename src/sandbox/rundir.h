@@ -17,13 +17,16 @@ struct err;
 #define RUNDIR_BASE "/run/kata"
 
 struct rundir {
-	char *path;	   /* /run/kata/<id>, owned */
+	char *path;        /* /run/kata/<id>, owned */
 	char *socket_path; /* owned */
 	int lock_fd;
 	int listen_fd;
 };
 
-#define RUNDIR_INIT { .lock_fd = -1, .listen_fd = -1 }
+#define RUNDIR_INIT                                                                            \
+	{                                                                                      \
+		.lock_fd = -1, .listen_fd = -1                                                 \
+	}
 
 /*
  * Makes the directory for `id`, takes its lock and binds its socket. ERR_EXISTS if an engine
@@ -36,8 +39,8 @@ void rundir_close(struct rundir *r);
 /* Removes the directory: for the engine at its end, or a start that failed. */
 void rundir_remove(struct rundir *r);
 /* Adopts a directory in the process that serves it, with the descriptors it inherited. */
-int rundir_adopt(const char *base, const char *id, int lock_fd, int listen_fd, struct rundir *out,
-		 struct err *e);
+int rundir_adopt(const char *base, const char *id, int lock_fd, int listen_fd,
+		 struct rundir *out, struct err *e);
 /* Path of the socket of `id`: malloc'd, ERR_INVALID if it would not fit a socket address. */
 int rundir_socket_path(const char *base, const char *id, char **out, struct err *e);
 /* Removes what dead engines left; returns how many directories went, errors are logged. */

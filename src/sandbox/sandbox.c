@@ -12,7 +12,10 @@
 #include "net/user_net.h"
 #include "sandbox/internal.h"
 
-enum { STATUS_KILLED = 137, STATUS_LOST = 255 };
+enum {
+	STATUS_KILLED = 137,
+	STATUS_LOST = 255
+};
 
 static int copy_config(struct sandbox *s, const struct sandbox_config *c, struct err *e)
 {
@@ -76,8 +79,8 @@ int sandbox_boot(struct sandbox *s, struct err *e)
 		sandbox_stop(s);
 		return err_wrap(e, "start sandbox '%s'", s->c.id);
 	}
-	log_info(&s->log, "sandbox ready after %lld ms: %s", (long long)(time_mono_ms() - began),
-		 s->description);
+	log_info(&s->log, "sandbox ready after %lld ms: %s",
+		 (long long)(time_mono_ms() - began), s->description);
 	return 0;
 }
 

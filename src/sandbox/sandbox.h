@@ -25,7 +25,10 @@ struct user_net_port;
 typedef struct Grpc__LinuxResources Grpc__LinuxResources;
 typedef struct Grpc__StatsContainerResponse Grpc__StatsContainerResponse;
 
-enum network_kind { NETWORK_NONE, NETWORK_USER };
+enum network_kind {
+	NETWORK_NONE,
+	NETWORK_USER
+};
 
 /* What the owner is told; called from the loop or a fiber, must not wait. */
 struct sandbox_observer {
@@ -39,12 +42,12 @@ struct sandbox_observer {
 
 struct sandbox_config {
 	const char *id;
-	const char *hostname;		  /* "" for the container's */
+	const char *hostname;             /* "" for the container's */
 	const struct kata_config *config; /* must outlive the sandbox */
 	enum network_kind network;
 	const struct user_net_port *ports;
 	size_t port_count;
-	uint32_t vcpus;			  /* size of the VM */
+	uint32_t vcpus; /* size of the VM */
 	uint64_t memory_mib;
 	struct sandbox_observer observer;
 };
@@ -84,8 +87,8 @@ struct container_config {
  * lets the agent prepare the first process. The sandbox must be ready. ERR_NOT_FOUND and
  * ERR_DENIED are about the program to be run and about nothing else (126 and 127 for shells).
  */
-int container_create(struct sandbox *s, const struct container_config *c, struct container **out,
-		     struct err *e);
+int container_create(struct sandbox *s, const struct container_config *c,
+		     struct container **out, struct err *e);
 /* Gives an error that is not about the program another kind where it could be mistaken. */
 void container_not_program(struct err *e);
 /* NULL if there is none. */
@@ -138,8 +141,8 @@ int64_t process_exited_at(const struct process *p); /* wall clock, ns; 0 while i
 const char *process_exec_id(const struct process *p);
 struct container *process_container(const struct process *p);
 /* The names given at Create or Exec. */
-void process_stdio(const struct process *p, const char **in, const char **out, const char **err_out,
-		   bool *terminal);
+void process_stdio(const struct process *p, const char **in, const char **out,
+		   const char **err_out, bool *terminal);
 /* Keeps the process object valid while its fields are read after a wait. */
 void process_ref(struct process *p);
 void process_unref(struct process *p);

@@ -9,7 +9,10 @@
 #include "oci.pb-c.h"
 #include "sandbox/sandbox.h"
 
-enum { MIB = 1 << 20, VCPUS_MAX = 240 };
+enum {
+	MIB = 1 << 20,
+	VCPUS_MAX = 240
+};
 
 /* ceil(quota / period), at least 1; 0 without a quota. */
 static uint32_t vcpus_of(const Grpc__LinuxCPU *cpu)
@@ -35,8 +38,8 @@ static uint32_t default_vcpus(double n)
 	return n > VCPUS_MAX ? VCPUS_MAX : (uint32_t)(n + 0.999);
 }
 
-int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config, uint64_t overhead_mib,
-		   struct sandbox_config *out, struct err *e)
+int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
+		   uint64_t overhead_mib, struct sandbox_config *out, struct err *e)
 {
 	const Grpc__LinuxResources *r = spec->linux ? spec->linux->resources : NULL;
 	int64_t limit = r && r->memory ? r->memory->limit : 0;
@@ -48,9 +51,10 @@ int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config, uin
 		uint64_t mib = ((uint64_t)limit + MIB - 1) / MIB;
 
 		if (mib > (uint64_t)16 << 20)
-			return err_set(e, ERR_INVALID, 0,
-				       "linux.resources.memory.limit: %lld bytes is more than 16 TiB",
-				       (long long)limit);
+			return err_set(
+				e, ERR_INVALID, 0,
+				"linux.resources.memory.limit: %lld bytes is more than 16 TiB",
+				(long long)limit);
 		out->memory_mib = (mib + overhead_mib + 1) & ~(uint64_t)1;
 	}
 	return 0;

@@ -16,5 +16,5 @@ typedef struct Grpc__Spec Grpc__Spec;
  * Fills in vcpus and memory_mib. `overhead_mib` is what the guest kernel takes of the memory
  * (sandbox/guest_assets.h).
  */
-int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config, uint64_t overhead_mib,
-		   struct sandbox_config *out, struct err *e);
+int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
+		   uint64_t overhead_mib, struct sandbox_config *out, struct err *e);

@@ -11,7 +11,10 @@
 #include "base/time.h"
 #include "event/spawn.h"
 
-enum { READY_MS = 5000, END_MS = 2000 };
+enum {
+	READY_MS = 5000,
+	END_MS = 2000
+};
 
 static int wait_ready(struct stand_in *s, int fd, struct err *e)
 {

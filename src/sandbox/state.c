@@ -7,9 +7,12 @@
 #include "base/err.h"
 #include "base/own.h"
 
-enum { NO_ = -1 };
+enum {
+	NO_ = -1
+};
 
-static const char *const sandbox_names[] = { "new", "starting", "ready", "stopping", "stopped" };
+static const char *const sandbox_names[] = { "new", "starting", "ready", "stopping",
+					     "stopped" };
 static const char *const sandbox_events[] = { "boot", "booted", "stop", "gone" };
 static const char *const process_names[] = {
 	"new", "created", "starting", "running", "paused", "stopped", "deleted",

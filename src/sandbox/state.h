@@ -9,34 +9,40 @@
 struct err;
 
 enum sandbox_state {
-	SANDBOX_NEW,	  /* nothing made yet */
+	SANDBOX_NEW,      /* nothing made yet */
 	SANDBOX_STARTING, /* VM booting, agent being reached */
-	SANDBOX_READY,	  /* the agent answers; containers may come */
+	SANDBOX_READY,    /* the agent answers; containers may come */
 	SANDBOX_STOPPING, /* being taken down, on request or after a failure */
 	SANDBOX_STOPPED,  /* nothing of it is left */
 	SANDBOX_STATE_COUNT_
 };
 
-enum sandbox_event { SANDBOX_BOOT, SANDBOX_BOOTED, SANDBOX_STOP, SANDBOX_GONE, SANDBOX_EVENT_COUNT_ };
+enum sandbox_event {
+	SANDBOX_BOOT,
+	SANDBOX_BOOTED,
+	SANDBOX_STOP,
+	SANDBOX_GONE,
+	SANDBOX_EVENT_COUNT_
+};
 
 enum process_state {
-	PROCESS_NEW,	  /* known here, not yet in the guest */
+	PROCESS_NEW,      /* known here, not yet in the guest */
 	PROCESS_CREATED,  /* a container's first process, waiting for Start */
 	PROCESS_STARTING, /* start requested */
 	PROCESS_RUNNING,
 	PROCESS_PAUSED,
-	PROCESS_STOPPED,  /* exited; status known; waits for Delete */
+	PROCESS_STOPPED, /* exited; status known; waits for Delete */
 	PROCESS_DELETED,
 	PROCESS_STATE_COUNT_
 };
 
 enum process_event {
-	PROCESS_MAKE,	 /* the guest has prepared it */
+	PROCESS_MAKE, /* the guest has prepared it */
 	PROCESS_START,
 	PROCESS_STARTED,
 	PROCESS_PAUSE,
 	PROCESS_RESUME,
-	PROCESS_EXIT,	 /* it ended, could not start, or its sandbox died */
+	PROCESS_EXIT, /* it ended, could not start, or its sandbox died */
 	PROCESS_DELETE,
 	PROCESS_EVENT_COUNT_
 };

@@ -26,15 +26,19 @@
 #include "sandbox/agent_client.h"
 #include "sandbox/stream_log.h"
 
-enum { OUT_CHUNK = 1 << 20, IN_CHUNK = 128 * 1024, OUT_COUNT = 2 };
+enum {
+	OUT_CHUNK = 1 << 20,
+	IN_CHUNK = 128 * 1024,
+	OUT_COUNT = 2
+};
 
 struct sink {
 	struct stdio *owner;
 	struct fiber *fiber;
-	const char *name;	/* "stdout", "stderr" */
+	const char *name; /* "stdout", "stderr" */
 	enum agent_method read;
-	int fd;			/* fifo or file; -1: none, or its reader has left */
-	bool may_leave;		/* the reader's going is not an error */
+	int fd;         /* fifo or file; -1: none, or its reader has left */
+	bool may_leave; /* the reader's going is not an error */
 	int log_fd;
 	bool done;
 };
@@ -79,8 +83,8 @@ static int open_fifo(const char *path, int flags, int *out, struct err *e)
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, "stat stream '%s'", path);
 	if (!S_ISFIFO(st.st_mode))
-		return err_set(e, ERR_INVALID, 0, "stream '%s' is no fifo; files are named file://",
-			       path);
+		return err_set(e, ERR_INVALID, 0,
+			       "stream '%s' is no fifo; files are named file://", path);
 	*out = fd_take(&fd);
 	return 0;
 }
@@ -104,8 +108,8 @@ static int open_kata(struct sink *k, const char *rest, struct err *e)
 	if (!fifo)
 		return err_oom(e, "a stream's name");
 	if (query && !str_starts(query, "?log=/"))
-		return err_set(e, ERR_INVALID, 0, "stream 'kata://%.200s': only ?log=/path may follow",
-			       rest);
+		return err_set(e, ERR_INVALID, 0,
+			       "stream 'kata://%.200s': only ?log=/path may follow", rest);
 	if (query && open_append(query + strlen("?log="), &k->log_fd, e) < 0)
 		return -1;
 	k->may_leave = true;
@@ -130,7 +134,8 @@ int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx
 	       struct stdio **out, struct err *e)
 {
 	struct stdio *s = mem_new(struct stdio);
-	const char *in = n->in && str_starts(n->in, "kata://") ? n->in + strlen("kata://") : n->in;
+	const char *in =
+		n->in && str_starts(n->in, "kata://") ? n->in + strlen("kata://") : n->in;
 
 	if (!s)
 		return err_oom(e, "standard streams");
@@ -171,18 +176,20 @@ static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *
 		return 0;
 	if (fiber_write_all(s->loop, k->fd, p, len, DEADLINE_NONE, e) == 0)
 		return 0;
-	if (k->may_leave && e->kind == ERR_SYS && e->sys == EPIPE) {
-		fd_close(&k->fd); /* the client has detached */
-		return 0;
-	}
-	return -1;
+	if (e->kind == ERR_CANCELLED)
+		return -1;
+	if (!k->may_leave || e->sys != EPIPE) /* else the client has detached, as it may */
+		log_warn(s->log, "%s goes nowhere from here: %s", k->name, e->msg);
+	fd_close(&k->fd); /* reading goes on: a full pipe would stop the process */
+	return 0;
 }
 
 /* One read from the guest and its write; 1 at the end of the stream. */
 static int sink_step(struct sink *k, struct err *e)
 {
 	struct stdio *s = k->owner;
-	OWN(arena) struct arena a = { .limit = OUT_CHUNK + 64 * 1024 };
+	/* the data is in there twice: as the answer's payload and as a member of it */
+	OWN(arena) struct arena a = { .limit = 2 * OUT_CHUNK + 64 * 1024 };
 	Grpc__ReadStreamRequest req = GRPC__READ_STREAM_REQUEST__INIT;
 	Grpc__ReadStreamResponse *resp;
 	int rc;
@@ -212,7 +219,7 @@ static void sink_run(void *arg)
 	while ((rc = sink_step(k, &e)) == 0)
 		;
 	if (rc < 0 && !s->freed)
-		log_debug(s->log, "%s ended: %s", k->name, e.msg);
+		log_warn(s->log, "%s is cut off: %s", k->name, e.msg);
 	fd_close(&k->fd);
 	fd_close(&k->log_fd);
 	k->done = true;
@@ -240,7 +247,8 @@ static int send_in(struct stdio *s, uint8_t *p, size_t len, struct err *e)
 		if (rc < 0)
 			return -1;
 		if (resp->len == 0 || resp->len > len)
-			return err_set(e, ERR_PEER, 0, "the agent took %u of %zu bytes", resp->len, len);
+			return err_set(e, ERR_PEER, 0, "the agent took %u of %zu bytes",
+				       resp->len, len);
 		p += resp->len;
 		len -= resp->len;
 	}
@@ -319,7 +327,8 @@ int stdio_start(struct stdio *s, struct agent_client *agent, const char *contain
 		struct sink *k = &s->out[i];
 
 		if (i > 0 && s->terminal)
-			continue; /* one output; without a terminal, dropped output is read too */
+			continue; /* one output; without a terminal, dropped output is read too
+				   */
 		if (fiber_spawn(s->loop, k->name, sink_run, k, &k->fiber, e) < 0)
 			return -1;
 		k->done = false;

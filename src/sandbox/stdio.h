@@ -23,7 +23,7 @@ struct stdio;
 
 struct stdio_names {
 	const char *in, *out, *err; /* NULL is "" */
-	bool terminal;		    /* one output: `err` is not used */
+	bool terminal;              /* one output: `err` is not used */
 };
 
 /*

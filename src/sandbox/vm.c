@@ -115,8 +115,8 @@ static int choose_accel(struct plan *p, struct err *e)
 {
 	const struct kata_config *c = p->config;
 
-	if (accel_choose(p->s->loop, p->s->reaper, NULL, accels[c->hypervisor.accel], &p->s->log, &p->accel,
-			 e) < 0)
+	if (accel_choose(p->s->loop, p->s->reaper, NULL, accels[c->hypervisor.accel],
+			 &p->s->log, &p->accel, e) < 0)
 		return -1;
 	return vmm_caps_of(HYPERVISOR, c->hypervisor.machine_type, p->accel, &p->caps, e);
 }
@@ -183,7 +183,8 @@ static int choose_transport(struct plan *p, struct err *e)
 			p->vsock = vmm_vsock_claim(NULL, &p->s->vsock_fd, &p->cid, &why) == 0;
 	}
 	if (wanted == CONFIG_TRANSPORT_VSOCK && !p->vsock)
-		return err_set(e, ERR_UNSUPPORTED, 0, "transport vsock is asked for: %s", why.msg);
+		return err_set(e, ERR_UNSUPPORTED, 0, "transport vsock is asked for: %s",
+			       why.msg);
 	if (p->vsock) {
 		struct vmm_device *d = add_device(p, VMM_DEV_VSOCK, "vsock0");
 
@@ -192,12 +193,13 @@ static int choose_transport(struct plan *p, struct err *e)
 	} else {
 		add_device(p, VMM_DEV_SERIAL, "agent")->serial.name = PORT_AGENT;
 		if (p->config->agent.debug_console_enabled)
-			add_device(p, VMM_DEV_SERIAL, "debugconsole")->serial.name = PORT_CONSOLE;
+			add_device(p, VMM_DEV_SERIAL, "debugconsole")->serial.name =
+				PORT_CONSOLE;
 	}
-	/* the log goes by a port with either transport: it must be there before any network is */
+	/* the log goes by a port with either transport: it must be there before any network is
+	 */
 	add_device(p, VMM_DEV_SERIAL, "agentlog")->serial.name = PORT_LOG;
-	log_info(&p->s->log, "agent transport: %s%s%s",
-		 p->vsock ? "vsock" : "virtio-serial",
+	log_info(&p->s->log, "agent transport: %s%s%s", p->vsock ? "vsock" : "virtio-serial",
 		 *why.msg ? ", since vsock cannot be used: " : "", why.msg);
 	return 0;
 }
@@ -207,13 +209,13 @@ static int choose_transport(struct plan *p, struct err *e)
 static int kernel_params(struct plan *p, const char **out, struct err *e)
 {
 	const struct kata_config *c = p->config;
-	const char *s = arena_printf(&p->s->arena, "%s%s%s%s%s",
-				     p->vsock ? "agent.server_addr=vsock://-1:1024"
-					      : "agent.server_addr=virtio-serial://" PORT_AGENT,
-				     c->agent.enable_debug ? " agent.log=debug" : "",
-				     c->agent.debug_console_enabled ? " agent.debug_console" : "",
-				     *c->hypervisor.kernel_params ? " " : "",
-				     c->hypervisor.kernel_params);
+	const char *s = arena_printf(
+		&p->s->arena, "%s%s%s%s%s",
+		p->vsock ? "agent.server_addr=vsock://-1:1024"
+			 : "agent.server_addr=virtio-serial://" PORT_AGENT,
+		c->agent.enable_debug ? " agent.log=debug" : "",
+		c->agent.debug_console_enabled ? " agent.debug_console" : "",
+		*c->hypervisor.kernel_params ? " " : "", c->hypervisor.kernel_params);
 
 	if (!s)
 		return err_oom(e, "kernel parameters");
@@ -262,11 +264,14 @@ static int start_machine(struct plan *p, struct err *e)
 static int dial_vsock(struct plan *p, int *out, struct err *e)
 {
 	struct sockaddr_vm addr = {
-		.svm_family = AF_VSOCK, .svm_cid = p->cid, .svm_port = AGENT_VSOCK_PORT,
+		.svm_family = AF_VSOCK,
+		.svm_cid = p->cid,
+		.svm_port = AGENT_VSOCK_PORT,
 	};
 
 	for (;;) {
-		OWN(fd) int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		OWN(fd)
+		int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		socklen_t len = sizeof(int);
 		int rc, failed = 0;
 
@@ -287,7 +292,8 @@ static int dial_vsock(struct plan *p, int *out, struct err *e)
 		if (p->s->vm_lost)
 			return err_set(e, ERR_PEER, 0, "%s", p->s->lost_why.msg);
 		if (deadline_left(p->deadline) == 0)
-			return err_set(e, ERR_TIMEOUT, 0, "the agent in the guest does not listen");
+			return err_set(e, ERR_TIMEOUT, 0,
+				       "the agent in the guest does not listen");
 		if (fiber_sleep(p->s->loop, DIAL_PAUSE_MS, e) < 0)
 			return -1;
 	}
@@ -300,11 +306,13 @@ static int reach_agent(struct plan *p, struct err *e)
 
 	if (guest_log_follow(s, PORT_LOG, e) < 0)
 		return -1;
-	if (p->vsock ? dial_vsock(p, &fd, e) < 0 : vmm_serial_take(s->vmm, PORT_AGENT, &fd, e) < 0)
+	if (p->vsock ? dial_vsock(p, &fd, e) < 0
+		     : vmm_serial_take(s->vmm, PORT_AGENT, &fd, e) < 0)
 		return -1;
 	if (agent_client_new(s->loop, fd, on_agent_lost, s, &s->agent, e) < 0)
 		return -1;
-	agent_client_set_timeout(s->agent, (int64_t)p->config->agent.create_container_timeout_s * 1000);
+	agent_client_set_timeout(s->agent,
+				 (int64_t)p->config->agent.create_container_timeout_s * 1000);
 	if (agent_client_ready(s->agent, p->deadline, e) < 0) {
 		char tail[160];
 
@@ -370,21 +378,24 @@ int vm_start(struct sandbox *s, struct err *e)
 		.deadline = deadline_in(START_MS),
 	};
 
-	if (guest_assets_find(p.config, &s->arena, &p.assets, e) < 0 || choose_accel(&p, e) < 0 ||
-	    choose_share(&p, e) < 0 || choose_network(&p, e) < 0 || choose_transport(&p, e) < 0 ||
-	    start_machine(&p, e) < 0 || reach_agent(&p, e) < 0 || prepare_guest(&p, e) < 0)
+	if (guest_assets_find(p.config, &s->arena, &p.assets, e) < 0 ||
+	    choose_accel(&p, e) < 0 || choose_share(&p, e) < 0 || choose_network(&p, e) < 0 ||
+	    choose_transport(&p, e) < 0 || start_machine(&p, e) < 0 || reach_agent(&p, e) < 0 ||
+	    prepare_guest(&p, e) < 0)
 		return -1;
 	if (guest_events_follow(s, e) < 0)
 		return -1;
 	(void)snprintf(s->description, sizeof(s->description),
 		       "%s %s, %s, %u vCPU, %llu MiB, share %s, transport %s, guest kernel %s",
-		       vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel), s->c.vcpus,
-		       (unsigned long long)s->c.memory_mib, share_fs_name(share_fs(s->share)),
-		       p.vsock ? "vsock" : "virtio-serial", p.assets.kernel_version);
+		       vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel),
+		       s->c.vcpus, (unsigned long long)s->c.memory_mib,
+		       share_fs_name(share_fs(s->share)), p.vsock ? "vsock" : "virtio-serial",
+		       p.assets.kernel_version);
 	return 0;
 }
 
-/* They have directories of the share as their roots. One at a time: waiting changes the list. */
+/* They have directories of the share as their roots. One at a time: waiting changes the list.
+ */
 static void end_stand_ins(struct sandbox *s)
 {
 	bool again = true;

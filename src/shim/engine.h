@@ -17,24 +17,26 @@
 struct events;
 struct kata_config;
 
-enum { ENGINE_SERVICES = 2 };
+enum {
+	ENGINE_SERVICES = 2
+};
 
 struct engine {
 	struct loop *loop;
 	struct child_reaper reaper;
 	struct rundir run;
-	const char *id;		    /* of the sandbox */
+	const char *id; /* of the sandbox */
 	const char *namespace;
 	struct events *events;
 	struct ttrpc_service services[ENGINE_SERVICES];
 	struct ttrpc_server *server;
 	struct kata_config *config; /* owned; NULL before the first Create */
 	struct sandbox *sandbox;    /* NULL before the first Create */
-	char *main_container;	    /* the one whose end is the sandbox's; owned */
-	char *status_path;	    /* see proto/engine.proto; owned */
+	char *main_container;       /* the one whose end is the sandbox's; owned */
+	char *status_path;          /* see proto/engine.proto; owned */
 	bool self_ending;
-	bool creating;		    /* a first Create is under way */
-	struct cond created;	    /* woken when it is over */
+	bool creating;       /* a first Create is under way */
+	struct cond created; /* woken when it is over */
 	bool ending;
 	struct signal_watch signals;
 	struct timer idle;

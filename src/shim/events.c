@@ -20,7 +20,10 @@
 #include "wire/ttrpc.h"
 #include "wire/unix_socket.h"
 
-enum { CALL_MS = 10 * 1000, RETRY_MS = 500 };
+enum {
+	CALL_MS = 10 * 1000,
+	RETRY_MS = 500
+};
 
 static const struct {
 	const char *topic;
@@ -31,7 +34,8 @@ static const struct {
 	[EVENT_EXIT] = { "/tasks/exit", &containerd__events__task_exit__descriptor },
 	[EVENT_DELETE] = { "/tasks/delete", &containerd__events__task_delete__descriptor },
 	[EVENT_OOM] = { "/tasks/oom", &containerd__events__task_oom__descriptor },
-	[EVENT_EXEC_ADDED] = { "/tasks/exec-added", &containerd__events__task_exec_added__descriptor },
+	[EVENT_EXEC_ADDED] = { "/tasks/exec-added",
+			       &containerd__events__task_exec_added__descriptor },
 	[EVENT_EXEC_STARTED] = { "/tasks/exec-started",
 				 &containerd__events__task_exec_started__descriptor },
 	[EVENT_PAUSED] = { "/tasks/paused", &containerd__events__task_paused__descriptor },
@@ -100,8 +104,8 @@ static int send_item(struct events *ev, struct item *it, struct err *e)
 	req.envelope = &env;
 	if (connect_containerd(ev, e) < 0)
 		return -1;
-	return ttrpc_call(ev->conn, "containerd.services.events.ttrpc.v1.Events", &forward, &req,
-			  CALL_MS, NULL, NULL, e);
+	return ttrpc_call(ev->conn, "containerd.services.events.ttrpc.v1.Events", &forward,
+			  &req, CALL_MS, NULL, NULL, e);
 }
 
 /* Sends the queue's head until it is through; an answer that refuses it is final. */
@@ -195,7 +199,8 @@ void events_send(struct events *ev, enum event_type type, const ProtobufCMessage
 	if (ev->count >= EVENTS_QUEUE && !list_empty(&ev->queue)) {
 		struct item *old = list_entry(ev->queue.next, struct item, node);
 
-		log_warn(NULL, "event %s is dropped: containerd takes none", types[old->type].topic);
+		log_warn(NULL, "event %s is dropped: containerd takes none",
+			 types[old->type].topic);
 		list_remove(&old->node);
 		item_free(old);
 		ev->count--;

@@ -15,7 +15,9 @@ struct err;
 struct events;
 struct loop;
 
-enum { EVENTS_QUEUE = 2048 };
+enum {
+	EVENTS_QUEUE = 2048
+};
 
 enum event_type {
 	EVENT_CREATE,

@@ -38,7 +38,8 @@ static int decode_options(const Google__Protobuf__Any *any, struct arena *a,
 		log_debug(NULL, "options of type '%s' are not used", any->type_url);
 		return 0;
 	}
-	if (message_decode(&katac__options__descriptor, any->value.data, any->value.len, a, &m, e) < 0)
+	if (message_decode(&katac__options__descriptor, any->value.data, any->value.len, a, &m,
+			   e) < 0)
 		return -1;
 	*out = (const Katac__Options *)m;
 	return 0;
@@ -56,8 +57,8 @@ static int convert_ports(const Katac__Options *o, struct arena *a, struct user_n
 
 		if (m->host_port == 0 || m->host_port > 65535 || m->guest_port == 0 ||
 		    m->guest_port > 65535)
-			return err_set(e, ERR_INVALID, 0, "port %u:%u is out of range", m->host_port,
-				       m->guest_port);
+			return err_set(e, ERR_INVALID, 0, "port %u:%u is out of range",
+				       m->host_port, m->guest_port);
 		p[i] = (struct user_net_port){
 			.proto = str_eq(m->protocol, "udp") ? USER_NET_UDP : USER_NET_TCP,
 			.host_addr = m->host_ip,
@@ -81,7 +82,8 @@ static int choose_network(const Katac__Options *o, struct sandbox_config *sc, st
 	else
 		return err_set(e, ERR_INVALID, 0, "network '%.64s': none or user", o->network);
 	if (o->n_ports && sc->network != NETWORK_USER)
-		return err_set(e, ERR_INVALID, 0, "ports can be published with the network 'user' only");
+		return err_set(e, ERR_INVALID, 0,
+			       "ports can be published with the network 'user' only");
 	if (convert_ports(o, a, &ports, e) < 0)
 		return -1;
 	sc->ports = ports;
@@ -110,14 +112,16 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	const Katac__Options *o;
 	Grpc__Spec *spec;
 
-	if (decode_options(r->options, &a, &o, e) < 0 || spec_load(r->bundle, &a, NULL, &spec, e) < 0)
+	if (decode_options(r->options, &a, &o, e) < 0 ||
+	    spec_load(r->bundle, &a, NULL, &spec, e) < 0)
 		return -1;
 	if (config_load(*o->config_path ? o->config_path : NULL, &en->config, e) < 0)
 		return -1;
 	log_config(en->config);
 	sc.config = en->config;
 	sc.hostname = spec->hostname;
-	if (guest_assets_find(en->config, &a, &assets, e) < 0 || choose_network(o, &sc, &a, e) < 0 ||
+	if (guest_assets_find(en->config, &a, &assets, e) < 0 ||
+	    choose_network(o, &sc, &a, e) < 0 ||
 	    sizing_of_spec(spec, en->config, assets.overhead_mib, &sc, e) < 0)
 		return -1;
 	free(en->main_container);

@@ -28,9 +28,10 @@ static const struct {
 
 static int print_version(void)
 {
-	(void)printf("Kata Containers containerd shim (C): id: io.containerd.kata.v2, version: %s, "
-		     "commit: %s\n",
-		     KATA_VERSION, KATA_COMMIT);
+	(void)printf(
+		"Kata Containers containerd shim (C): id: io.containerd.kata.v2, version: %s, "
+		"commit: %s\n",
+		KATA_VERSION, KATA_COMMIT);
 	return 0;
 }
 
@@ -42,7 +43,8 @@ static int run(const struct shim_options *o, struct err *e)
 		if (str_eq(actions[i].name, o->action))
 			return actions[i].run(o, e);
 	}
-	return err_set(e, ERR_INVALID, 0, "unknown action '%.64s': start, delete or none", o->action);
+	return err_set(e, ERR_INVALID, 0, "unknown action '%.64s': start, delete or none",
+		       o->action);
 }
 
 int main(int argc, char **argv)

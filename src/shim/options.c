@@ -10,7 +10,10 @@
 #include "base/own.h"
 #include "base/str.h"
 
-enum flag_type { FLAG_STRING, FLAG_BOOL };
+enum flag_type {
+	FLAG_STRING,
+	FLAG_BOOL
+};
 
 static const struct flag {
 	const char *name;
@@ -18,14 +21,21 @@ static const struct flag {
 	size_t offset;
 	const char *help;
 } flags[] = {
-	{ "namespace", FLAG_STRING, offsetof(struct shim_options, namespace), "namespace of the caller's containers" },
-	{ "id", FLAG_STRING, offsetof(struct shim_options, id), "id of the container or sandbox" },
-	{ "address", FLAG_STRING, offsetof(struct shim_options, address), "containerd's socket" },
-	{ "publish-binary", FLAG_STRING, offsetof(struct shim_options, publish_binary), "program that publishes events" },
-	{ "bundle", FLAG_STRING, offsetof(struct shim_options, bundle), "path of the bundle (delete)" },
-	{ "socket", FLAG_STRING, offsetof(struct shim_options, socket), "accepted and not used" },
+	{ "namespace", FLAG_STRING, offsetof(struct shim_options, namespace),
+	  "namespace of the caller's containers" },
+	{ "id", FLAG_STRING, offsetof(struct shim_options, id),
+	  "id of the container or sandbox" },
+	{ "address", FLAG_STRING, offsetof(struct shim_options, address),
+	  "containerd's socket" },
+	{ "publish-binary", FLAG_STRING, offsetof(struct shim_options, publish_binary),
+	  "program that publishes events" },
+	{ "bundle", FLAG_STRING, offsetof(struct shim_options, bundle),
+	  "path of the bundle (delete)" },
+	{ "socket", FLAG_STRING, offsetof(struct shim_options, socket),
+	  "accepted and not used" },
 	{ "debug", FLAG_BOOL, offsetof(struct shim_options, debug), "log more" },
-	{ "info", FLAG_BOOL, offsetof(struct shim_options, info), "print information about the runtime" },
+	{ "info", FLAG_BOOL, offsetof(struct shim_options, info),
+	  "print information about the runtime" },
 	{ "version", FLAG_BOOL, offsetof(struct shim_options, version), "print the version" },
 	{ "v", FLAG_BOOL, offsetof(struct shim_options, version), "print the version" },
 	{ "help", FLAG_BOOL, offsetof(struct shim_options, help), "print this text" },
@@ -48,15 +58,20 @@ static int set_bool(const struct flag *f, const char *value, bool *out, struct e
 	else if (str_eq(value, "false") || str_eq(value, "0"))
 		*out = false;
 	else
-		return err_set(e, ERR_INVALID, 0, "flag -%s: '%.64s' is neither true nor false", f->name,
-			       value);
+		return err_set(e, ERR_INVALID, 0, "flag -%s: '%.64s' is neither true nor false",
+			       f->name, value);
 	return 0;
 }
 
 int shim_options_parse(int argc, char **argv, struct shim_options *out, struct err *e)
 {
-	struct shim_options o = { .namespace = "", .id = "", .address = "", .publish_binary = "",
-				  .bundle = "", .socket = "", .action = "" };
+	struct shim_options o = { .namespace = "",
+				  .id = "",
+				  .address = "",
+				  .publish_binary = "",
+				  .bundle = "",
+				  .socket = "",
+				  .action = "" };
 
 	for (int i = 1; i < argc; i++) {
 		const char *arg = argv[i], *name = arg, *value;
@@ -64,7 +79,8 @@ int shim_options_parse(int argc, char **argv, struct shim_options *out, struct e
 
 		if (arg[0] != '-' || arg[1] == '\0') {
 			if (*o.action)
-				return err_set(e, ERR_INVALID, 0, "'%.64s' follows the action '%s'", arg,
+				return err_set(e, ERR_INVALID, 0,
+					       "'%.64s' follows the action '%s'", arg,
 					       o.action);
 			o.action = arg;
 			continue;
@@ -73,7 +89,8 @@ int shim_options_parse(int argc, char **argv, struct shim_options *out, struct e
 		value = strchr(name, '=');
 		f = find_flag(name, value ? (size_t)(value - name) : strlen(name));
 		if (!f)
-			return err_set(e, ERR_INVALID, 0, "unknown flag '%.64s', see -help", arg);
+			return err_set(e, ERR_INVALID, 0, "unknown flag '%.64s', see -help",
+				       arg);
 		value = value ? value + 1 : NULL;
 		if (f->type == FLAG_BOOL) {
 			if (set_bool(f, value, (bool *)((char *)&o + f->offset), e) < 0)

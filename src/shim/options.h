@@ -9,11 +9,11 @@ struct err;
 struct shim_options {
 	const char *namespace;
 	const char *id;
-	const char *address;	    /* containerd's socket; may be empty */
+	const char *address; /* containerd's socket; may be empty */
 	const char *publish_binary;
 	const char *bundle;
 	const char *socket;
-	const char *action;	    /* "start", "delete" or "" to serve */
+	const char *action; /* "start", "delete" or "" to serve */
 	bool debug, version, info, help;
 };
 

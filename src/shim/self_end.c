@@ -20,7 +20,9 @@
 #include "wire/json.h"
 
 /* A reader that takes longer than this for what is left loses it. */
-enum { DRAIN_MS = 30 * 1000 };
+enum {
+	DRAIN_MS = 30 * 1000
+};
 
 static int record_exit(const struct engine *en, const struct process *p, struct err *e)
 {
@@ -34,7 +36,8 @@ static int record_exit(const struct engine *en, const struct process *p, struct 
 	if (jval_set_int(v, "exit_status", process_exit_status(p), e) < 0 ||
 	    jval_set_str(v, "exited_at", when, e) < 0 || jval_print(v, false, &text, e) < 0)
 		return -1;
-	return file_replace(AT_FDCWD, en->status_path, buf_head(&text), buf_len(&text), 0600, true, e);
+	return file_replace(AT_FDCWD, en->status_path, buf_head(&text), buf_len(&text), 0600,
+			    true, e);
 }
 
 struct self_end {

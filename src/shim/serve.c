@@ -26,7 +26,10 @@
 #include "shim/options.h"
 #include "version.h"
 
-enum { EVENTS_DRAIN_MS = 5000, IDLE_MS = 60 * 1000 };
+enum {
+	EVENTS_DRAIN_MS = 5000,
+	IDLE_MS = 60 * 1000
+};
 
 static int fd_from_env(const char *name, int *out, struct err *e)
 {
@@ -34,8 +37,8 @@ static int fd_from_env(const char *name, int *out, struct err *e)
 	uint64_t n;
 
 	if (!s)
-		return err_set(e, ERR_INVALID, 0, "the engine is started by `start` (%s is not set)",
-			       name);
+		return err_set(e, ERR_INVALID, 0,
+			       "the engine is started by `start` (%s is not set)", name);
 	if (str_to_u64(s, 3, 1 << 20, name, &n, e) < 0)
 		return -1;
 	if (fcntl((int)n, F_SETFD, FD_CLOEXEC) < 0)
@@ -54,7 +57,8 @@ static void open_log(bool debug)
 	if (stat("log", &st) == 0 && S_ISFIFO(st.st_mode))
 		c.fd = open("log", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	else
-		c.fd = open("shim.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+		c.fd = open("shim.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+			    0600);
 	log_setup(&c);
 }
 
@@ -106,7 +110,8 @@ static int set_up(struct engine *en, const struct shim_options *o, struct err *e
 {
 	sigset_t set;
 
-	/* helpers of helpers (virtiofsd's second process) are reaped here, not by the host's init */
+	/* helpers of helpers (virtiofsd's second process) are reaped here, not by the host's
+	 * init */
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return err_sys(e, "become a subreaper");
 	if (share_enter_namespace(e) < 0 || loop_new(&en->loop, e) < 0 ||
@@ -118,12 +123,12 @@ static int set_up(struct engine *en, const struct shim_options *o, struct err *e
 	(void)sigaddset(&set, SIGINT);
 	if (signal_watch_init(&en->signals, en->loop, &set, on_signal, e) < 0)
 		return -1;
-	if (events_new(en->loop, getenv("TTRPC_ADDRESS") ? getenv("TTRPC_ADDRESS") : "", o->namespace,
-		       &en->events, e) < 0)
+	if (events_new(en->loop, getenv("TTRPC_ADDRESS") ? getenv("TTRPC_ADDRESS") : "",
+		       o->namespace, &en->events, e) < 0)
 		return -1;
 	task_services(en);
-	if (ttrpc_server_new(en->loop, fd_take(&en->run.listen_fd), en->services, ENGINE_SERVICES,
-			     &en->server, e) < 0)
+	if (ttrpc_server_new(en->loop, fd_take(&en->run.listen_fd), en->services,
+			     ENGINE_SERVICES, &en->server, e) < 0)
 		return -1;
 	en->idle.fire = on_idle;
 	timer_set(en->loop, &en->idle, deadline_in(IDLE_MS));
@@ -142,8 +147,8 @@ int shim_serve(const struct shim_options *o, struct err *e)
 	open_log(o->debug);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)umask(0022);
-	log_info(NULL, "engine %s (%s) for sandbox '%s' of '%s'", KATA_VERSION, KATA_COMMIT, o->id,
-		 o->namespace);
+	log_info(NULL, "engine %s (%s) for sandbox '%s' of '%s'", KATA_VERSION, KATA_COMMIT,
+		 o->id, o->namespace);
 	rc = set_up(&en, o, e);
 	if (rc == 0)
 		rc = loop_run(en.loop, e);

@@ -33,7 +33,11 @@
 #include "version.h"
 #include "wire/message.h"
 
-enum { ENGINE_LISTEN_FD = 3, ENGINE_LOCK_FD = 4, STATUS_KILLED = 137 };
+enum {
+	ENGINE_LISTEN_FD = 3,
+	ENGINE_LOCK_FD = 4,
+	STATUS_KILLED = 137
+};
 
 static int check_ids(const struct shim_options *o, struct err *e)
 {
@@ -47,7 +51,8 @@ static int check_ids(const struct shim_options *o, struct err *e)
 }
 
 /* The id of the sandbox that the bundle in the current directory belongs to. */
-static int sandbox_of_bundle(const struct shim_options *o, char **out, bool *joins, struct err *e)
+static int sandbox_of_bundle(const struct shim_options *o, char **out, bool *joins,
+			     struct err *e)
 {
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
 	struct oci_identity identity;
@@ -68,8 +73,15 @@ static int write_file(const char *name, const char *value, struct err *e)
 /* In the child, after fork: becomes the engine. Returns only on failure. */
 static int become_engine(const struct shim_options *o, const struct rundir *r, const char *id)
 {
-	const char *argv[16] = { "containerd-shim-kata-v2", "-id", id, "-namespace", o->namespace,
-				 "-address", o->address, "-publish-binary", o->publish_binary };
+	const char *argv[16] = { "containerd-shim-kata-v2",
+				 "-id",
+				 id,
+				 "-namespace",
+				 o->namespace,
+				 "-address",
+				 o->address,
+				 "-publish-binary",
+				 o->publish_binary };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), fds[2];
 
 	if (o->debug)
@@ -122,7 +134,8 @@ static int start_engine(const struct shim_options *o, const struct rundir *r, co
 	return 0;
 }
 
-static int start_new(const struct shim_options *o, const char *id, char **address, struct err *e)
+static int start_new(const struct shim_options *o, const char *id, char **address,
+		     struct err *e)
 {
 	OWN(rundir) struct rundir r = RUNDIR_INIT;
 	OWN(free) char *owner = NULL;
@@ -164,8 +177,9 @@ int shim_start(const struct shim_options *o, struct err *e)
 		if (rundir_socket_path(RUNDIR_BASE, id, &path, e) < 0)
 			return -1;
 		if (access(path, F_OK) < 0)
-			return err_set(e, ERR_NOT_FOUND, 0, "sandbox '%s' of container '%s' does not run",
-				       id, o->id);
+			return err_set(e, ERR_NOT_FOUND, 0,
+				       "sandbox '%s' of container '%s' does not run", id,
+				       o->id);
 		address = str_printf("unix://%s", path);
 		if (!address)
 			return err_oom(e, "an address");
@@ -210,7 +224,7 @@ int shim_info(const struct shim_options *o, struct err *e)
 	(void)o;
 	version.version = (char *)(uintptr_t)KATA_VERSION;
 	version.revision = (char *)(uintptr_t)KATA_COMMIT;
-	info.name = (char *)(uintptr_t)"io.containerd.kata.v2";
+	info.name = (char *)(uintptr_t) "io.containerd.kata.v2";
 	info.version = &version;
 	return print_message(&info.base, e);
 }

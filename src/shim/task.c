@@ -36,12 +36,14 @@ static struct engine *engine_of(struct ttrpc_call *c)
 	return c->context;
 }
 
-static int find_container(struct engine *en, const char *id, struct container **out, struct err *e)
+static int find_container(struct engine *en, const char *id, struct container **out,
+			  struct err *e)
 {
 	struct container *ct = en->sandbox ? container_find(en->sandbox, id) : NULL;
 
 	if (!ct)
-		return err_set(e, ERR_NOT_FOUND, 0, "container '%.80s' does not exist here", id);
+		return err_set(e, ERR_NOT_FOUND, 0, "container '%.80s' does not exist here",
+			       id);
 	*out = ct;
 	return 0;
 }
@@ -177,8 +179,8 @@ static void send_start(struct engine *en, const Containerd__Task__StartRequest *
 
 /* ---- methods ---- */
 
-static int convert_rootfs(const CreateTaskRequest *r, struct arena *a, struct rootfs_mount **out,
-			  struct err *e)
+static int convert_rootfs(const CreateTaskRequest *r, struct arena *a,
+			  struct rootfs_mount **out, struct err *e)
 {
 	struct rootfs_mount *m = arena_calloc(a, r->n_rootfs, sizeof(*m));
 
@@ -204,7 +206,8 @@ static int task_create(struct ttrpc_call *c, const void *request, void *response
 	struct container *ct;
 
 	if (*r->checkpoint || *r->parent_checkpoint)
-		return err_set(e, ERR_UNSUPPORTED, 0, "restoring from a checkpoint is not supported");
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "restoring from a checkpoint is not supported");
 	if (convert_rootfs(r, c->arena, &rootfs, e) < 0)
 		return -1;
 	if (first_create(en, r, e) < 0) {
@@ -252,8 +255,8 @@ static int task_start(struct ttrpc_call *c, const void *request, void *response,
 	return rc;
 }
 
-static int delete_exec(struct process *p, Containerd__Task__DeleteResponse *resp, struct arena *a,
-		       struct err *e)
+static int delete_exec(struct process *p, Containerd__Task__DeleteResponse *resp,
+		       struct arena *a, struct err *e)
 {
 	uint32_t status = process_exit_status(p);
 	int64_t at = process_exited_at(p);
@@ -267,7 +270,8 @@ static int delete_exec(struct process *p, Containerd__Task__DeleteResponse *resp
 }
 
 static int delete_container(struct engine *en, struct container *ct,
-			    Containerd__Task__DeleteResponse *resp, struct arena *a, struct err *e)
+			    Containerd__Task__DeleteResponse *resp, struct arena *a,
+			    struct err *e)
 {
 	Containerd__Events__TaskDelete m = CONTAINERD__EVENTS__TASK_DELETE__INIT;
 	OWN(free) char *id = strdup(container_id(ct));
@@ -373,7 +377,8 @@ static int task_state(struct ttrpc_call *c, const void *request, void *response,
 	resp->stderr = arena_strdup(c->arena, err_name);
 	resp->terminal = terminal;
 	resp->exit_status = process_exit_status(p);
-	resp->exited_at = process_exited_at(p) ? timestamp(c->arena, process_exited_at(p)) : NULL;
+	resp->exited_at =
+		process_exited_at(p) ? timestamp(c->arena, process_exited_at(p)) : NULL;
 	resp->exec_id = r->exec_id;
 	return 0;
 }
@@ -408,7 +413,8 @@ static int task_kill(struct ttrpc_call *c, const void *request, void *response, 
 	return process_kill(p, r->signal, r->all, e);
 }
 
-static int task_resize_pty(struct ttrpc_call *c, const void *request, void *response, struct err *e)
+static int task_resize_pty(struct ttrpc_call *c, const void *request, void *response,
+			   struct err *e)
 {
 	const Containerd__Task__ResizePtyRequest *r = request;
 	struct process *p;
@@ -419,7 +425,8 @@ static int task_resize_pty(struct ttrpc_call *c, const void *request, void *resp
 	return process_resize(p, r->width, r->height, e);
 }
 
-static int task_close_io(struct ttrpc_call *c, const void *request, void *response, struct err *e)
+static int task_close_io(struct ttrpc_call *c, const void *request, void *response,
+			 struct err *e)
 {
 	const Containerd__Task__CloseIORequest *r = request;
 	struct process *p;
@@ -490,16 +497,18 @@ static int task_update(struct ttrpc_call *c, const void *request, void *response
 
 	(void)response;
 	if (!r->resources)
-		return err_set(e, ERR_INVALID, 0, "update of '%.80s' names no resources", r->id);
+		return err_set(e, ERR_INVALID, 0, "update of '%.80s' names no resources",
+			       r->id);
 	if (find_container(engine_of(c), r->id, &ct, e) < 0)
 		return -1;
-	if (resources_parse((const char *)r->resources->value.data, r->resources->value.len, c->arena,
-			    &resources, e) < 0)
+	if (resources_parse((const char *)r->resources->value.data, r->resources->value.len,
+			    c->arena, &resources, e) < 0)
 		return -1;
 	return container_update(ct, resources, e);
 }
 
-static int task_connect(struct ttrpc_call *c, const void *request, void *response, struct err *e)
+static int task_connect(struct ttrpc_call *c, const void *request, void *response,
+			struct err *e)
 {
 	const Containerd__Task__ConnectRequest *r = request;
 	Containerd__Task__ConnectResponse *resp = response;
@@ -513,7 +522,8 @@ static int task_connect(struct ttrpc_call *c, const void *request, void *respons
 	return 0;
 }
 
-static int task_shutdown(struct ttrpc_call *c, const void *request, void *response, struct err *e)
+static int task_shutdown(struct ttrpc_call *c, const void *request, void *response,
+			 struct err *e)
 {
 	const Containerd__Task__ShutdownRequest *r = request;
 	struct engine *en = engine_of(c);
@@ -526,16 +536,18 @@ static int task_shutdown(struct ttrpc_call *c, const void *request, void *respon
 	return 0;
 }
 
-static int task_checkpoint(struct ttrpc_call *c, const void *request, void *response, struct err *e)
+static int task_checkpoint(struct ttrpc_call *c, const void *request, void *response,
+			   struct err *e)
 {
 	(void)c;
 	(void)request;
 	(void)response;
-	return err_set(e, ERR_UNSUPPORTED, 0, "checkpointing a container in a VM is not supported");
+	return err_set(e, ERR_UNSUPPORTED, 0,
+		       "checkpointing a container in a VM is not supported");
 }
 
-#define EMPTY &google__protobuf__empty__descriptor
-#define REQ(type) &containerd__task__##type##_request__descriptor
+#define EMPTY      &google__protobuf__empty__descriptor
+#define REQ(type)  &containerd__task__##type##_request__descriptor
 #define RESP(type) &containerd__task__##type##_response__descriptor
 
 static const struct ttrpc_method task_methods[] = {

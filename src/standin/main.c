@@ -17,7 +17,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { ROOT_FD = 3, REPORT_FD = 4 };
+enum {
+	ROOT_FD = 3,
+	REPORT_FD = 4
+};
 
 #if defined(__x86_64__)
 #define ARCH AUDIT_ARCH_X86_64

@@ -34,8 +34,12 @@ static int set_up(void **state)
 	f->image.config.cmd = (struct string_list){ f->cmd, 1 };
 	f->image.config.working_dir = "";
 	f->image.config.user = "";
-	f->r = (struct spec_request){ .image = &f->image, .id = "0123456789ab", .hostname = "box",
-				      .env = &f->env, .volumes = &f->volumes, .dir = "/var/x" };
+	f->r = (struct spec_request){ .image = &f->image,
+				      .id = "0123456789ab",
+				      .hostname = "box",
+				      .env = &f->env,
+				      .volumes = &f->volumes,
+				      .dir = "/var/x" };
 	*state = f;
 	return 0;
 }
@@ -62,7 +66,9 @@ static Grpc__Spec *build(struct fixture *f, char *const *command)
 	assert_ok(spec_validate(s, &e), &e);
 	/* what is written must be read back: the engine gets it as config.json */
 	assert_ok(spec_print(s, &json, &e), &e);
-	assert_ok(spec_parse((const char *)buf_head(&json), buf_len(&json), &f->arena, &again, &e), &e);
+	assert_ok(spec_parse((const char *)buf_head(&json), buf_len(&json), &f->arena, &again,
+			     &e),
+		  &e);
 	return again;
 }
 
@@ -127,7 +133,8 @@ static void test_options_win(void **state)
 
 static void test_refusals(void **state)
 {
-	static const char *const volumes[] = { "x", "rel:/x", "/x:rel", "/:/x:maybe", "/no/such/file:/x" };
+	static const char *const volumes[] = { "x", "rel:/x", "/x:rel", "/:/x:maybe",
+					       "/no/such/file:/x" };
 	struct fixture *f = *state;
 	char *const none[] = { NULL };
 	Grpc__Spec *s;

@@ -33,8 +33,8 @@ static void test_every_process_pair(void **state)
 
 static void test_running_process_cannot_be_deleted(void **state)
 {
-	static const enum process_state alive[] = { PROCESS_NEW, PROCESS_STARTING, PROCESS_RUNNING,
-						    PROCESS_PAUSED };
+	static const enum process_state alive[] = { PROCESS_NEW, PROCESS_STARTING,
+						    PROCESS_RUNNING, PROCESS_PAUSED };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(alive) / sizeof(alive[0]); i++) {
@@ -47,8 +47,9 @@ static void test_running_process_cannot_be_deleted(void **state)
 
 static void test_usual_lives(void **state)
 {
-	static const enum process_event life[] = { PROCESS_MAKE,  PROCESS_START, PROCESS_STARTED,
-						   PROCESS_PAUSE, PROCESS_RESUME, PROCESS_EXIT,
+	static const enum process_event life[] = { PROCESS_MAKE,    PROCESS_START,
+						   PROCESS_STARTED, PROCESS_PAUSE,
+						   PROCESS_RESUME,  PROCESS_EXIT,
 						   PROCESS_DELETE };
 	static const enum sandbox_event whole[] = { SANDBOX_BOOT, SANDBOX_BOOTED, SANDBOX_STOP,
 						    SANDBOX_GONE };

@@ -26,7 +26,9 @@ static void restore(int fd, const char *stream, struct buf *out)
 		struct stream_record r;
 
 		assert_non_null(nl);
-		assert_ok(stream_log_parse(buf_head(&all), (size_t)(nl - buf_head(&all)), &r, &e), &e);
+		assert_ok(
+			stream_log_parse(buf_head(&all), (size_t)(nl - buf_head(&all)), &r, &e),
+			&e);
 		if (strcmp(r.stream, stream) == 0) {
 			assert_ok(buf_append(out, r.text, r.len, &e), &e);
 			if (!r.partial)
@@ -38,7 +40,8 @@ static void restore(int fd, const char *stream, struct buf *out)
 
 static void test_bytes_survive(void **state)
 {
-	static const char *const pieces[] = { "one\ntwo", "\n", "\n\nthree\r\n", "tail without end" };
+	static const char *const pieces[] = { "one\ntwo", "\n", "\n\nthree\r\n",
+					      "tail without end" };
 	OWN(fd) int fd = sys_memfd_create("log", 0);
 	OWN(buf) struct buf want = BUF_INIT, got = BUF_INIT;
 	uint8_t every[256];
@@ -66,9 +69,15 @@ static void test_bytes_survive(void **state)
 static void test_refuses_what_is_no_record(void **state)
 {
 	static const char *const bad[] = {
-		"", "x", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z stdout",
-		"2026-01-01T00:00:00Z stdout F", "2026-01-01T00:00:00Z stdin F x",
-		"2026-01-01T00:00:00Z stdout X x", " stdout F x", "a  F x",
+		"",
+		"x",
+		"2026-01-01T00:00:00Z",
+		"2026-01-01T00:00:00Z stdout",
+		"2026-01-01T00:00:00Z stdout F",
+		"2026-01-01T00:00:00Z stdin F x",
+		"2026-01-01T00:00:00Z stdout X x",
+		" stdout F x",
+		"a  F x",
 		"0123456789012345678901234567890123456789 stdout F x",
 	};
 
@@ -77,8 +86,8 @@ static void test_refuses_what_is_no_record(void **state)
 		struct stream_record r;
 		struct err e;
 
-		assert_err(stream_log_parse((const uint8_t *)bad[i], strlen(bad[i]), &r, &e), &e,
-			   ERR_INVALID);
+		assert_err(stream_log_parse((const uint8_t *)bad[i], strlen(bad[i]), &r, &e),
+			   &e, ERR_INVALID);
 	}
 }
 

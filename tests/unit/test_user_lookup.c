@@ -50,7 +50,8 @@ static int set_up(void **state)
 	write_file(f->layer[1], "passwd",
 		   "root:x:0:0:r:/root:/bin/sh\nbad line\nann:x:1000:1001::/home/ann:/bin/sh\n"
 		   "evil:x:99999999999:0::/:\n:x:5:5::/:\n1234:x:77:78::/n:\nlast:x:8:8");
-	write_file(f->layer[0], "group", "wheel:x:10:bob,ann\nann:x:1001:\nx:x:12:annie\nz:x:13:ann\n");
+	write_file(f->layer[0], "group",
+		   "wheel:x:10:bob,ann\nann:x:1001:\nx:x:12:annie\nz:x:13:ann\n");
 	f->image.layers.v = f->layers;
 	f->image.layers.n = 2;
 	arena_init(&f->arena, 1 << 20);
@@ -77,10 +78,14 @@ static void test_found(void **state)
 		size_t groups;
 		const char *home;
 	} rows[] = {
-		{ "", 0, 0, 0, "/root" },     { "ann", 1000, 1001, 2, "/home/ann" },
-		{ "1000", 1000, 1001, 2, "/home/ann" }, { "ann:wheel", 1000, 10, 0, "/home/ann" },
-		{ "ann:55", 1000, 55, 0, "/home/ann" }, { "4242", 4242, 0, 0, NULL },
-		{ "4242:4343", 4242, 4343, 0, NULL },	{ "last", 8, 8, 0, NULL },
+		{ "", 0, 0, 0, "/root" },
+		{ "ann", 1000, 1001, 2, "/home/ann" },
+		{ "1000", 1000, 1001, 2, "/home/ann" },
+		{ "ann:wheel", 1000, 10, 0, "/home/ann" },
+		{ "ann:55", 1000, 55, 0, "/home/ann" },
+		{ "4242", 4242, 0, 0, NULL },
+		{ "4242:4343", 4242, 4343, 0, NULL },
+		{ "last", 8, 8, 0, NULL },
 	};
 	struct fixture *f = *state;
 
@@ -101,7 +106,8 @@ static void test_found(void **state)
 
 static void test_refused(void **state)
 {
-	static const char *const rows[] = { "nobody", "old", "ann:nogroup", "evil", "-1", "99999999999" };
+	static const char *const rows[] = { "nobody", "old", "ann:nogroup",
+					    "evil",   "-1",  "99999999999" };
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

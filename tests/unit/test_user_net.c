@@ -40,8 +40,9 @@ static void test_ports(void **state)
 static void test_bad_ports(void **state)
 {
 	static const char *const rows[] = {
-		"", "80", "80:", ":80", "0:80", "80:0", "65536:1", "80:80/sctp", "a:b", "80:80:80",
-		"1.2.3:1:1", "[::1:1:1", "[x]:1:1", "1:1/", "-1:1",
+		"",          "80",       "80:",        ":80",  "0:80",
+		"80:0",      "65536:1",  "80:80/sctp", "a:b",  "80:80:80",
+		"1.2.3:1:1", "[::1:1:1", "[x]:1:1",    "1:1/", "-1:1",
 	};
 
 	(void)state;
@@ -75,19 +76,26 @@ static bool has_word(const struct strv *v, const char *word)
 static void test_arguments(void **state)
 {
 	const struct user_net_port ports[] = {
-		{ .proto = USER_NET_TCP, .host_addr = "127.0.0.1", .host_port = 80, .guest_port = 81 },
+		{ .proto = USER_NET_TCP,
+		  .host_addr = "127.0.0.1",
+		  .host_port = 80,
+		  .guest_port = 81 },
 		{ .proto = USER_NET_UDP, .host_addr = "", .host_port = 5, .guest_port = 6 },
 	};
 	struct user_net_config c = { .program = "/bin/true", .ports = ports, .port_count = 2 };
-	struct user_net_guest g = { .ipv4 = USER_NET_IPV4, .gateway4 = USER_NET_GATEWAY4,
-				    .ipv4_prefix = 24, .dns = { USER_NET_DNS4 }, .dns_count = 1 };
+	struct user_net_guest g = { .ipv4 = USER_NET_IPV4,
+				    .gateway4 = USER_NET_GATEWAY4,
+				    .ipv4_prefix = 24,
+				    .dns = { USER_NET_DNS4 },
+				    .dns_count = 1 };
 	OWN(strv) struct strv v = { 0 };
 	struct err e;
 
 	(void)state;
 	assert_ok(user_net_args(&c, &g, &v, &e), &e);
 	assert_string_equal(v.v[0], "/bin/true");
-	assert_true(has_word(&v, "--no-map-gw")); /* what keeps the host's loopback out of reach */
+	assert_true(
+		has_word(&v, "--no-map-gw")); /* what keeps the host's loopback out of reach */
 	assert_true(has_word(&v, "--ipv4-only"));
 	assert_true(has_pair(&v, "--address", USER_NET_IPV4));
 	assert_true(has_pair(&v, "--dns-forward", USER_NET_DNS4));
@@ -104,7 +112,9 @@ static void test_arguments_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		struct user_net_config c = { .program = "/bin/true", .ports = &bad[i], .port_count = 1 };
+		struct user_net_config c = { .program = "/bin/true",
+					     .ports = &bad[i],
+					     .port_count = 1 };
 		struct user_net_guest g = { .ipv4 = USER_NET_IPV4 };
 		OWN(strv) struct strv v = { 0 };
 		struct err e;

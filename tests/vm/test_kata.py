@@ -37,6 +37,10 @@ class Run(KataCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(hashlib.sha256(done.stdout).digest(), hashlib.sha256(data).digest())
 
+    def test_much_output_at_full_speed(self):
+        done = self.kata("run", "--rm", "busybox", "head", "-c", str(64 << 20), "/dev/zero", text=False)
+        self.assertEqual((done.returncode, len(done.stdout)), (0, 64 << 20), done.stderr)
+
     def test_stdin_ends(self):
         self.assertEqual(self.run_ok("-i", "busybox", "wc", "-c", stdin="12345"), "5\n")
 
