@@ -257,6 +257,36 @@ static int make_pipes(struct process *p, struct pipes *f, struct err *e)
 	return 0;
 }
 
+/* Who root of the container's user namespace is outside of it. */
+static uint32_t mapped_root(Grpc__LinuxIDMapping *const *maps, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (maps[i]->containerid == 0)
+			return maps[i]->hostid;
+	}
+	return 0;
+}
+
+/* The stage can give the pipes to the process' user only if they belong to the namespace. */
+static int give_pipes(const struct container *c, const struct launch *l, const struct pipes *f,
+		      struct err *e)
+{
+	const Grpc__Linux *lx = l->request->oci->linux;
+	const int ends[] = { f->in[0], f->out[1], f->err[1] };
+	uid_t uid;
+	gid_t gid;
+
+	if (!c->user_ns || f->in[0] < 0)
+		return 0;
+	uid = mapped_root(lx->uidmappings, lx->n_uidmappings);
+	gid = mapped_root(lx->gidmappings, lx->n_gidmappings);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		if (fchown(ends[i], uid, gid) < 0)
+			return err_sys(e, "give the standard streams to the user namespace");
+	}
+	return 0;
+}
+
 static int keep_streams(struct process *p, struct pipes *f, struct err *e)
 {
 	struct loop *l = p->container->sandbox->loop;
@@ -480,7 +510,7 @@ int process_launch(struct process *p, const struct launch *l, struct err *e)
 	pid_t pid;
 
 	p->terminal = l->request->oci->process->terminal;
-	if (make_pipes(p, &f, e) < 0)
+	if (make_pipes(p, &f, e) < 0 || give_pipes(p->container, l, &f, e) < 0)
 		return -1;
 	setup.socket = f.socket[1];
 	setup.stdio[0] = p->terminal ? f.null : f.in[0];

@@ -177,6 +177,40 @@ static int mount_new(struct stage *s, const struct plan *p, struct err *e)
 	return set_propagation(mounted, p->o.propagation, e);
 }
 
+/*
+ * sysfs shows the network namespace's devices, so only that namespace's owner may mount it: in
+ * a user namespace that shares the guest's network the guest's own mount is shown instead.
+ */
+static int mount_sysfs(struct stage *s, struct plan *p, struct err *e)
+{
+	OWN(fd) int source = -1;
+
+	if (mount_new(s, p, e) == 0)
+		return 0;
+	if (e->sys != EPERM || !s->order.in_new_user_ns)
+		return -1;
+	err_clear(e);
+	source = open("/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (source < 0)
+		return err_sys(e, "/sys of the guest");
+	p->o.flags |= MS_REC; /* mounts of another user namespace come as one piece */
+	return attach_copy(s, source, p, e);
+}
+
+/* The kernel refuses a file system on top of itself: an empty one goes between. */
+static int cover(struct stage *s, const char *destination, struct err *e)
+{
+	OWN(fd) int target = -1;
+	char name[PATH_FD_LEN];
+
+	if (open_target(s, destination, true, &target, e) < 0)
+		return -1;
+	if (mount("tmpfs", path_of_fd(target, name), "tmpfs",
+		  MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0k") < 0)
+		return err_sys(e, "cover what is mounted there");
+	return 0;
+}
+
 /* The guest has cgroup v2 only; "cgroup" is what every runtime's default specification asks. */
 static int mount_cgroup(struct stage *s, struct plan *p, struct err *e)
 {
@@ -185,6 +219,11 @@ static int mount_cgroup(struct stage *s, struct plan *p, struct err *e)
 	if (stage_has_ns(s, "cgroup", NULL)) {
 		p->type = "cgroup2";
 		p->source = "cgroup";
+		if (mount_new(s, p, e) == 0)
+			return 0;
+		if (e->sys != EBUSY || cover(s, p->m->destination, e) < 0)
+			return -1;
+		err_clear(e);
 		return mount_new(s, p, e);
 	}
 	p->source = s->order.cgroup_dir;
@@ -207,6 +246,8 @@ static int mount_plan(struct stage *s, struct plan *p, struct err *e)
 		return mount_bind(s, p, e);
 	if (str_eq(p->type, "cgroup") || str_eq(p->type, "cgroup2"))
 		return mount_cgroup(s, p, e);
+	if (str_eq(p->type, "sysfs"))
+		return mount_sysfs(s, p, e);
 	if (!*p->type)
 		return err_set(e, ERR_INVALID, 0, "the type is missing");
 	return mount_new(s, p, e);

@@ -33,8 +33,8 @@ struct process {
 	struct container *container; /* referenced */
 	char *exec_id;               /* "" is the first process */
 	unsigned refs;
-	struct child child; /* pid 0: not launched */
-	struct timer reaped;	     /* drops the child's reference */
+	struct child child;  /* pid 0: not launched */
+	struct timer reaped; /* drops the child's reference */
 	int pidfd;
 	int stage_fd;  /* socket to the stage until the program runs; -1 */
 	bool starting; /* the start is under way */

@@ -7,8 +7,11 @@
 #include <string.h>
 
 #include "agent.pb-c.h"
+#include "agent/copyfile.h"
 #include "agent/guest.h"
+#include "agent/network.h"
 #include "agent/sandbox.h"
+#include "agent/stats.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
@@ -277,6 +280,17 @@ HANDLER(get_oom_event)
 	return out->container_id ? 0 : err_oom(e, "an event");
 }
 
+HANDLER(update_ephemeral_mounts)
+{
+	const Grpc__UpdateEphemeralMountsRequest *r = request;
+
+	for (size_t i = 0; i < r->n_storages; i++) {
+		if (storage_resize(call->context, r->storages[i], e) < 0)
+			return err_wrap(e, "storages[%zu]", i);
+	}
+	return 0;
+}
+
 /* ---- health ---- */
 
 HANDLER(health_check)
@@ -320,6 +334,20 @@ static const struct ttrpc_method agent_methods[] = {
 	ROW("ReadStderr", grpc__read_stream_request__descriptor, grpc__read_stream_response__descriptor, read_stderr),
 	ROW("CloseStdin", grpc__close_stdin_request__descriptor, EMPTY, close_stdin),
 	ROW("TtyWinResize", grpc__tty_win_resize_request__descriptor, EMPTY, tty_win_resize),
+	ROW("UpdateInterface", grpc__update_interface_request__descriptor, types__interface__descriptor, network_update_interface),
+	ROW("UpdateRoutes", grpc__update_routes_request__descriptor, grpc__routes__descriptor, network_update_routes),
+	ROW("ListInterfaces", grpc__list_interfaces_request__descriptor, grpc__interfaces__descriptor, network_list_interfaces),
+	ROW("ListRoutes", grpc__list_routes_request__descriptor, grpc__routes__descriptor, network_list_routes),
+	ROW("AddARPNeighbors", grpc__add_arpneighbors_request__descriptor, EMPTY, network_add_neighbors),
+	ROW("ReseedRandomDev", grpc__reseed_random_dev_request__descriptor, EMPTY, guest_reseed),
+	ROW("SetGuestDateTime", grpc__set_guest_date_time_request__descriptor, EMPTY, guest_set_time),
+	ROW("OnlineCPUMem", grpc__online_cpumem_request__descriptor, EMPTY, guest_online),
+	ROW("GetVolumeStats", grpc__volume_stats_request__descriptor, grpc__volume_stats_response__descriptor, guest_volume_stats),
+	ROW("RemoveStaleVirtiofsShareMounts", grpc__remove_stale_virtiofs_share_mounts_request__descriptor, EMPTY, guest_remove_stale_mounts),
+	ROW("UpdateEphemeralMounts", grpc__update_ephemeral_mounts_request__descriptor, EMPTY, update_ephemeral_mounts),
+	ROW("StatsContainer", grpc__stats_container_request__descriptor, grpc__stats_container_response__descriptor, stats_container),
+	ROW("CopyFile", grpc__copy_file_request__descriptor, EMPTY, copyfile),
+	ROW("GetDiagnosticData", grpc__get_diagnostic_data_request__descriptor, grpc__get_diagnostic_data_response__descriptor, diagnostic_data),
 	ROW("GetOOMEvent", grpc__get_oomevent_request__descriptor, grpc__oomevent__descriptor, get_oom_event),
 	ROW("GetGuestDetails", grpc__guest_details_request__descriptor, grpc__guest_details_response__descriptor, guest_details),
 	/* clang-format on */

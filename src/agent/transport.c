@@ -45,10 +45,9 @@ int transport_listen_vsock(uint32_t cid, uint32_t port, int *out, struct err *e)
 	return 0;
 }
 
-static int serve_vsock(const struct transport_config *c, const char *rest, struct err *e)
+static int serve_vsock(struct transport_config *c, const char *rest, struct err *e)
 {
 	const char *colon = strrchr(rest, ':');
-	struct ttrpc_server *server;
 	char cid_text[24];
 	uint64_t port;
 	int64_t cid;
@@ -63,14 +62,13 @@ static int serve_vsock(const struct transport_config *c, const char *rest, struc
 		return -1;
 	if (transport_listen_vsock((uint32_t)cid, (uint32_t)port, &fd, e) < 0)
 		return -1;
-	return ttrpc_server_new(c->loop, fd, c->services, c->service_count, &server, e);
+	return ttrpc_server_new(c->loop, fd, c->services, c->service_count, &c->server, e);
 }
 
-static int serve_unix(const struct transport_config *c, const char *path, struct err *e)
+static int serve_unix(struct transport_config *c, const char *path, struct err *e)
 {
 	OWN(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	struct ttrpc_server *server;
 
 	if (fd < 0)
 		return err_sys(e, "unix socket");
@@ -80,8 +78,8 @@ static int serve_unix(const struct transport_config *c, const char *path, struct
 	(void)unlink(path);
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, BACKLOG) < 0)
 		return err_sys(e, "listen on '%s'", path);
-	return ttrpc_server_new(c->loop, fd_take(&fd), c->services, c->service_count, &server,
-				e);
+	return ttrpc_server_new(c->loop, fd_take(&fd), c->services, c->service_count,
+				&c->server, e);
 }
 
 /* ---- virtio-serial ---- */
@@ -153,38 +151,37 @@ static int wait_host(struct loop *l, int fd, struct err *e)
 
 static void port_closed(struct ttrpc_conn *conn, const struct err *why, void *arg)
 {
-	const struct transport_config *c = arg;
+	struct transport_config *c = arg;
 
 	(void)conn;
 	c->lost(why, c->arg);
 }
 
-static int serve_port(const struct transport_config *c, const char *name, struct err *e)
+static int serve_port(struct transport_config *c, const char *name, struct err *e)
 {
 	struct ttrpc_options o = {
 		.services = c->services,
 		.service_count = c->service_count,
 		.closed = port_closed,
-		.arg = (void *)(uintptr_t)c,
+		.arg = c,
 	};
-	struct ttrpc_conn *conn;
 	OWN(fd) int fd = -1;
 
 	if (wait_port(c->loop, name, &fd, e) < 0 || wait_host(c->loop, fd, e) < 0)
 		return -1;
-	return ttrpc_conn_new(c->loop, fd_take(&fd), &o, &conn, e);
+	return ttrpc_conn_new(c->loop, fd_take(&fd), &o, &c->conn, e);
 }
 
 static const struct scheme {
 	const char *prefix;
-	int (*serve)(const struct transport_config *c, const char *rest, struct err *e);
+	int (*serve)(struct transport_config *c, const char *rest, struct err *e);
 } schemes[] = {
 	{ "vsock://", serve_vsock },
 	{ "virtio-serial://", serve_port },
 	{ "unix://", serve_unix },
 };
 
-int transport_serve(const struct transport_config *c, struct err *e)
+int transport_serve(struct transport_config *c, struct err *e)
 {
 	for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
 		if (str_starts(c->address, schemes[i].prefix))

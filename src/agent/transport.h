@@ -10,6 +10,8 @@
 
 struct err;
 struct loop;
+struct ttrpc_conn;
+struct ttrpc_server;
 struct ttrpc_service;
 
 struct transport_config {
@@ -20,10 +22,13 @@ struct transport_config {
 	/* The only connection is gone for good (virtio-serial). */
 	void (*lost)(const struct err *why, void *arg);
 	void *arg;
+	/* Kept by transport_serve(). */
+	struct ttrpc_server *server;
+	struct ttrpc_conn *conn;
 };
 
 /* Serves from now on. Call in a fiber: a port may have to be waited for. */
-int transport_serve(const struct transport_config *c, struct err *e);
+int transport_serve(struct transport_config *c, struct err *e);
 /* Listens on a vsock port, any CID. */
 int transport_listen_vsock(uint32_t cid, uint32_t port, int *out, struct err *e);
 /* Opens the virtio-serial port called `name`; ERR_NOT_FOUND if there is none now. */

@@ -829,6 +829,260 @@ static void test_never_started(struct test *t)
 	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
 }
 
+/* The loopback link is the one link every namespace has: its hardware address is all zero. */
+static void test_network(struct test *t)
+{
+	Grpc__UpdateInterfaceRequest r = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
+	Grpc__UpdateRoutesRequest routes = GRPC__UPDATE_ROUTES_REQUEST__INIT;
+	Grpc__ListInterfacesRequest list = GRPC__LIST_INTERFACES_REQUEST__INIT;
+	Grpc__Routes want = GRPC__ROUTES__INIT, *have;
+	Grpc__Interfaces *links;
+	Types__Interface *i = new_message(t, &types__interface__descriptor);
+	Types__Route *route = new_message(t, &types__route__descriptor);
+	bool found = false;
+
+	for (int n = 0; n < 2; n++) {
+		Types__IPAddress *a = new_message(t, &types__ipaddress__descriptor);
+
+		a->family = n ? TYPES__IPFAMILY__v6 : TYPES__IPFAMILY__v4;
+		a->address = dup_str(t, n ? "fd00:9::7" : "10.9.8.7");
+		a->mask = dup_str(t, n ? "64" : "24");
+		add_ptr(t, &i->ipaddresses, &i->n_ipaddresses, a);
+	}
+	i->name = dup_str(t, "lo");
+	i->hwaddr = dup_str(t, "00:00:00:00:00:00");
+	i->mtu = 40000;
+	r.interface = i;
+	CHECK(t,
+	      call(t, AGENT, "UpdateInterface", &r.base, &types__interface__descriptor, NULL) ==
+		      0,
+	      "%s", t->e.msg);
+	route->dest = dup_str(t, "192.168.77.0/24");
+	route->gateway = dup_str(t, "10.9.8.1");
+	route->device = dup_str(t, "lo");
+	add_ptr(t, &want.routes, &want.n_routes, route);
+	route = new_message(t, &types__route__descriptor);
+	route->dest = dup_str(t, "10.9.8.0/24");
+	route->device = dup_str(t, "lo");
+	route->scope = 253;
+	route->mtu = 1400;
+	add_ptr(t, &want.routes, &want.n_routes, route);
+	routes.routes = &want;
+	for (int n = 0; n < 2; n++) { /* the second time replaces the first */
+		CHECK(t,
+		      call(t, AGENT, "UpdateRoutes", &routes.base, &grpc__routes__descriptor,
+			   &have) == 0,
+		      "%s", t->e.msg);
+		found = false;
+		for (size_t j = 0; have && j < have->n_routes; j++)
+			found = found || (str_eq(have->routes[j]->dest, "192.168.77.0/24") &&
+					  str_eq(have->routes[j]->gateway, "10.9.8.1"));
+		CHECK(t, found, "%zu routes", have ? have->n_routes : 0);
+	}
+	CHECK(t,
+	      call(t, AGENT, "ListInterfaces", &list.base, &grpc__interfaces__descriptor,
+		   &links) == 0,
+	      "%s", t->e.msg);
+	found = false;
+	for (size_t j = 0; j < links->n_interfaces; j++) {
+		const Types__Interface *l = links->interfaces[j];
+
+		for (size_t k = 0; k < l->n_ipaddresses; k++)
+			found = found || (str_eq(l->name, "lo") && l->mtu == 40000 &&
+					  str_eq(l->ipaddresses[k]->address, "fd00:9::7") &&
+					  str_eq(l->ipaddresses[k]->mask, "64"));
+	}
+	CHECK(t, found, "%zu links", links->n_interfaces);
+	i->hwaddr = dup_str(t, "02:00:00:00:00:99");
+	CHECK(t,
+	      call(t, AGENT, "UpdateInterface", &r.base, &types__interface__descriptor, NULL) <
+			      0 &&
+		      t->e.kind == ERR_NOT_FOUND,
+	      "%s", t->e.msg);
+}
+
+static void test_copy_file(struct test *t)
+{
+	static const char dir[] = "/run/kata-containers/shared/containers";
+	Grpc__CreateContainerRequest *r =
+		make_container(t, ARGS("sh", "-c", "cat /bound/f; ls -ln /bound"));
+	Grpc__CopyFileRequest c = GRPC__COPY_FILE_REQUEST__INIT;
+	const char *out, *err_text;
+
+	if (t->share_9p)
+		return; /* the directory is the host's there */
+	c.path = arena_printf(&t->arena, "%s/copied/sub/f", dir);
+	c.file_size = 8;
+	c.file_mode = 0100644;
+	c.uid = 7;
+	c.gid = 8;
+	c.data.len = 4;
+	c.data.data = (uint8_t *)dup_str(t, "one\n");
+	CHECK(t, simple(t, "CopyFile", &c) == 0, "%s", t->e.msg);
+	c.offset = 4;
+	c.data.data = (uint8_t *)dup_str(t, "two\n");
+	CHECK(t, simple(t, "CopyFile", &c) == 0, "%s", t->e.msg);
+	c.offset = 5;
+	CHECK(t, simple(t, "CopyFile", &c) < 0 && t->e.kind == ERR_INVALID, "%s", t->e.msg);
+	c.path = arena_printf(&t->arena, "%s/../../../etc/f", dir);
+	c.offset = 4;
+	CHECK(t, simple(t, "CopyFile", &c) == 0 && access("/run/etc/f", F_OK) < 0, "escaped");
+	c.path = dup_str(t, "/etc/f");
+	CHECK(t, simple(t, "CopyFile", &c) < 0 && t->e.kind == ERR_INVALID, "%s", t->e.msg);
+	add_mount(t, r->oci, "/bound", "bind", arena_printf(&t->arena, "%s/copied/sub", dir),
+		  "bind,ro");
+	CHECK(t, run_request(t, r, &out, &err_text) == 0, "%s", err_text);
+	CHECK(t, str_starts(out, "one\ntwo\n") && strstr(out, "-rw-r--r--    1 7        8 "),
+	      "'%s'", out);
+}
+
+static void test_stats(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = running_shell(t, "while :; do sleep 1; done");
+	Grpc__StatsContainerRequest req = GRPC__STATS_CONTAINER_REQUEST__INIT;
+	Grpc__StatsContainerResponse *s;
+
+	req.container_id = r->container_id;
+	CHECK(t,
+	      call(t, AGENT, "StatsContainer", &req.base,
+		   &grpc__stats_container_response__descriptor, &s) == 0,
+	      "%s", t->e.msg);
+	CHECK(t,
+	      s->cgroup_stats && s->cgroup_stats->cpu_stats &&
+		      s->cgroup_stats->cpu_stats->cpu_usage->total_usage > 0,
+	      "no CPU time");
+	if (!t->no_limits)
+		CHECK(t,
+		      s->cgroup_stats->pids_stats->current >= 1 &&
+			      s->cgroup_stats->memory_stats->usage->usage > 0 &&
+			      s->cgroup_stats->memory_stats->n_stats > 10,
+		      "no memory");
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
+static void test_limits(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(
+		t,
+		ARGS("sh", "-c",
+		     "cd /sys/fs/cgroup; cat memory.max memory.low pids.max cpu.max cpu.weight; "
+		     "cat memory.high; head -c 1 /dev/null; cat /dev/kmsg 2>&1; "
+		     "head -c 4 /dev/zero | wc -c"));
+	Grpc__LinuxResources *res = new_message(t, &grpc__linux_resources__descriptor);
+	Grpc__LinuxDeviceCgroup *none = new_message(t, &grpc__linux_device_cgroup__descriptor);
+	Grpc__LinuxResources__UnifiedEntry *high =
+		new_message(t, &grpc__linux_resources__unified_entry__descriptor);
+	Grpc__LinuxDevice *kmsg = new_message(t, &grpc__linux_device__descriptor);
+	const char *out, *err_text;
+
+	res->memory = new_message(t, &grpc__linux_memory__descriptor);
+	res->memory->limit = 64 * MIB;
+	res->memory->swap = 64 * MIB;
+	res->memory->reservation = 16 * MIB;
+	res->cpu = new_message(t, &grpc__linux_cpu__descriptor);
+	res->cpu->shares = 1024;
+	res->cpu->quota = 50000;
+	res->pids = new_message(t, &grpc__linux_pids__descriptor);
+	res->pids->limit = 77;
+	high->key = dup_str(t, "memory.high");
+	high->value = dup_str(t, "50331648");
+	add_ptr(t, &res->unified, &res->n_unified, high);
+	none->major = none->minor = -1;
+	none->access = dup_str(t, "rwm");
+	none->type = dup_str(t, "a");
+	add_ptr(t, &res->devices, &res->n_devices, none);
+	r->oci->linux->resources = res;
+	kmsg->path = dup_str(t, "/dev/kmsg");
+	kmsg->type = dup_str(t, "c");
+	kmsg->major = 1;
+	kmsg->minor = 11;
+	add_ptr(t, &r->oci->linux->devices, &r->oci->linux->n_devices, kmsg);
+	(void)run_request(t, r, &out, &err_text);
+	CHECK(t, str_starts(out, "67108864\n16777216\n77\n50000 100000\n39\n50331648\n"),
+	      "'%s' '%s'", out, err_text);
+	CHECK(t, strstr(out, "not permitted") && str_ends(out, "\n4\n"), "devices: '%s'", out);
+}
+
+static void test_oom(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(
+		t, ARGS("sh", "-c", "dd if=/dev/zero of=/tmp/fill bs=1M count=200"));
+	Grpc__LinuxResources *res = new_message(t, &grpc__linux_resources__descriptor);
+	Grpc__GetOOMEventRequest req = GRPC__GET_OOMEVENT_REQUEST__INIT;
+	Grpc__OOMEvent *event;
+	int status;
+
+	res->memory = new_message(t, &grpc__linux_memory__descriptor);
+	res->memory->limit = res->memory->swap = 24 * MIB;
+	r->oci->linux->resources = res;
+	CHECK(t, create(t, r) == 0 && start(t, r->container_id) == 0, "%s", t->e.msg);
+	CHECK(t,
+	      call(t, AGENT, "GetOOMEvent", &req.base, &grpc__oomevent__descriptor, &event) ==
+		      0,
+	      "%s", t->e.msg);
+	CHECK(t, str_eq(event->container_id, r->container_id), "%s", event->container_id);
+	status = wait_for(t, r->container_id, "");
+	CHECK(t, status == 137, "%d", status);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
+static void test_update(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = running_shell(t, "while :; do sleep 1; done");
+	Grpc__UpdateContainerRequest u = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
+
+	u.container_id = r->container_id;
+	u.resources = new_message(t, &grpc__linux_resources__descriptor);
+	u.resources->pids = new_message(t, &grpc__linux_pids__descriptor);
+	u.resources->pids->limit = 55;
+	CHECK(t, simple(t, "UpdateContainer", &u) == 0, "%s", t->e.msg);
+	CHECK(t,
+	      exec_process(t, r->container_id, "c",
+			   make_process(t, ARGS("cat", "/sys/fs/cgroup/pids.max"))) == 0,
+	      "%s", t->e.msg);
+	CHECK(t, str_eq(read_all(t, r->container_id, "c", false), "55\n"), "not updated");
+	u.resources->memory = new_message(t, &grpc__linux_memory__descriptor);
+	u.resources->memory->kernel = 1000;
+	CHECK(t, simple(t, "UpdateContainer", &u) < 0 && strstr(t->e.msg, "memory.kernel"),
+	      "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
+static void add_mapping(struct test *t, Grpc__LinuxIDMapping ***list, size_t *n)
+{
+	Grpc__LinuxIDMapping *m = new_message(t, &grpc__linux_idmapping__descriptor);
+
+	m->hostid = 100000;
+	m->size = 65536;
+	add_ptr(t, list, n, m);
+}
+
+/* A user namespace of the container's own, and a time namespace with an offset. */
+static void test_user_and_time(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(
+		t, ARGS("sh", "-c",
+			"id -u; tr -s ' ' </proc/self/uid_map; cut -d. -f1 /proc/uptime; "
+			"head -c 3 /dev/zero | wc -c; hostname"));
+	Grpc__Linux *lx = r->oci->linux;
+	Grpc__Linux__TimeOffsetsEntry *offset =
+		new_message(t, &grpc__linux__time_offsets_entry__descriptor);
+	const char *out, *err_text;
+
+	add_ns(t, lx, "user");
+	add_ns(t, lx, "time");
+	add_mapping(t, &lx->uidmappings, &lx->n_uidmappings);
+	add_mapping(t, &lx->gidmappings, &lx->n_gidmappings);
+	offset->key = dup_str(t, "boottime");
+	offset->value = new_message(t, &grpc__linux_time_offset__descriptor);
+	offset->value->secs = 1000000000;
+	add_ptr(t, &lx->timeoffsets, &lx->n_timeoffsets, offset);
+	r->oci->hostname = dup_str(t, "inner");
+	CHECK(t, run_request(t, r, &out, &err_text) == 0, "%s", err_text);
+	CHECK(t, str_starts(out, "0\n 0 100000 65536\n10000") && str_ends(out, "\n3\ninner\n"),
+	      "'%s'", out);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct test *t);
@@ -853,6 +1107,13 @@ static const struct {
 	{ "hostile root file system", test_hostile_rootfs, false },
 	{ "pause", test_pids, false },
 	{ "never started", test_never_started, false },
+	{ "network", test_network, false },
+	{ "copied files", test_copy_file, false },
+	{ "statistics", test_stats, false },
+	{ "user and time namespaces", test_user_and_time, false },
+	{ "limits", test_limits, true },
+	{ "update", test_update, true },
+	{ "out of memory", test_oom, true },
 };
 
 static int create_sandbox(struct test *t)

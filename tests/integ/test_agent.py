@@ -79,6 +79,7 @@ class AgentCase(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="kata-agent-")
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        os.chmod(self.dir, 0o711)  # root of a user namespace has to get through
         self.rootfs = os.path.join(self.dir, "rootfs")
         make_rootfs(self.rootfs)
         self.cgroup = os.path.join(self.cgroups, "kata-test-%d" % os.getpid())
@@ -139,7 +140,8 @@ class Life(AgentCase):
         if done.returncode:
             print(self.log_text())
         self.assertEqual(done.returncode, 0)
-        self.assertEqual(self.agent.wait(20), 0, "after DestroySandbox the agent ends")
+        ended = self.agent.wait(20)
+        self.assertEqual(ended, 0, "after DestroySandbox the agent ends: " + self.log_text())
         self.assertEqual(os.listdir(os.path.join(self.cgroup, "kata"))
                          if os.path.isdir(os.path.join(self.cgroup, "kata")) else [],
                          [name for name in os.listdir(os.path.join(self.cgroup, "kata"))

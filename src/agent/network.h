@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest's network: links by hardware address, addresses, routes, neighbours. Each call is
+ * a handler of the service's table; what a request leaves out is left as it is.
+ */
+#pragma once
+
+struct err;
+struct ttrpc_call;
+
+int network_update_interface(struct ttrpc_call *call, const void *request, void *response,
+			     struct err *e);
+int network_update_routes(struct ttrpc_call *call, const void *request, void *response,
+			  struct err *e);
+int network_list_interfaces(struct ttrpc_call *call, const void *request, void *response,
+			    struct err *e);
+int network_list_routes(struct ttrpc_call *call, const void *request, void *response,
+			struct err *e);
+int network_add_neighbors(struct ttrpc_call *call, const void *request, void *response,
+			  struct err *e);
