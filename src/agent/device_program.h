@@ -2,7 +2,7 @@
 /*
  * linux.resources.devices as a program of type cgroup_device (Linux 4.15, instruction set of
  * Documentation/bpf/instruction-set.rst). Rules count in their order, the later ones win; what
- * no rule allows is denied, except the nodes every container has.
+ * no rule allows is denied. The nodes every container has are allowed whatever the rules say.
  */
 #pragma once
 
