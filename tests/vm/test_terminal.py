@@ -91,6 +91,7 @@ class Terminal(KataCase):
         x.expect("/ # ")
         x.type("echo $((20+3)) in exec\n")
         x.expect("23 in exec")
+        x.expect("/ # ")  # the shell reads keys again: before, the end of file would be lost
         x.type("\x04")  # end of file
         self.assertEqual(x.process.wait(timeout=30), 0)
 
