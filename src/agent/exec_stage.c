@@ -309,7 +309,7 @@ static int become_program(struct stage *s, struct err *e)
 		return -1;
 	answer(&ready, s->console_master);
 	fd_close(&s->console_master);
-	if (wait_for_start(e) < 0)
+	if (wait_for_start(e) < 0 || hooks_start(s, e) < 0)
 		return -1;
 	/* nothing but the standard streams survives exec */
 	if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)

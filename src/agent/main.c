@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 
 #include "agent/boot.h"
+#include "agent/debug_console.h"
 #include "agent/guest_log.h"
 #include "agent/modules.h"
 #include "agent/sandbox.h"
@@ -51,6 +52,7 @@ static void serve(void *arg)
 		loop_stop(a->sandbox.loop);
 		return;
 	}
+	debug_console_start(&a->sandbox);
 	log_info(NULL, "kata-agent " KATA_VERSION " serves %s", a->transport.address);
 }
 

@@ -51,8 +51,6 @@ static int check_hooks(const Grpc__Hooks *h, struct err *e)
 		return refuse(e, "hooks.createRuntime");
 	if (h->n_createcontainer)
 		return refuse(e, "hooks.createContainer");
-	if (h->n_startcontainer)
-		return refuse(e, "hooks.startContainer");
 	return 0;
 }
 

@@ -60,6 +60,9 @@ int schedule_apply(struct stage *s, struct err *e);
 int credentials_bound(struct stage *s, struct err *e); /* bounding set, ids; keeps permitted */
 int credentials_final(struct stage *s, struct err *e); /* seccomp program, capability sets */
 
+/* hooks.c: hooks.startContainer, before the program takes over */
+int hooks_start(struct stage *s, struct err *e);
+
 /* program.c: resolves args[0]; ERR_NOT_FOUND or ERR_DENIED as stage.h says */
 int program_find(struct stage *s, struct err *e);
 /* Executes it; returns -1 only. */

@@ -28,6 +28,7 @@
 enum {
 	BACKLOG = 64,
 	PORT_POLL_MS = 5,
+	PORT_POLL_MAX_MS = 200,
 	PORT_WAIT_MS = 30 * 1000,
 	HOST_WAIT_MS = 120 * 1000
 };
@@ -132,9 +133,9 @@ static int wait_port(struct loop *l, const char *name, int *out, struct err *e)
 }
 
 /* A port whose host side is not open yet reads as ended: wait for it. */
-static int wait_host(struct loop *l, int fd, struct err *e)
+int transport_wait_host(struct loop *l, int fd, int64_t deadline, struct err *e)
 {
-	int64_t deadline = deadline_in(HOST_WAIT_MS);
+	int64_t step = PORT_POLL_MS;
 
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -144,8 +145,9 @@ static int wait_host(struct loop *l, int fd, struct err *e)
 		if (deadline_left(deadline) == 0)
 			return err_set(e, ERR_TIMEOUT, 0,
 				       "nobody opens the host's side of the port");
-		if (fiber_sleep(l, PORT_POLL_MS, e) < 0)
+		if (fiber_sleep(l, step, e) < 0)
 			return -1;
+		step = step * 2 < PORT_POLL_MAX_MS ? step * 2 : PORT_POLL_MAX_MS;
 	}
 }
 
@@ -167,7 +169,8 @@ static int serve_port(struct transport_config *c, const char *name, struct err *
 	};
 	OWN(fd) int fd = -1;
 
-	if (wait_port(c->loop, name, &fd, e) < 0 || wait_host(c->loop, fd, e) < 0)
+	if (wait_port(c->loop, name, &fd, e) < 0 ||
+	    transport_wait_host(c->loop, fd, deadline_in(HOST_WAIT_MS), e) < 0)
 		return -1;
 	return ttrpc_conn_new(c->loop, fd_take(&fd), &o, &c->conn, e);
 }

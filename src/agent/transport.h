@@ -33,3 +33,5 @@ int transport_serve(struct transport_config *c, struct err *e);
 int transport_listen_vsock(uint32_t cid, uint32_t port, int *out, struct err *e);
 /* Opens the virtio-serial port called `name`; ERR_NOT_FOUND if there is none now. */
 int transport_open_port(const char *name, int *out, struct err *e);
+/* Waits until the host has its side of a virtio-serial port open. */
+int transport_wait_host(struct loop *l, int fd, int64_t deadline, struct err *e);

@@ -1083,6 +1083,31 @@ static void test_user_and_time(struct test *t)
 	      "'%s'", out);
 }
 
+static void test_hooks(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("cat", "/tmp/state"));
+	Grpc__Hook *h = new_message(t, &grpc__hook__descriptor);
+	const char *out, *err_text;
+
+	h->path = dup_str(t, "/bin/sh");
+	add_str(t, &h->args, &h->n_args, "sh");
+	add_str(t, &h->args, &h->n_args, "-c");
+	add_str(t, &h->args, &h->n_args, "/bin/cat >/tmp/state");
+	r->oci->hooks = new_message(t, &grpc__hooks__descriptor);
+	add_ptr(t, &r->oci->hooks->startcontainer, &r->oci->hooks->n_startcontainer, h);
+	CHECK(t, run_request(t, r, &out, &err_text) == 0, "%s", err_text);
+	CHECK(t, strstr(out, r->container_id) && strstr(out, "\"status\":\"created\""), "'%s'",
+	      out);
+	h->args[2] = dup_str(t, "exit 7");
+	r->container_id = dup_str(t, "life-hook");
+	CHECK(t, create(t, r) == 0, "%s", t->e.msg);
+	CHECK(t,
+	      start(t, r->container_id) < 0 && strstr(t->e.msg, "hooks.startContainer[0]") &&
+		      strstr(t->e.msg, "status 7"),
+	      "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct test *t);
@@ -1111,6 +1136,7 @@ static const struct {
 	{ "copied files", test_copy_file, false },
 	{ "statistics", test_stats, false },
 	{ "user and time namespaces", test_user_and_time, false },
+	{ "hooks", test_hooks, false },
 	{ "limits", test_limits, true },
 	{ "update", test_update, true },
 	{ "out of memory", test_oom, true },
