@@ -20,7 +20,7 @@ class Run(KataCase):
 
     def test_exit_status(self):
         cases = ((0, ["true"]), (1, ["false"]), (7, ["sh", "-c", "exit 7"]),
-                 (137, ["sh", "-c", "sh -c 'kill -9 $$'"]), (127, ["/no/such/program"]),
+                 (137, ["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]), (127, ["/no/such/program"]),
                  (127, ["no-such-program"]), (126, ["/etc/passwd"]))
         for want, command in cases:
             with self.subTest(command=command):
