@@ -103,11 +103,12 @@ int qemu_kernel_words(const struct qemu_inputs *in, struct buf *out, struct err 
 	    0)
 		return -1;
 	if (c->accel == ACCEL_TCG) {
-		/* no clock to calibrate with but slow ones; attacks on speculation have none */
+		/* no clock to calibrate with but slow ones; attacks on speculation have none; code
+		 * that is patched at boot is translated twice */
 		if (in->tsc_khz && buf_printf(out, e, " tsc_early_khz=%llu",
 					      (unsigned long long)in->tsc_khz) < 0)
 			return -1;
-		if (buf_puts(out, " nolapic_timer mitigations=off", e) < 0)
+		if (buf_puts(out, " noreplace-smp nolapic_timer mitigations=off", e) < 0)
 			return -1;
 		/* all processors are there; those above come on-line when asked for */
 		if (c->max_vcpus > c->vcpus && buf_printf(out, e, " maxcpus=%u", c->vcpus) < 0)
