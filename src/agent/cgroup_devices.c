@@ -5,18 +5,13 @@
 #include <linux/bpf.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/cgroup.h"
 #include "agent/device_program.h"
 #include "base/err.h"
 #include "base/own.h"
-
-static int bpf(int cmd, union bpf_attr *attr, size_t size)
-{
-	return (int)syscall(SYS_bpf, cmd, attr, size);
-}
+#include "base/sys.h"
 
 static int load(const struct bpf_insn *code, size_t count, int *out, struct err *e)
 {
@@ -29,7 +24,7 @@ static int load(const struct bpf_insn *code, size_t count, int *out, struct err 
 	attr.insn_cnt = (uint32_t)count;
 	attr.insns = (uint64_t)(uintptr_t)code;
 	attr.license = (uint64_t)(uintptr_t)license;
-	fd = bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+	fd = sys_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
 	if (fd < 0)
 		return err_sys(e, "load the device program");
 	*out = fd;
@@ -46,7 +41,7 @@ static int attach(int cgroup_fd, int prog_fd, struct err *e)
 	attr.attach_bpf_fd = (uint32_t)prog_fd;
 	attr.attach_type = BPF_CGROUP_DEVICE;
 	attr.attach_flags = 0;
-	if (bpf(BPF_PROG_ATTACH, &attr, sizeof(attr)) < 0)
+	if (sys_bpf(BPF_PROG_ATTACH, &attr, sizeof(attr)) < 0)
 		return err_sys(e, "attach the device program");
 	return 0;
 }

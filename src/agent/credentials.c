@@ -10,9 +10,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/stage_steps.h"
@@ -106,7 +104,7 @@ static int install_filter(const Grpc__LinuxSeccomp *c, struct err *e)
 		.filter = (struct sock_filter *)(void *)c->program.data,
 	};
 
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, c->filterflags, &prog) < 0)
+	if (sys_seccomp_filter(c->filterflags, &prog) < 0)
 		return err_sys(e, "linux.seccomp: install the program");
 	return 0;
 }

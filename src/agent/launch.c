@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/sandbox.h"
@@ -102,10 +101,10 @@ static _Noreturn void child_run(const struct child_setup *c)
 	if (c->wait_for_maps) {
 		if (read(STAGE_SOCKET_FD, &go, 1) != 1)
 			_exit(1);
-		if (syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0)
+		if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 			child_fail(sock, "become root of the user namespace");
 	}
-	(void)syscall(SYS_execveat, exe, "", argv, envp, AT_EMPTY_PATH);
+	(void)sys_execveat(exe, argv, envp);
 	child_fail(sock, "execute the stage");
 }
 

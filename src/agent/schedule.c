@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/stage_steps.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "base/sys.h"
 
 struct word {
 	const char *name;
@@ -79,7 +79,7 @@ static int apply_scheduler(const Grpc__Scheduler *c, struct err *e)
 				       c->flags[i]);
 		attr.flags |= v;
 	}
-	if (syscall(SYS_sched_setattr, 0, &attr, 0) < 0)
+	if (sys_sched_setattr(&attr) < 0)
 		return err_sys(e, "process.scheduler");
 	return 0;
 }
@@ -94,7 +94,7 @@ static int apply_io_priority(const Grpc__IOPriority *p, struct err *e)
 	if (p->priority < 0 || p->priority > 7)
 		return err_set(e, ERR_INVALID, 0, "process.ioPriority.priority %lld",
 			       (long long)p->priority);
-	if (syscall(SYS_ioprio_set, 1, 0, (int)(class << 13) | (int)p->priority) < 0)
+	if (sys_ioprio_set((int)(class << 13) | (int)p->priority) < 0)
 		return err_sys(e, "process.ioPriority");
 	return 0;
 }

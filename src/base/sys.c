@@ -3,6 +3,7 @@
 #include "base/sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -134,6 +135,39 @@ int sys_keyctl_join_session(const char *name)
 	};
 
 	return (int)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING_, name);
+}
+
+int sys_execveat(int fd, char *const *argv, char *const *envp)
+{
+	return (int)syscall(SYS_execveat, fd, "", argv, envp, AT_EMPTY_PATH);
+}
+
+int sys_seccomp_filter(unsigned flags, const void *prog)
+{
+	enum {
+		SECCOMP_SET_MODE_FILTER_ = 1
+	};
+
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER_, flags, prog);
+}
+
+int sys_bpf(int cmd, void *attr, unsigned size)
+{
+	return (int)syscall(SYS_bpf, cmd, attr, size);
+}
+
+int sys_sched_setattr(const void *attr)
+{
+	return (int)syscall(SYS_sched_setattr, 0, attr, 0);
+}
+
+int sys_ioprio_set(int value)
+{
+	enum {
+		IOPRIO_WHO_PROCESS_ = 1
+	};
+
+	return (int)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS_, 0, value);
 }
 
 int sys_last_cap(void)

@@ -125,5 +125,13 @@ int sys_delete_module(const char *name, unsigned flags);
 int sys_capset(uint64_t effective, uint64_t permitted, uint64_t inheritable);
 int sys_capget(uint64_t *effective, uint64_t *permitted, uint64_t *inheritable);
 int sys_keyctl_join_session(const char *name);
+/* execveat(2) of the file that `fd` is (AT_EMPTY_PATH). */
+int sys_execveat(int fd, char *const *argv, char *const *envp);
+/* seccomp(2), SECCOMP_SET_MODE_FILTER; `prog` is a struct sock_fprog. */
+int sys_seccomp_filter(unsigned flags, const void *prog);
+int sys_bpf(int cmd, void *attr, unsigned size);
+int sys_sched_setattr(const void *attr);
+/* ioprio_set(2) for the calling process. */
+int sys_ioprio_set(int value);
 /* The highest capability number the running kernel knows. */
 int sys_last_cap(void);
