@@ -157,3 +157,16 @@ void args_help(int fd, const struct arg_option *options, size_t count)
 		(void)dprintf(fd, "  %-28s %s\n", left, o->help);
 	}
 }
+
+void args_manual(int fd, const struct arg_option *options, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct arg_option *o = &options[i];
+
+		(void)dprintf(fd, ".TP\n.B ");
+		if (o->letter)
+			(void)dprintf(fd, "\\-%c, ", o->letter);
+		(void)dprintf(fd, "\\-\\-%s%s%s\n%s\n", o->name, o->value ? " " : "",
+			      o->value ? o->value : "", o->help);
+	}
+}

@@ -35,3 +35,5 @@ int args_parse(int argc, char **argv, const struct arg_option *options, size_t c
 	       int *first, struct err *e);
 /* Prints the options, one a line. */
 void args_help(int fd, const struct arg_option *options, size_t count);
+/* The same in the macros of man(7). */
+void args_manual(int fd, const struct arg_option *options, size_t count);

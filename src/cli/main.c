@@ -24,7 +24,7 @@ static const struct verb *const verbs[] = {
 
 struct globals {
 	const char *root, *config;
-	bool debug, version, help;
+	bool debug, version, help, manual;
 };
 
 static const struct arg_option global_options[] = {
@@ -36,6 +36,8 @@ static const struct arg_option global_options[] = {
 	{ "version", 'v', ARG_FLAG, offsetof(struct globals, version), NULL,
 	  "print the version" },
 	{ "help", 'h', ARG_FLAG, offsetof(struct globals, help), NULL, "print this text" },
+	{ "man", 0, ARG_FLAG, offsetof(struct globals, manual), NULL,
+	  "print the manual page, for man -l" },
 };
 
 int cli_open_store(struct cli *c, struct store **out, struct err *e)
@@ -77,6 +79,27 @@ static void verb_usage(const struct verb *v)
 	(void)printf("usage: kata %s %s\n\n%s\n\n", v->name, v->usage, v->help);
 	(void)fflush(stdout);
 	args_help(STDOUT_FILENO, v->options, v->option_count);
+}
+
+/* kata(1), from the same tables. */
+static void manual(int fd)
+{
+	(void)dprintf(
+		fd,
+		".TH KATA 1 \"\" \"kata %s\"\n.SH NAME\nkata \\- run containers in virtual "
+		"machines\n.SH SYNOPSIS\n.B kata\n[options] VERB [options] ...\n"
+		".SH DESCRIPTION\nEach container gets a virtual machine of its own; there is "
+		"no daemon. Exit status of run and exec: the program's; 125 for failures of "
+		"kata, 126 if the program cannot be executed, 127 if it does not exist, "
+		"128+n if signal n ended it.\n.SH OPTIONS\n",
+		KATA_VERSION);
+	args_manual(fd, global_options, ARRAY_LEN(global_options));
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		(void)dprintf(fd, ".SH KATA %s\n.B kata %s\n%s\n.PP\n%s\n", verbs[i]->name,
+			      verbs[i]->name, verbs[i]->usage, verbs[i]->help);
+		args_manual(fd, verbs[i]->options, verbs[i]->option_count);
+	}
+	(void)dprintf(fd, ".SH SEE ALSO\nconfiguration.toml(5), containerd-shim-kata-v2(8)\n");
 }
 
 struct job {
@@ -131,6 +154,10 @@ int main(int argc, char **argv)
 	}
 	log.level = g.debug ? LOG_DEBUG : LOG_WARN;
 	log_setup(&log);
+	if (g.manual) {
+		manual(STDOUT_FILENO);
+		return 0;
+	}
 	if (g.version) {
 		(void)printf("kata version %s, commit %s\n", KATA_VERSION, KATA_COMMIT);
 		return 0;

@@ -58,6 +58,10 @@ int main(int argc, char **argv)
 		shim_options_usage(STDOUT_FILENO);
 		return 0;
 	}
+	if (o.manual) {
+		shim_options_manual(STDOUT_FILENO);
+		return 0;
+	}
 	if (o.version)
 		return print_version();
 	if (o.debug)

@@ -38,6 +38,7 @@ static const struct flag {
 	  "print information about the runtime" },
 	{ "version", FLAG_BOOL, offsetof(struct shim_options, version), "print the version" },
 	{ "v", FLAG_BOOL, offsetof(struct shim_options, version), "print the version" },
+	{ "man", FLAG_BOOL, offsetof(struct shim_options, manual), "print the manual page" },
 	{ "help", FLAG_BOOL, offsetof(struct shim_options, help), "print this text" },
 	{ "h", FLAG_BOOL, offsetof(struct shim_options, help), "print this text" },
 };
@@ -110,4 +111,20 @@ void shim_options_usage(int fd)
 	(void)dprintf(fd, "usage: containerd-shim-kata-v2 [flags] [start | delete]\n");
 	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
 		(void)dprintf(fd, "  -%-16s %s\n", flags[i].name, flags[i].help);
+}
+
+void shim_options_manual(int fd)
+{
+	(void)dprintf(
+		fd,
+		".TH CONTAINERD-SHIM-KATA-V2 8 \"\" \"kata\"\n.SH NAME\n"
+		"containerd-shim-kata-v2 \\- engine of Kata Containers\n.SH SYNOPSIS\n"
+		".B containerd-shim-kata-v2\n[flags] [start | delete]\n.SH DESCRIPTION\n"
+		"Started by containerd (runtime io.containerd.kata.v2) or by kata(1), in the "
+		"directory of a bundle. start begins the engine of a sandbox and prints the "
+		"address of its socket; delete cleans up after one that died; without an "
+		"action it serves.\n.SH FLAGS\n");
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+		(void)dprintf(fd, ".TP\n.B \\-%s\n%s\n", flags[i].name, flags[i].help);
+	(void)dprintf(fd, ".SH FILES\n/run/kata/SANDBOX/, configuration.toml(5)\n");
 }
