@@ -34,7 +34,7 @@ static void test_defaults(void **state)
 	assert_null(c->hypervisor.virtio_fs_extra_args[0]);
 	assert_int_equal(c->agent.create_container_timeout_s, 60);
 	assert_string_equal(c->runtime.log_level, "info");
-	assert_false(c->runtime.disable_guest_seccomp);
+	assert_true(c->runtime.disable_guest_seccomp);
 	assert_null(c->file);
 	assert_int_equal(c->warnings.count, 0);
 }
