@@ -7,11 +7,13 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "config/config.h"
 #include "sandbox/internal.h"
 #include "vmm/vmm.h"
 
 enum {
 	LINE_MAX_BYTES = 1024,
+	HEALTH_PAUSE_MS = 30 * 1000,
 	LINES_PER_SECOND = 200, /* a guest that logs more loses the rest of that second */
 };
 
@@ -66,7 +68,6 @@ static void log_run(void *arg)
 		take_bytes(f, block, got);
 	emit_line(f);
 	fd_close(&f->fd);
-	f->s->helpers--;
 	free(f);
 }
 
@@ -85,7 +86,6 @@ int guest_log_follow(struct sandbox *s, const char *port, struct err *e)
 		return -1;
 	fd_take(&fd);
 	f = NULL;
-	s->helpers++;
 	return 0;
 }
 
@@ -108,13 +108,35 @@ static void oom_run(void *arg)
 		if (fiber_sleep(s->loop, 10, &e) < 0)
 			break;
 	}
-	s->helpers--;
+}
+
+/*
+ * A guest whose kernel hangs neither closes a connection nor ends: it is asked now and then,
+ * and given up when it does not answer.
+ */
+static void health_run(void *arg)
+{
+	struct sandbox *s = arg;
+	int64_t timeout = s->c.config->agent.health_check_request_timeout_ms;
+	struct err e, why;
+
+	while (fiber_sleep(s->loop, HEALTH_PAUSE_MS, &e) == 0) {
+		if (!s->agent || s->vm_lost)
+			return;
+		if (agent_client_ready(s->agent, deadline_in(timeout), &e) == 0)
+			continue;
+		if (e.kind == ERR_TIMEOUT) {
+			err_set(&why, ERR_TIMEOUT, 0, "the guest has not answered for %lld s",
+				(long long)timeout / 1000);
+			sandbox_vm_lost(s, &why);
+		}
+		return;
+	}
 }
 
 int guest_events_follow(struct sandbox *s, struct err *e)
 {
 	if (fiber_spawn(s->loop, "guest events", oom_run, s, NULL, e) < 0)
 		return -1;
-	s->helpers++;
-	return 0;
+	return fiber_spawn(s->loop, "guest health", health_run, s, NULL, e);
 }

@@ -7,5 +7,8 @@ struct sandbox;
 
 /* Copies the agent's log from its port into ours, line by line, at a bounded rate. */
 int guest_log_follow(struct sandbox *s, const char *port, struct err *e);
-/* Reports out-of-memory kills to the sandbox's observer as long as the agent lives. */
+/*
+ * Reports out-of-memory kills to the sandbox's observer, and asks the agent every 30 s whether
+ * it is well; one that does not answer in time is a lost sandbox. As long as the agent lives.
+ */
 int guest_events_follow(struct sandbox *s, struct err *e);

@@ -2,6 +2,7 @@
 /* The domain's structures, shared by the files of src/sandbox only. */
 #pragma once
 
+#include "base/err.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -37,7 +38,6 @@ struct sandbox {
 	int vsock_fd;
 	bool vm_lost;
 	struct err lost_why;
-	unsigned helpers; /* fibers that follow the agent: log, out-of-memory events */
 	char description[200];
 };
 
