@@ -221,7 +221,8 @@ static size_t filter_keys(struct console *c, char *p, size_t len)
 		if (!c->key_1)
 			out[n++] = p[i];
 	}
-	memcpy(p, out, n);
+	if (n)
+		memcpy(p, out, n);
 	return n;
 }
 

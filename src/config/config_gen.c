@@ -12,10 +12,13 @@
 /* configuration.toml(5) */
 static int write_page(struct buf *out, struct err *e)
 {
-	if (buf_puts(out, ".TH CONFIGURATION.TOML 5 \"\" \"kata\"\n.SH NAME\nconfiguration.toml \\- "
-			  "configuration of Kata Containers\n.SH DESCRIPTION\nThe first of these files is "
-			  "read; config.d/*.toml beside it are laid over it. A file may hold a part "
-			  "only; an unknown key is an error.\n.PP\n.nf\n", e) < 0 ||
+	if (buf_puts(
+		    out,
+		    ".TH CONFIGURATION.TOML 5 \"\" \"kata\"\n.SH NAME\nconfiguration.toml \\- "
+		    "configuration of Kata Containers\n.SH DESCRIPTION\nThe first of these files is "
+		    "read; config.d/*.toml beside it are laid over it. A file may hold a part "
+		    "only; an unknown key is an error.\n.PP\n.nf\n",
+		    e) < 0 ||
 	    config_write_search(out, e) < 0 || buf_puts(out, ".fi\n.SH KEYS\n", e) < 0)
 		return -1;
 	return config_write_manual(out, e);

@@ -71,13 +71,13 @@ static bool has_default_route(const char *path, bool v6)
 	if (file_read(AT_FDCWD, path, FILE_MAX_BYTES, &text, NULL, &ignored) < 0)
 		return false;
 	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		char name[32] = "", dest[40] = "";
-		unsigned prefix = 1;
+		char name[32] = "", dest[40] = "", prefix[8] = "";
 
 		if (v6 &&
-		    sscanf(line, "%39s %x %*s %*s %*s %*s %*s %*s %*s %31s", dest, &prefix,
+		    sscanf(line, "%39s %7s %*s %*s %*s %*s %*s %*s %*s %31s", dest, prefix,
 			   name) == 3 &&
-		    prefix == 0 && strspn(dest, "0") == strlen(dest) && strcmp(name, "lo") != 0)
+		    str_eq(prefix, "00") && strspn(dest, "0") == strlen(dest) &&
+		    strcmp(name, "lo") != 0)
 			return true;
 		if (!v6 && sscanf(line, "%31s %39s", name, dest) == 2 &&
 		    str_eq(dest, "00000000") && strcmp(name, "lo") != 0)

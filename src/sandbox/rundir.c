@@ -29,6 +29,13 @@ enum {
 	CGROUPS_MAX = 64 * 1024
 };
 
+/* Moves the whole value: what is left behind closes nothing. */
+static void hand_over(struct rundir *from, struct rundir *to)
+{
+	*to = *from;
+	*from = (struct rundir)RUNDIR_INIT;
+}
+
 /* Opens the base directory, locked against other starts and sweeps until closed. */
 static int lock_base(const char *base, int *out, struct err *e)
 {
@@ -204,8 +211,7 @@ int rundir_create(const char *base, const char *id, const char *owner, struct ru
 		(void)path_remove_tree(base_fd, id, &ignored);
 		return err_wrap(e, "sandbox '%s'", id);
 	}
-	*out = r;
-	r = (struct rundir)RUNDIR_INIT;
+	hand_over(&r, out);
 	return 0;
 }
 
@@ -221,8 +227,7 @@ int rundir_adopt(const char *base, const char *id, int lock_fd, int listen_fd,
 		return err_oom(e, "a path");
 	r.lock_fd = lock_fd;
 	r.listen_fd = listen_fd;
-	*out = r;
-	r = (struct rundir)RUNDIR_INIT;
+	hand_over(&r, out);
 	return 0;
 }
 

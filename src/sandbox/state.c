@@ -26,7 +26,7 @@ static_assert(ARRAY_LEN(process_names) == PROCESS_STATE_COUNT_, "name every stat
 static_assert(ARRAY_LEN(process_events) == PROCESS_EVENT_COUNT_, "name every event");
 
 /* clang-format off */
-static const signed char sandbox_next[SANDBOX_STATE_COUNT_][SANDBOX_EVENT_COUNT_] = {
+static const short sandbox_next[SANDBOX_STATE_COUNT_][SANDBOX_EVENT_COUNT_] = {
 	/*                    BOOT              BOOTED         STOP              GONE            */
 	[SANDBOX_NEW]      = { SANDBOX_STARTING, NO_,           SANDBOX_STOPPED,  SANDBOX_STOPPED },
 	[SANDBOX_STARTING] = { NO_,              SANDBOX_READY, SANDBOX_STOPPING, SANDBOX_STOPPED },
@@ -35,7 +35,7 @@ static const signed char sandbox_next[SANDBOX_STATE_COUNT_][SANDBOX_EVENT_COUNT_
 	[SANDBOX_STOPPED]  = { NO_,              NO_,           SANDBOX_STOPPED,  SANDBOX_STOPPED },
 };
 
-static const signed char process_next[PROCESS_STATE_COUNT_][PROCESS_EVENT_COUNT_] = {
+static const short process_next[PROCESS_STATE_COUNT_][PROCESS_EVENT_COUNT_] = {
 	/*                    MAKE             START             STARTED          PAUSE           RESUME           EXIT             DELETE          */
 	[PROCESS_NEW]      = { PROCESS_CREATED, NO_,              NO_,             NO_,            NO_,             PROCESS_STOPPED, NO_ },
 	[PROCESS_CREATED]  = { NO_,             PROCESS_STARTING, NO_,             NO_,            NO_,             PROCESS_STOPPED, PROCESS_DELETED },
