@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define OWN(fn) __attribute__((cleanup(own_##fn)))
+#define OWN(fn) __attribute__((cleanup(own_##fn), unused))
 #define TAKE(p)                                                                                \
 	__extension__({                                                                        \
 		__typeof__(p) take_ = (p);                                                     \

@@ -1,23 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of the real `kata` share: a store of their own, and proof that nothing is left.
 
-Run as root from a built tree (make). KATA_BIN names another directory of programs.
+Run as root from a built tree (make, make guest). KATA_BUILD names another build directory.
 """
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("KATA_BIN", os.path.join(TREE, "build", "bin"))
-BUSYBOX = os.path.join(TREE, "build", "guest", "busybox.tar")
+BUILD = os.environ.get("KATA_BUILD", os.path.join(TREE, "build"))
+BIN = os.path.join(BUILD, "bin")
+BUSYBOX = os.path.join(BUILD, "guest", "busybox.tar")
 LIMIT = 120  # seconds for one call of kata
 
 
 PROGRAMS = ("qemu-system-x86_64", "virtiofsd", "passt", "passt.avx2", "kata-stand-in",
             "containerd-shim-kata-v2")
+
+
+MARK = "KATA_TEST_NAMESPACE"
+
+
+def isolate():
+    """Starts this program anew in a process and a mount namespace of its own.
+
+    There it sees its own engines and VMs alone, whatever else runs on the machine, and what it
+    leaves behind ends with it.
+    """
+    if os.geteuid() != 0:
+        return
+    if MARK not in os.environ:
+        os.environ[MARK] = "1"
+        os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--kill-child",
+                              "--mount-proc", "--", *sys.orig_argv])
+    for folder in ("/run/kata", "/run/kata-containers"):
+        os.makedirs(folder, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "kata-test", folder], check=True)
+
+
+isolate()
 
 
 def processes():
