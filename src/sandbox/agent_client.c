@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -68,7 +69,7 @@ struct agent_client {
 	struct ttrpc_conn *conn;
 	void (*lost)(const struct err *why, void *arg);
 	void *arg;
-	int64_t timeout_ms;
+	int64_t timeout_ms, deadline;
 	struct strv features;
 };
 
@@ -94,6 +95,7 @@ int agent_client_new(struct loop *l, int fd, void (*lost)(const struct err *why,
 	a->lost = lost;
 	a->arg = arg;
 	a->timeout_ms = DEFAULT_TIMEOUT_MS;
+	a->deadline = DEADLINE_NONE;
 	o.arg = a;
 	if (ttrpc_conn_new(l, fd_take(&own), &o, &a->conn, e) < 0)
 		return -1;
@@ -115,13 +117,34 @@ void agent_client_set_timeout(struct agent_client *a, int64_t ms)
 	a->timeout_ms = ms;
 }
 
+void agent_client_set_deadline(struct agent_client *a, int64_t deadline)
+{
+	a->deadline = deadline;
+}
+
+void agent_client_hang_up(struct agent_client *a)
+{
+	if (ttrpc_conn_is_open(a->conn))
+		(void)shutdown(ttrpc_conn_fd(a->conn), SHUT_RDWR);
+}
+
+/* -1: none */
+static int64_t timeout_of(const struct agent_client *a, const struct row *r)
+{
+	int64_t left = deadline_left(a->deadline);
+
+	if (r->waits)
+		return -1;
+	return left >= 0 && left < a->timeout_ms ? left : a->timeout_ms;
+}
+
 int agent_call(struct agent_client *a, enum agent_method m, const void *request,
 	       struct arena *arena, void *response_out, struct err *e)
 {
 	const struct row *r = &rows[m];
 
-	return ttrpc_call(a->conn, r->service, &r->method, request,
-			  r->waits ? -1 : a->timeout_ms, arena, response_out, e);
+	return ttrpc_call(a->conn, r->service, &r->method, request, timeout_of(a, r), arena,
+			  response_out, e);
 }
 
 int agent_do(struct agent_client *a, enum agent_method m, const void *request, struct err *e)

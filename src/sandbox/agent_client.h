@@ -70,6 +70,10 @@ int agent_do(struct agent_client *a, enum agent_method m, const void *request, s
 
 /* Sets the deadline of ordinary calls, in milliseconds (create_container_timeout). */
 void agent_client_set_timeout(struct agent_client *a, int64_t ms);
+/* None of them lasts beyond `deadline` either; DEADLINE_NONE takes that back. */
+void agent_client_set_deadline(struct agent_client *a, int64_t deadline);
+/* Ends the connection from our side: calls under way fail, `lost` is called. */
+void agent_client_hang_up(struct agent_client *a);
 
 /* Whether AgentDetails.extra_features names it; asked once with agent_client_details(). */
 int agent_client_details(struct agent_client *a, struct err *e);

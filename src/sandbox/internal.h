@@ -37,6 +37,7 @@ struct sandbox {
 	struct agent_client *agent;
 	int vsock_fd;
 	bool vm_lost;
+	bool agent_lost; /* the first sign of it was the end of the agent's connection */
 	struct err lost_why;
 	char description[200];
 };
@@ -82,6 +83,8 @@ enum {
 /* vm.c: the machine and the agent in it. */
 int vm_start(struct sandbox *s, struct err *e);
 void vm_stop(struct sandbox *s);
+/* A guest that dies closes its ports first: finds out whether its machine says why. */
+void vm_explain_loss(struct sandbox *s);
 /* ERR_STATE with the reason unless the sandbox is ready. */
 int sandbox_need_ready(const struct sandbox *s, struct err *e);
 /* Everything of the machine has gone without being asked: from vm.c to sandbox.c. */

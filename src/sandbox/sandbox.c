@@ -77,7 +77,7 @@ int sandbox_boot(struct sandbox *s, struct err *e)
 		return -1;
 	if (vm_start(s, e) < 0 || sandbox_step(&s->state, SANDBOX_BOOTED, e) < 0) {
 		sandbox_stop(s);
-		return err_wrap(e, "start sandbox '%s'", s->c.id);
+		return err_wrap(e, "start the sandbox"); /* whose id the caller knows */
 	}
 	log_info(&s->log, "sandbox ready after %lld ms: %s",
 		 (long long)(time_mono_ms() - began), s->description);
@@ -123,6 +123,7 @@ static void stop_lost(void *arg)
 	struct sandbox *s = arg;
 
 	end_processes(s, STATUS_LOST);
+	vm_explain_loss(s);
 	if (s->c.observer.lost)
 		s->c.observer.lost(s->c.observer.arg, &s->lost_why);
 	sandbox_stop(s);
@@ -136,8 +137,11 @@ void sandbox_vm_lost(struct sandbox *s, const struct err *why)
 		return;
 	s->vm_lost = true;
 	s->lost_why = *why;
-	if (s->state != SANDBOX_READY)
-		return; /* sandbox_boot() is under way and will find out */
+	if (s->state != SANDBOX_READY) { /* sandbox_boot() is under way: its calls end now */
+		if (s->agent)
+			agent_client_hang_up(s->agent);
+		return;
+	}
 	if (fiber_spawn(s->loop, "sandbox lost", stop_lost, s, NULL, &e) < 0)
 		log_error(&s->log, "%s", e.msg);
 }

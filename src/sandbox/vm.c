@@ -35,9 +35,9 @@ enum {
 	AGENT_VSOCK_PORT = 1024,
 	DEVICES_MAX = 8,
 	DESTROY_MS = 3000,
-	START_MS = 120 * 1000, /* under emulation on a busy host a boot takes its time */
 	STOP_MS = 5000,
 	DIAL_PAUSE_MS = 10,
+	LAST_WORDS_MS = 500,     /* between the guest's last byte and the end of its machine */
 	UNPRIVILEGED_ID = 65533, /* nobody's files belong to it; 65534 owns unmapped ones */
 };
 
@@ -76,14 +76,32 @@ struct plan {
 	int64_t deadline;
 };
 
+static void explain_exit(const struct vmm_exit *x, struct err *why)
+{
+	err_set(why, ERR_PEER, 0, "the virtual machine ended (%s)%s%s",
+		vmm_exit_reason_name(x->reason), *x->text ? ": " : "", x->text);
+}
+
 static void on_vm_exit(const struct vmm_exit *x, void *arg)
 {
 	struct sandbox *s = arg;
 	struct err why;
 
-	err_set(&why, ERR_PEER, 0, "the virtual machine ended (%s)%s%s",
-		vmm_exit_reason_name(x->reason), *x->text ? ": " : "", x->text);
+	explain_exit(x, &why);
 	sandbox_vm_lost(s, &why);
+}
+
+void vm_explain_loss(struct sandbox *s)
+{
+	struct err ignored;
+
+	if (!s->agent_lost || !s->vmm)
+		return;
+	fiber_shield(s->loop, true);
+	if (vmm_wait(s->vmm, deadline_in(LAST_WORDS_MS), &ignored) == 0 &&
+	    vmm_exit_info(s->vmm)->reason != VMM_EXIT_NONE)
+		explain_exit(vmm_exit_info(s->vmm), &s->lost_why);
+	fiber_shield(s->loop, false);
 }
 
 static void on_helper_lost(const struct err *why, void *arg)
@@ -97,6 +115,7 @@ static void on_agent_lost(const struct err *why, void *arg)
 	struct err lost;
 
 	err_set(&lost, ERR_PEER, 0, "the agent's connection ended: %s", why->msg);
+	s->agent_lost = !s->vm_lost;
 	sandbox_vm_lost(s, &lost);
 }
 
@@ -110,6 +129,20 @@ static struct vmm_device *add_device(struct plan *p, enum vmm_device_kind kind, 
 }
 
 /* ---- choices ---- */
+
+/* What is in the configuration and does not reach the machine as it stands there. */
+static int check_config(struct plan *p, struct err *e)
+{
+	const char *seccomp = p->config->hypervisor.seccomp_sandbox;
+	const char *entropy = p->config->hypervisor.entropy_source;
+
+	if (*entropy && !str_eq(entropy, "/dev/urandom"))
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "entropy_source '%.80s': the guest's is /dev/urandom", entropy);
+	p->vm.no_seccomp = str_eq(seccomp, "off");
+	p->vm.seccomp = *seccomp && !p->vm.no_seccomp ? seccomp : NULL;
+	return 0;
+}
 
 static int choose_accel(struct plan *p, struct err *e)
 {
@@ -313,13 +346,17 @@ static int reach_agent(struct plan *p, struct err *e)
 		return -1;
 	agent_client_set_timeout(s->agent,
 				 (int64_t)p->config->agent.create_container_timeout_s * 1000);
+	agent_client_set_deadline(s->agent, p->deadline);
 	if (agent_client_ready(s->agent, p->deadline, e) < 0) {
-		char tail[160];
+		struct err why = *e;
+		char tail[120];
 
-		if (s->vm_lost)
-			return err_set(e, ERR_PEER, 0, "%s", s->lost_why.msg);
-		if (vmm_console_tail(s->vmm, tail, sizeof(tail)))
-			return err_wrap(e, "guest console: …%s", tail);
+		if (!s->vm_lost && vmm_console_tail(s->vmm, tail, sizeof(tail))) {
+			for (char *c = tail; *c; c++)
+				*c = *c == '\n' ? (c[1] ? ';' : '\0') : *c;
+			return err_set(e, why.kind, 0, "%.80s; its console ends: %s", why.msg,
+				       tail);
+		}
 		return -1;
 	}
 	return agent_client_details(s->agent, e);
@@ -369,20 +406,35 @@ static int prepare_guest(struct plan *p, struct err *e)
 	return s->net ? guest_net_apply(s, user_net_guest(s->net), e) : 0;
 }
 
+/* The machine, then the guest in it: each gets the configured time. */
+static int bring_up(struct plan *p, struct err *e)
+{
+	int64_t timeout_ms = p->config->agent.reconnect_timeout_ms;
+
+	p->deadline = deadline_in(timeout_ms);
+	if (guest_assets_find(p->config, &p->s->arena, &p->assets, e) < 0 ||
+	    check_config(p, e) < 0 || choose_accel(p, e) < 0 || choose_share(p, e) < 0 ||
+	    choose_network(p, e) < 0 || choose_transport(p, e) < 0 || start_machine(p, e) < 0)
+		return -1;
+	p->deadline = deadline_in(timeout_ms);
+	if (reach_agent(p, e) < 0 || prepare_guest(p, e) < 0)
+		return err_wrap(e, "guest of '%.60s' and '%.60s'", p->assets.kernel,
+				p->assets.initrd);
+	agent_client_set_deadline(p->s->agent, DEADLINE_NONE);
+	return 0;
+}
+
 int vm_start(struct sandbox *s, struct err *e)
 {
-	struct plan p = {
-		.s = s,
-		.config = s->c.config,
-		.vm = VMM_CONFIG_INIT,
-		.deadline = deadline_in(START_MS),
-	};
+	struct plan p = { .s = s, .config = s->c.config, .vm = VMM_CONFIG_INIT };
 
-	if (guest_assets_find(p.config, &s->arena, &p.assets, e) < 0 ||
-	    choose_accel(&p, e) < 0 || choose_share(&p, e) < 0 || choose_network(&p, e) < 0 ||
-	    choose_transport(&p, e) < 0 || start_machine(&p, e) < 0 || reach_agent(&p, e) < 0 ||
-	    prepare_guest(&p, e) < 0)
+	if (bring_up(&p, e) < 0) {
+		vm_explain_loss(s);
+		if (s->vm_lost) /* the cause; what failed is its consequence */
+			return err_set(e, ERR_PEER, 0, "guest of '%.60s' and '%.60s': %s",
+				       p.assets.kernel, p.assets.initrd, s->lost_why.msg);
 		return -1;
+	}
 	if (guest_events_follow(s, e) < 0)
 		return -1;
 	(void)snprintf(s->description, sizeof(s->description),

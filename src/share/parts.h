@@ -24,7 +24,8 @@ struct virtiofsd {
 	struct child child;
 	struct console messages;
 	struct loop *loop;
-	int socket_fd; /* connected to it */
+	char program[128]; /* for messages */
+	int socket_fd;     /* connected to it */
 	void (*lost)(const struct err *why, void *arg);
 	void *arg;
 };

@@ -120,6 +120,10 @@ static int choose(const struct share_config *c, enum share_fs *out, const char *
 		*out = SHARE_FS_VIRTIO_FS;
 		reason = "it can run here";
 		if (can_virtio_fs(c, program, &why) < 0) {
+			if (c->virtiofsd && c->virtiofsd[0] && why.kind == ERR_NOT_FOUND) {
+				*e = why; /* what was named must be there */
+				return -1;
+			}
 			*out = SHARE_FS_9P;
 			reason = why.msg;
 			if (can_9p(c, &no9p) < 0)

@@ -201,8 +201,8 @@ static void last_words(struct virtiofsd *v, struct err *e)
 	(void)console_tail(&v->messages, words, sizeof(words));
 	for (char *p = words; *p; p++)
 		*p = *p == '\n' ? (p[1] ? ';' : '\0') : *p;
-	(void)err_set(e, ERR_PEER, 0, "virtiofsd ended (status %d): %s",
-		      child_exit_code(v->child.status), words);
+	(void)err_set(e, ERR_PEER, 0, "'%.80s' ended (status %d)%s%s", v->program,
+		      child_exit_code(v->child.status), *words ? ": " : "", words);
 }
 
 static void on_exit_(struct child *c)
@@ -231,7 +231,8 @@ static int wait_ready(struct virtiofsd *v, int64_t deadline, struct err *e)
 			return -1;
 		}
 		if (time_mono_ms() >= deadline)
-			return err_set(e, ERR_TIMEOUT, 0, "virtiofsd does not get ready");
+			return err_set(e, ERR_TIMEOUT, 0, "'%.80s' does not get ready",
+				       v->program);
 		if (fiber_sleep(v->loop, 5, e) < 0)
 			return -1;
 	}
@@ -270,6 +271,7 @@ int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
 	if (spawn_run(&s, &pid, e) < 0)
 		return -1;
 	v->loop = l;
+	(void)snprintf(v->program, sizeof(v->program), "%s", program);
 	child_watch(r, &v->child, pid, on_exit_);
 	fd_close(&wr);
 	if (console_init(&v->messages, l, fd_take(&rd), -1, e) < 0)

@@ -18,9 +18,10 @@ enum {
 
 static void keep(struct console *c, const char *p, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		c->ring[(c->seen + i) % CONSOLE_KEEP] = p[i];
-	c->seen += len;
+	for (size_t i = 0; i < len; i++) {
+		if (p[i] != '\r') /* a serial line's, before each newline */
+			c->ring[c->seen++ % CONSOLE_KEEP] = p[i];
+	}
 }
 
 /* A copy that fails (full disk) is given up: the machine matters more than its log. */

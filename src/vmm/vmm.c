@@ -342,20 +342,22 @@ static int fail_start(struct vmm *v, struct err *e)
 {
 	char words[300];
 	struct err ignored;
+	bool by_itself;
 
 	if (e->kind == ERR_PEER) /* it is ending by itself: let it, for the exit code */
 		(void)child_wait(&v->child, deadline_in(QUIT_MS), &ignored);
+	by_itself = v->child.exited;
 	end_process(v);
 	console_drain(&v->messages);
 	if (console_tail(&v->messages, words, sizeof(words)) > 0) {
 		for (char *p = words; *p; p++)
 			*p = *p == '\n' ? (p[1] ? ';' : '\0') : *p;
-		(void)err_set(e, e->kind, e->sys, "%s said: %s", v->driver->name, words);
-	} else if (v->child.exited) {
+		(void)err_set(e, e->kind, 0, "%s said: %s", v->driver->name, words);
+	} else if (by_itself) {
 		(void)err_wrap(e, "%s ended with status %d", v->driver->name,
 			       child_exit_code(v->child.status));
 	}
-	return -1;
+	return v->config.program ? err_wrap(e, "'%.80s'", v->config.program) : -1;
 }
 
 int vmm_start(struct vmm *v, int64_t deadline, struct err *e)
@@ -366,7 +368,7 @@ int vmm_start(struct vmm *v, int64_t deadline, struct err *e)
 		if (v->child.reaper)
 			(void)fail_start(v, e);
 		v->driver->ops->fini(v);
-		return err_wrap(e, "start machine '%s'", v->name);
+		return err_wrap(e, "start %s", v->driver->name);
 	}
 	v->started = true;
 	return 0;

@@ -77,7 +77,7 @@ static void test_plain(void **state)
 	       "-object memory-backend-ram,id=mem,size=256M " CHANNELS FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
 	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
-	       "tsc_early_khz=2596148 noreplace-smp nolapic_timer mitigations=off agent.log=debug quiet  x=1");
+	       "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer agent.log=debug quiet  x=1");
 }
 
 static void test_kvm_and_growth(void **state)
@@ -152,7 +152,7 @@ static void test_devices(void **state)
 										   "0x9") " " PORT0
 											  "-kernel /proc/self/fd/12 -initrd /proc/self/fd/13 -append console=ttyS0 "
 											  "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
-											  "tsc_early_khz=2596148 noreplace-smp nolapic_timer mitigations=off");
+											  "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer");
 }
 
 static void test_microvm(void **state)
@@ -169,11 +169,11 @@ static void test_microvm(void **state)
 	       "microvm,acpi=on,rtc=on,isa-serial=on,x-option-roms=off,memory-backend=mem "
 	       "-accel tcg,tb-size=32 -cpu max -smp 2,maxcpus=2,sockets=2,cores=1,threads=1 -m 256M "
 	       "-object memory-backend-ram,id=mem,size=256M " CHANNELS
-	       "-device virtio-serial-device,id=vser -object "
+	       "-global virtio-mmio.force-legacy=false -device virtio-serial-device,id=vser -object "
 	       "rng-random,id=rng,filename=/dev/urandom -device virtio-rng-device,id=vrng,rng=rng "
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
 	       "8250.nr_uarts=1 reboot=t panic=-1 dummy.numdummies=0 quiet loglevel=4 "
-	       "tsc_early_khz=2596148 noreplace-smp nolapic_timer mitigations=off maxcpus=1");
+	       "tsc_early_khz=2596148 noreplace-smp mitigations=off maxcpus=1");
 	assert_null(qemu_machine_find("pc"));
 }
 

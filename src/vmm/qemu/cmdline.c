@@ -103,12 +103,15 @@ int qemu_kernel_words(const struct qemu_inputs *in, struct buf *out, struct err 
 	    0)
 		return -1;
 	if (c->accel == ACCEL_TCG) {
-		/* no clock to calibrate with but slow ones; attacks on speculation have none; code
-		 * that is patched at boot is translated twice */
+		/* no clock to calibrate with but slow ones; attacks on speculation have none;
+		 * code that is patched at boot is translated twice */
 		if (in->tsc_khz && buf_printf(out, e, " tsc_early_khz=%llu",
 					      (unsigned long long)in->tsc_khz) < 0)
 			return -1;
-		if (buf_puts(out, " noreplace-smp nolapic_timer mitigations=off", e) < 0)
+		if (buf_puts(out, " noreplace-smp mitigations=off", e) < 0)
+			return -1;
+		/* without PCI there is no PM timer or HPET: the local APIC is the only one */
+		if (in->machine->has_pci && buf_puts(out, " nolapic_timer", e) < 0)
 			return -1;
 		/* all processors are there; those above come on-line when asked for */
 		if (c->max_vcpus > c->vcpus && buf_printf(out, e, " maxcpus=%u", c->vcpus) < 0)
@@ -226,6 +229,9 @@ static int add_fixed(const struct qemu_inputs *in, struct qemu_launch *l, struct
 	const struct qemu_machine *m = in->machine;
 	char at[40];
 
+	/* vhost-user servers speak to modern devices only; on PCI each says so itself */
+	if (!m->has_pci && add(l, "-global", "virtio-mmio.force-legacy=false", e) < 0)
+		return -1;
 	if (addf(l, e, "-device", "virtio-serial-%s,id=vser%s", m->bus, place(m, 1, at)) < 0)
 		return -1;
 	if (add(l, "-object", "rng-random,id=rng,filename=/dev/urandom", e) < 0)

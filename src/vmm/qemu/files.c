@@ -3,6 +3,7 @@
  * The files a guest boots from, checked before QEMU sees them: QEMU takes anything for a
  * kernel or initrd and the guest then dies without a word.
  */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -49,6 +50,30 @@ static int open_file(const char *what, const char *path, uint8_t head[HEAD], int
 	*out = fd_take(&fd);
 	*size = (uint64_t)st.st_size;
 	return 0;
+}
+
+/*
+ * A cut-off ELF file would be loaded as far as it goes: every segment must end within `size`.
+ * Headers lie behind the head of the file in none that a linker writes.
+ */
+static bool is_whole(const uint8_t head[HEAD], uint64_t size)
+{
+	Elf64_Ehdr h;
+
+	memcpy(&h, head, sizeof(h));
+	if (memcmp(h.e_ident, ELFMAG, SELFMAG) != 0)
+		return true;
+	if (h.e_phentsize != sizeof(Elf64_Phdr) || h.e_phoff > HEAD ||
+	    h.e_phnum > (HEAD - h.e_phoff) / sizeof(Elf64_Phdr))
+		return false;
+	for (size_t i = 0; i < h.e_phnum; i++) {
+		Elf64_Phdr p;
+
+		memcpy(&p, head + h.e_phoff + i * sizeof(p), sizeof(p));
+		if (p.p_offset > size || p.p_filesz > size - p.p_offset)
+			return false;
+	}
+	return true;
 }
 
 /* ELF for x86-64, or the boot protocol's "HdrS" (Documentation/x86/boot.rst). */
@@ -145,6 +170,9 @@ int qemu_files_open(const struct vmm_config *c, struct qemu_files *out, struct e
 		return -1;
 	if (!is_kernel(head))
 		return err_set(e, ERR_INVALID, 0, "kernel '%s' is no kernel for this machine",
+			       c->kernel);
+	if (!is_whole(head, kernel_size))
+		return err_set(e, ERR_INVALID, 0, "kernel '%s' is cut off or damaged",
 			       c->kernel);
 	if (c->initrds && c->initrds[0] && !c->initrds[1]) {
 		if (open_initrd(c->initrds[0], &f.initrd, &initrd_size, e) < 0)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration and monitors that are not what they should be: refused by name, in time."""
+import os
+import shutil
+import subprocess
+import unittest
+
+from bad_case import INITRD, KERNEL, BadCase
+from kata_case import BIN
+
+TIMEOUT_S = 400
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def head(path, size):
+    with open(path, "rb") as f:
+        return f.read(size)
+
+
+class Files(BadCase):
+    """What the guest boots from."""
+
+    def test_kernels(self):
+        cases = (("/etc/passwd", "is no kernel"),
+                 (self.file("cut", head(KERNEL, 3000)), "cut off"),
+                 (self.file("half", head(KERNEL, os.path.getsize(KERNEL) // 2)), "cut off"),
+                 ("/etc", "no regular file"),
+                 (self.file("empty"), "is empty"),
+                 (os.path.join(self.root, "missing"), "No such file"))
+        for path, word in cases:
+            with self.subTest(kernel=path):
+                self.refused(path, word, config=self.config({"kernel": path}))
+
+    def test_initrds(self):
+        cases = (("/etc/passwd", "no cpio archive"),
+                 ("/etc", "no regular file"),
+                 (self.file("empty"), "is empty"),
+                 (os.path.join(self.root, "missing"), "No such file"),
+                 (self.file("cut", head(INITRD, 4096)), "panic"))
+        for path, word in cases:
+            with self.subTest(initrd=path):
+                self.refused(path, word, config=self.config({"initrd": path}))
+
+
+class Settings(BadCase):
+    def test_configuration_files(self):
+        """Each names the file, the line and the key."""
+        h = "[hypervisor.qemu]\n"
+        cases = (("[[[", ":1:", "'['"), ("[nope]\n", ":1:", "nope"), (h + "nope = 1\n", ":2:", "nope: unknown"),
+                 (h + 'default_memory = "much"\n', ":2:", "must be an integer"),
+                 (h + "path = 7\n", ":2:", "must be a string"),
+                 (h + 'machine_type = "pc"\n', ":2:", "q35, microvm"),
+                 (h + "default_memory = 99999999999999999999\n", ":2:", "64 bits"),
+                 (h + 'path = "' + "x" * 100000, ":2:", ""), ("\0\0\0", ":1:", ""))
+        for text, *words in cases:
+            with self.subTest(text=text[:40]):
+                path = self.config(text=text)
+                self.refused(path, *words, config=path)
+        missing = os.path.join(self.root, "no.toml")
+        self.refused(missing, "No such file", config=missing)
+        self.refused("/etc", config="/etc")
+
+    def test_what_this_host_or_version_cannot_do(self):
+        cases = (({"transport": "vsock"}, "vsock", "/dev/vhost-vsock"),
+                 ({"accel": "kvm"}, "KVM is demanded"),
+                 ({"shared_fs": "none"}, "shared_fs"),
+                 ({"seccomp_sandbox": "nonsense"}, "-sandbox nonsense"),
+                 ({"entropy_source": "/dev/hwrng"}, "entropy_source", "/dev/hwrng"),
+                 ({"cpu_features": "nonsense"}, "nonsense"),
+                 ({"machine_accelerators": "nonsense=1"}, "nonsense"),
+                 ({"virtio_fs_daemon": "/missing/virtiofsd"}, "/missing/virtiofsd"),
+                 ({"virtio_fs_daemon": "/bin/false", "shared_fs": "virtio-fs"}, "/bin/false"))
+        usable = {"vsock": "/dev/vhost-vsock", "kvm": "/dev/kvm"}
+        for keys, *words in cases:
+            with self.subTest(keys=keys):
+                value = next(iter(keys.values()))
+                if value in usable and self.can_use(keys, usable[value]):
+                    continue
+                self.refused(*words, config=self.config(keys))
+
+    def can_use(self, keys, device):
+        """Where the host has it, it must work instead."""
+        done = subprocess.run([os.path.join(BIN, "kata"), "--root", self.root, "--config",
+                               self.config(keys), "run", "--rm", "--network", "none", "busybox",
+                               "true"], capture_output=True, timeout=120, check=False)
+        if done.returncode == 0:
+            self.assertTrue(os.path.exists(device))
+        return done.returncode == 0
+
+    def test_other_ways_to_share_files(self):
+        self.works(config=self.config({"shared_fs": "virtio-9p"}))
+
+    def test_microvm(self):
+        """With virtio-fs, where it needs modern devices, and no timer but the APIC's."""
+        self.works(config=self.config({"machine_type": "microvm"}, {"reconnect_timeout_ms": 20000}))
+
+    def test_kernel_parameters_that_break_the_guest(self):
+        self.refused("panic", KERNEL, config=self.config({"kernel_params": "rdinit=/x init=/x"}))
+
+
+class Monitors(BadCase):
+    """Programs that are no hypervisor, and hypervisors that lie."""
+
+    def prefix(self):
+        """A directory like /opt/x/bin, readable for the monitor's own user."""
+        os.chmod(self.root, 0o755)
+        path = os.path.join(self.root, "opt", "bin")
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def test_other_programs(self):
+        sleeper = os.path.join(self.prefix(), "sleeper")
+        with open(sleeper, "w", encoding="ascii") as f:
+            f.write("#!/bin/sh\nexec sleep 600\n")
+        os.chmod(sleeper, 0o755)
+        short = {"reconnect_timeout_ms": 1000}
+        for path, word in (("/missing/bin/qemu", "No such file"), ("/bin/false", "status 1"),
+                           ("/bin/true", "status 0"), ("/bin/cat", "cat"), ("/etc/passwd", ""),
+                           ("/usr", "/usr"), (sleeper, "")):
+            with self.subTest(path=path):
+                self.refused(path, word, config=self.config({"path": path}, short), within=15)
+
+    def test_wrong_answers(self):
+        words = {"silent": "timed out", "rubbish": "QMP", "longline": "QMP", "wrongid": "QMP",
+                 "refuses": "today", "dies": "words of a dying monitor", "events": "timed out",
+                 "deaf": "does not answer"}
+        for mode, word in words.items():
+            with self.subTest(mode=mode):
+                path = os.path.join(self.prefix(), f"qemu-{mode}")
+                shutil.copy(os.path.join(HERE, "fake_qemu.py"), path)
+                os.chmod(path, 0o755)
+                self.refused(word, config=self.config({"path": path}, {"reconnect_timeout_ms": 2000}),
+                             within=15)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
