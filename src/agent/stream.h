@@ -29,6 +29,7 @@ struct stream {
 	struct source source; /* fd -1: closed */
 	struct cond changed;  /* ready, process exited, or not busy any more */
 	bool ready, busy, closing, terminal;
+	bool bulk;           /* the last read was a large one: see gather() */
 	bool ended;          /* the end was delivered (output) */
 	int64_t grace_until; /* after the process' exit: DEADLINE_NONE while it runs */
 	int64_t left;        /* bytes still to be delivered after the grace; -1: not counted */

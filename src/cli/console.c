@@ -29,6 +29,7 @@
 #include "task.pb-c.h"
 
 enum {
+	FIFO_SIZE = 1 << 20,
 	IN_BLOCK = 32 * 1024,
 	OUT_BLOCK = 64 * 1024,
 	KEY_DETACH_1 = 0x10,
@@ -91,6 +92,8 @@ static int make_stream(struct console *c, int i, const char *what, int flags, st
 	s->fd = open(s->path, flags | O_NONBLOCK | O_CLOEXEC);
 	if (s->fd < 0)
 		return err_sys(e, "open fifo '%s'", s->path);
+	(void)fcntl(s->fd, F_SETPIPE_SZ,
+		    FIFO_SIZE); /* refused past the user's share: smaller */
 	return 0;
 }
 

@@ -32,10 +32,19 @@ enum {
 	OUT_COUNT = 2
 };
 
+/* One answer of the guest, on its way from the fiber that reads to the one that writes. */
+struct chunk {
+	struct arena arena;
+	ProtobufCBinaryData data;
+};
+
 struct sink {
 	struct stdio *owner;
-	struct fiber *fiber;
-	const char *name; /* "stdout", "stderr" */
+	struct fiber *fiber; /* writes to the host's side */
+	struct chunk next;   /* read ahead; no data: nothing there */
+	bool fetching;       /* the reading fiber lives */
+	struct cond moved;   /* `next` was filled or taken, or an end came */
+	const char *name;    /* "stdout", "stderr" */
 	enum agent_method read;
 	int fd;         /* fifo or file; -1: none, or its reader has left */
 	bool may_leave; /* the reader's going is not an error */
@@ -184,29 +193,72 @@ static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *
 	return 0;
 }
 
-/* One read from the guest and its write; 1 at the end of the stream. */
-static int sink_step(struct sink *k, struct err *e)
+/* One read from the guest; 1 at the end of the stream. */
+static int fetch(struct sink *k, struct chunk *out, struct err *e)
 {
 	struct stdio *s = k->owner;
-	/* the data is in there twice: as the answer's payload and as a member of it */
-	OWN(arena) struct arena a = { .limit = 2 * OUT_CHUNK + 64 * 1024 };
 	Grpc__ReadStreamRequest req = GRPC__READ_STREAM_REQUEST__INIT;
 	Grpc__ReadStreamResponse *resp;
-	int rc;
 
+	/* the data is in there twice: as the answer's payload and as a member of it */
+	arena_init(&out->arena, 2 * OUT_CHUNK + 64 * 1024);
 	req.container_id = s->container_id;
 	req.exec_id = s->exec_id;
 	req.len = OUT_CHUNK;
-	fiber_shield(s->loop, true);
-	rc = agent_call(s->agent, k->read, &req, &a, &resp, e);
-	fiber_shield(s->loop, false);
-	if (rc < 0)
+	if (agent_call(s->agent, k->read, &req, &out->arena, &resp, e) < 0)
 		return -1;
-	if (resp->data.len == 0)
-		return 1;
-	if (s->freed)
-		return err_set(e, ERR_CANCELLED, 0, "streams closed");
-	return sink_write(k, resp->data.data, resp->data.len, e);
+	out->data = resp->data;
+	return out->data.len == 0;
+}
+
+/* Reads ahead by one chunk, so that guest and host work at the same time. */
+static void fetch_run(void *arg)
+{
+	struct sink *k = arg;
+	struct stdio *s = k->owner;
+	struct err e = ERR_INIT;
+	int rc = 0;
+
+	fiber_shield(s->loop, true);
+	while (rc == 0 && !s->freed) {
+		struct chunk c;
+
+		rc = fetch(k, &c, &e);
+		while (rc == 0 && k->next.data.len && !s->freed)
+			rc = cond_wait(&k->moved, DEADLINE_NONE, &e);
+		if (rc != 0 || s->freed) {
+			arena_fini(&c.arena);
+			break;
+		}
+		k->next = c;
+		cond_wake_all(&k->moved);
+	}
+	fiber_shield(s->loop, false);
+	if (rc < 0 && !s->freed)
+		log_warn(s->log, "%s is cut off: %s", k->name, e.msg);
+	k->fetching = false;
+	cond_wake_all(&k->moved);
+	stdio_unuse(s);
+}
+
+/* Takes the chunk that was read ahead and writes it; 1 when there will be none. */
+static int sink_step(struct sink *k, struct err *e)
+{
+	struct chunk c;
+	int rc;
+
+	while (!k->next.data.len) {
+		if (!k->fetching)
+			return 1;
+		if (cond_wait(&k->moved, DEADLINE_NONE, e) < 0)
+			return -1;
+	}
+	c = k->next;
+	k->next.data.len = 0;
+	cond_wake_all(&k->moved);
+	rc = sink_write(k, c.data.data, c.data.len, e);
+	arena_fini(&c.arena);
+	return rc;
 }
 
 static void sink_run(void *arg)
@@ -214,16 +266,18 @@ static void sink_run(void *arg)
 	struct sink *k = arg;
 	struct stdio *s = k->owner;
 	struct err e = ERR_INIT;
-	int rc;
 
-	while ((rc = sink_step(k, &e)) == 0)
+	while (sink_step(k, &e) == 0)
 		;
-	if (rc < 0 && !s->freed)
-		log_warn(s->log, "%s is cut off: %s", k->name, e.msg);
 	fd_close(&k->fd);
 	fd_close(&k->log_fd);
+	if (k->next.data.len) {
+		k->next.data.len = 0;
+		arena_fini(&k->next.arena);
+	}
 	k->done = true;
 	k->fiber = NULL;
+	cond_wake_all(&k->moved);
 	cond_wake_all(&s->drained);
 	stdio_unuse(s);
 }
@@ -329,6 +383,11 @@ int stdio_start(struct stdio *s, struct agent_client *agent, const char *contain
 		if (i > 0 && s->terminal)
 			continue; /* one output; without a terminal, dropped output is read too
 				   */
+		cond_init(&k->moved, s->loop);
+		if (fiber_spawn(s->loop, "output", fetch_run, k, NULL, e) < 0)
+			return -1;
+		k->fetching = true;
+		s->uses++;
 		if (fiber_spawn(s->loop, k->name, sink_run, k, &k->fiber, e) < 0)
 			return -1;
 		k->done = false;

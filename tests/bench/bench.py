@@ -104,7 +104,7 @@ class Bare:
         khz = str(int(float(next(line.split(":")[1] for line in open("/proc/cpuinfo")
                                  if line.startswith("cpu MHz"))) * 1000))
         return first_output(["qemu-system-x86_64", "-M", "q35,accel=tcg,hpet=off", "-cpu", "max", "-m",
-                             "256", "-nodefaults", "-no-user-config", "-display", "none",
+                             "2048", "-nodefaults", "-no-user-config", "-display", "none",
                              "-no-reboot", "-kernel", os.path.join(GUEST, "vmlinux"), "-initrd",
                              self.initrd, "-append",
                              f"console=hvc0 quiet panic=-1 mitigations=off noreplace-smp tsc_early_khz={khz}",
@@ -185,7 +185,7 @@ def throughput(kata):
     size = 256 << 20
     began = time.monotonic()
     with subprocess.Popen(kata.command("run", "--rm", "busybox", "sh", "-c",
-                                       f"head -c {size} /dev/zero"),
+                                       f"dd if=/dev/zero bs=64k count={size >> 16} 2>/dev/null"),
                           stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as p:
         first = p.stdout.read(1)
         began, got = time.monotonic(), len(first)
