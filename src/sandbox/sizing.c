@@ -11,7 +11,12 @@
 
 enum {
 	MIB = 1 << 20,
-	VCPUS_MAX = 240
+	VCPUS_MAX = 240,
+	/* a 64th of the memory is struct page; hash tables, watermarks and the like grow too */
+	MEMORY_PER_OVERHEAD = 32,
+	/* from here on q35 puts memory above 4 GiB, and the guest sets SWIOTLB_MIB aside */
+	SWIOTLB_FROM_MIB = 2560,
+	SWIOTLB_MIB = 64
 };
 
 /* ceil(quota / period), at least 1; 0 without a quota. */
@@ -38,6 +43,12 @@ static uint32_t default_vcpus(double n)
 	return n > VCPUS_MAX ? VCPUS_MAX : (uint32_t)(n + 0.999);
 }
 
+/* What a guest with room for a limit of `mib` needs besides (docs/decisions/0010). */
+static uint64_t overhead_of(uint64_t mib, uint64_t base)
+{
+	return base + mib / MEMORY_PER_OVERHEAD + (mib >= SWIOTLB_FROM_MIB ? SWIOTLB_MIB : 0);
+}
+
 int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
 		   uint64_t overhead_mib, struct sandbox_config *out, struct err *e)
 {
@@ -55,7 +66,7 @@ int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
 				e, ERR_INVALID, 0,
 				"linux.resources.memory.limit: %lld bytes is more than 16 TiB",
 				(long long)limit);
-		out->memory_mib = (mib + overhead_mib + 1) & ~(uint64_t)1;
+		out->memory_mib = (mib + overhead_of(mib, overhead_mib) + 1) & ~(uint64_t)1;
 	}
 	return 0;
 }

@@ -13,8 +13,8 @@ struct sandbox_config;
 typedef struct Grpc__Spec Grpc__Spec;
 
 /*
- * Fills in vcpus and memory_mib. `overhead_mib` is what the guest kernel takes of the memory
- * (sandbox/guest_assets.h).
+ * Fills in vcpus and memory_mib. `overhead_mib` is what a small guest takes of its memory
+ * (sandbox/guest_assets.h); what grows with the memory is added here.
  */
 int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
 		   uint64_t overhead_mib, struct sandbox_config *out, struct err *e);

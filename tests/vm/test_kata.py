@@ -73,6 +73,21 @@ class Run(KataCase):
         out = self.run_ok("--memory", "128m", "busybox", "cat", "/sys/fs/cgroup/memory.max")
         self.assertEqual(out, f"{128 << 20}\n")
 
+    def test_guest_has_room_for_the_limit(self):
+        for limit_mib in (32, 4096):
+            out = self.run_ok("--network", "none", "--memory", f"{limit_mib}m", "busybox",
+                              "cat", "/proc/meminfo")
+            free_kib = int(out.split("MemFree:")[1].split()[0])
+            self.assertGreater(free_kib, limit_mib << 10, f"--memory {limit_mib}m")
+
+    def test_over_its_limit_dies_alone(self):
+        self.kata_ok("run", "-d", "--name", "hog", "--network", "none", "--memory", "64m",
+                     "busybox", "sleep", "100")
+        self.assertEqual(self.kata("exec", "hog", "tail", "/dev/zero").returncode, 137)
+        events = self.kata_ok("exec", "hog", "cat", "/sys/fs/cgroup/memory.events")
+        self.assertIn("\noom 1\n", events)  # the container's limit, not the guest's end
+        self.assertIn("running", self.kata_ok("ps"))
+
     def test_cpus(self):
         out = self.run_ok("--cpus", "1.5", "busybox", "sh", "-c",
                           "nproc; cat /sys/fs/cgroup/cpu.max")
