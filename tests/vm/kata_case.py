@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -88,7 +89,10 @@ class KataCase(unittest.TestCase):
     def check_nothing_left(self):
         for row in self.containers():
             self.kata("rm", "-f", row)
-        after = footprint()
+        # a detached container is gone for `kata` before its engine has ended
+        end = time.monotonic() + 10
+        while (after := footprint()) != self.before and time.monotonic() < end:
+            time.sleep(0.05)
         for key, value in self.before.items():
             self.assertEqual(value, after[key], f"{key} changed")
 
