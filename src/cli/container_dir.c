@@ -108,6 +108,9 @@ static int resolve_name(const char *root, const char *name, char *id, size_t siz
 	if (n < 0)
 		return 1;
 	id[n] = '\0';
+	if (n != CONTAINER_ID_LEN || strspn(id, "0123456789abcdef") != CONTAINER_ID_LEN)
+		return err_set(e, ERR_INVALID, 0, "'%s' leads to no container's id: remove it",
+			       link);
 	return 0;
 }
 
@@ -301,7 +304,7 @@ static int read_status(const struct container_dir *d, struct container_state *st
 {
 	OWN(free) char *path = container_dir_file(d, "status.json");
 	OWN(jval) struct jval *v = NULL;
-	const char *at;
+	const char *at, *error;
 	int64_t code;
 
 	if (!path)
@@ -311,8 +314,10 @@ static int read_status(const struct container_dir *d, struct container_state *st
 	if (jval_need_int(v, "exit_status", path, &code, e) < 0 ||
 	    jval_need_str(v, "exited_at", path, &at, e) < 0)
 		return -1;
+	error = jval_str(jval_get(v, "error"));
 	st->status = CONTAINER_EXITED;
 	st->exit_status = (int)(code & 0xff);
+	(void)snprintf(st->error, sizeof(st->error), "%s", error ? error : "");
 	(void)snprintf(st->exited_at, sizeof(st->exited_at), "%s", at);
 	return 0;
 }

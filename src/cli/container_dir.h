@@ -68,6 +68,7 @@ struct container_state {
 	int exit_status;    /* once exited; 255 when dead */
 	char exited_at[40]; /* RFC 3339, or "" */
 	uint32_t pid;       /* of the stand-in while it runs */
+	char error[240];    /* why its machine ended, or "" */
 };
 
 const char *container_status_name(enum container_status s);

@@ -26,6 +26,7 @@
 enum {
 	START_MS = 20 * 1000,
 	CALL_MS = 30 * 1000,
+	KILL_MS = 8 * 1000, /* a guest that takes no signal is ended otherwise */
 	CREATE_MS = 180 * 1000,
 	OUTPUT_MAX = 16 * 1024
 };
@@ -42,7 +43,7 @@ static const struct {
 	[TASK_CREATE] = { { "Create", REQ(create_task), RESP(create_task), NULL }, CREATE_MS },
 	[TASK_START] = { { "Start", REQ(start), RESP(start), NULL }, CALL_MS },
 	[TASK_DELETE] = { { "Delete", REQ(delete), RESP(delete), NULL }, CALL_MS },
-	[TASK_KILL] = { { "Kill", REQ(kill), EMPTY, NULL }, CALL_MS },
+	[TASK_KILL] = { { "Kill", REQ(kill), EMPTY, NULL }, KILL_MS },
 	[TASK_EXEC] = { { "Exec", REQ(exec_process), EMPTY, NULL }, CALL_MS },
 	[TASK_RESIZE_PTY] = { { "ResizePty", REQ(resize_pty), EMPTY, NULL }, CALL_MS },
 	[TASK_CLOSE_IO] = { { "CloseIO", &containerd__task__close_iorequest__descriptor, EMPTY,

@@ -24,6 +24,7 @@
 enum {
 	SHORT_ID = 12,
 	STOP_DEFAULT_S = 10,
+	KILLED_MS = 10 * 1000,
 	ENGINE_END_MS = 20 * 1000
 };
 
@@ -59,8 +60,16 @@ struct ps {
 	struct cli *cli;
 	struct ps_opts o;
 	struct err *e;
-	bool failed;
+	unsigned failed;
 };
+
+/* One damaged container must not hide the others. */
+static int ps_damaged(struct ps *p, const struct container_dir *d)
+{
+	(void)fprintf(stderr, "kata: container '%.12s': %s\n", d->id, p->e->msg);
+	p->failed++;
+	return 0;
+}
 
 static const char *member(const struct jval *v, const char *key)
 {
@@ -101,10 +110,8 @@ static int ps_row(struct container_dir *d, void *arg)
 	struct container_state st;
 	char command[31], status[24];
 
-	if (container_dir_state(p->cli->loop, d, &st, p->e) < 0) {
-		p->failed = true;
-		return -1;
-	}
+	if (container_dir_state(p->cli->loop, d, &st, p->e) < 0)
+		return ps_damaged(p, d);
 	if (!p->o.all && st.status != CONTAINER_RUNNING && st.status != CONTAINER_PAUSED &&
 	    st.status != CONTAINER_CREATED)
 		return 0;
@@ -112,10 +119,8 @@ static int ps_row(struct container_dir *d, void *arg)
 		(void)printf("%.*s\n", SHORT_ID, d->id);
 		return 0;
 	}
-	if (container_dir_record(d, &record, p->e) < 0 && st.status != CONTAINER_MAKING) {
-		p->failed = true;
-		return -1;
-	}
+	if (container_dir_record(d, &record, p->e) < 0 && st.status != CONTAINER_MAKING)
+		return ps_damaged(p, d);
 	command_text(record, command, sizeof(command));
 	status_text(&st, status, sizeof(status));
 	(void)printf("%.*s  %-24.24s  %-30s  %-19.19s  %-13s  %s\n", SHORT_ID, d->id,
@@ -134,8 +139,12 @@ static int run_ps(struct cli *cli, int argc, char **argv, struct err *e)
 	if (!p.o.quiet)
 		(void)printf("%-12s  %-24s  %-30s  %-19s  %-13s  %s\n", "ID", "IMAGE",
 			     "COMMAND", "CREATED", "STATUS", "NAME");
-	if (container_dir_each(cli->root, ps_row, &p, e) < 0 || p.failed)
+	if (container_dir_each(cli->root, ps_row, &p, e) < 0)
 		return -1;
+	if (p.failed)
+		return err_set(e, ERR_INVALID, 0,
+			       "%u damaged: `kata rm CONTAINER` removes what is left",
+			       p.failed);
 	return 0;
 }
 
@@ -176,6 +185,7 @@ static int inspect_one(struct cli *cli, struct container_dir *d, void *arg, stru
 	if (jval_set_str(state, "status", container_status_name(st.status), e) < 0 ||
 	    jval_set_int(state, "exit_status", st.exit_status, e) < 0 ||
 	    jval_set_str(state, "exited_at", st.exited_at, e) < 0 ||
+	    jval_set_str(state, "error", st.error, e) < 0 ||
 	    jval_set_int(state, "pid", st.pid, e) < 0) {
 		jval_free(state);
 		return -1;
@@ -293,6 +303,27 @@ static int wait_engine_end(struct cli *cli, struct container_dir *d, int64_t tim
 	}
 }
 
+/*
+ * Kills it; where the guest does not take even that, the engine takes the machine down. A
+ * guest that let a signal pass unanswered before (`is_deaf`) is not asked again.
+ */
+static int end_by_force(struct cli *cli, struct container_dir *d, struct engine_client *en,
+			bool is_deaf, struct err *e)
+{
+	Containerd__Task__ShutdownRequest req = CONTAINERD__TASK__SHUTDOWN_REQUEST__INIT;
+
+	if (!is_deaf && (send_signal(en, d, SIGKILL, e) == 0 || e->kind == ERR_NOT_FOUND ||
+			 e->kind == ERR_PEER)) {
+		if (wait_engine_end(cli, d, KILLED_MS, e) == 0)
+			return 0;
+	}
+	req.id = d->id;
+	req.now = true;
+	if (engine_call(en, TASK_SHUTDOWN, &req, NULL, NULL, e) < 0 && e->kind != ERR_PEER)
+		return -1;
+	return wait_engine_end(cli, d, ENGINE_END_MS, e);
+}
+
 struct stop_opts {
 	const char *time;
 };
@@ -306,22 +337,20 @@ static int stop_one(struct cli *cli, struct container_dir *d, void *arg, struct 
 {
 	OWN(engine_client) struct engine_client *en = NULL;
 	int64_t seconds = *(int64_t *)arg;
+	bool is_deaf = false;
 
 	if (engine_connect(cli->loop, d->id, &en, e) < 0)
 		return e->kind == ERR_NOT_FOUND ? 0
 						: -1; /* it has ended: that is what was asked */
 	if (send_signal(en, d, SIGTERM, e) < 0 && e->kind != ERR_NOT_FOUND &&
-	    e->kind != ERR_PEER)
-		return -1;
-	if (wait_engine_end(cli, d, seconds * 1000, e) < 0) {
-		if (e->kind != ERR_TIMEOUT)
-			return -1;
-		if (send_signal(en, d, SIGKILL, e) < 0 && e->kind != ERR_NOT_FOUND &&
-		    e->kind != ERR_PEER)
-			return -1;
-		if (wait_engine_end(cli, d, ENGINE_END_MS, e) < 0)
+	    e->kind != ERR_PEER) {
+		is_deaf = e->kind == ERR_TIMEOUT || e->kind == ERR_CANCELLED;
+		if (!is_deaf)
 			return -1;
 	}
+	if (wait_engine_end(cli, d, seconds * 1000, e) < 0 &&
+	    (e->kind != ERR_TIMEOUT || end_by_force(cli, d, en, is_deaf, e) < 0))
+		return -1;
 	(void)printf("%.*s\n", SHORT_ID, d->id);
 	return 0;
 }
@@ -425,10 +454,7 @@ static int end_first(struct cli *cli, struct container_dir *d, const struct rm_o
 		return err_set(e, ERR_STATE, 0,
 			       "container '%.12s' is running: stop it first, or use --force",
 			       d->id);
-	if (send_signal(en, d, SIGKILL, e) < 0 && e->kind != ERR_NOT_FOUND &&
-	    e->kind != ERR_PEER)
-		return -1;
-	return wait_engine_end(cli, d, ENGINE_END_MS, e);
+	return end_by_force(cli, d, en, false, e);
 }
 
 static int rm_one(struct cli *cli, struct container_dir *d, void *arg, struct err *e)

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/path.h"
+#include "base/str.h"
 #include "base/time.h"
 #include "cli/cli.h"
 #include "cli/console.h"
@@ -28,11 +29,13 @@
 #include "oci/spec.h"
 #include "task.pb-c.h"
 #include "wire/json.h"
+#include "wire/utf8.h"
 
 #define OPTIONS_URL "io.katacontainers.engine.v1.Options"
 
 enum {
 	HOSTNAME_LEN = 12,
+	STATUS_LOST = 255,
 	RM_HOOK_TIMEOUT_S = 60
 };
 
@@ -85,9 +88,13 @@ static int parse_cpus(const char *s, uint64_t *out, struct err *e)
 	char *end;
 	double n = strtod(s, &end);
 
-	if (end == s || *end || !(n >= 0.01) || n > 4096)
+	long host = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (end == s || *end || !(n >= 0.01) || n > (double)host)
 		return err_set(e, ERR_INVALID, 0,
-			       "--cpus '%.64s': must be a number from 0.01 to 4096", s);
+			       "--cpus '%.64s': must be a number from 0.01 to %ld, which is "
+			       "what this host has",
+			       s, host);
 	*out = (uint64_t)llround(n * 1000);
 	return 0;
 }
@@ -105,6 +112,26 @@ static int parse_ports(struct run *r, struct err *e)
 		r->ports[i].host_addr = arena_strdup(&r->arena, addr ? addr : "");
 		if (!r->ports[i].host_addr)
 			return err_oom(e, "ports");
+	}
+	return 0;
+}
+
+/* What becomes part of config.json must be UTF-8. */
+static int check_text(int argc, char *const *argv, struct err *e)
+{
+	char quoted[128];
+
+	for (int i = 0; i < argc; i++) {
+		const uint8_t *p = (const uint8_t *)argv[i];
+		const uint8_t *end = p + strlen(argv[i]);
+		size_t n = 1;
+
+		for (; n && p < end; p += n)
+			n = utf8_len(p, end);
+		if (!n)
+			return err_set(
+				e, ERR_INVALID, 0, "argument '%s' is not UTF-8",
+				str_quote(argv[i], strlen(argv[i]), quoted, sizeof(quoted)));
 	}
 	return 0;
 }
@@ -396,6 +423,38 @@ static int run_detached(struct run *r, struct engine_client *en, struct err *e)
 	return 0;
 }
 
+/* Until the engine has gone its directory is in use: wait for the end of its socket. */
+static void wait_engine_end(struct run *r)
+{
+	int64_t deadline = deadline_in(15 * 1000);
+	struct err e;
+
+	while (deadline_left(deadline) > 0) {
+		OWN(engine_client) struct engine_client *en = NULL;
+
+		if (engine_connect(r->cli->loop, r->dir.id, &en, &e) < 0 &&
+		    e.kind == ERR_NOT_FOUND)
+			return;
+		if (fiber_sleep(r->cli->loop, 10, &e) < 0)
+			return;
+	}
+	log_warn(NULL, "the engine of '%.12s' takes long to end", r->dir.id);
+}
+
+/* 255 may be the program's own status; the engine recorded whether it is not. */
+static void say_why_lost(struct run *r)
+{
+	struct container_state st;
+	struct err e;
+
+	if (container_dir_state(r->cli->loop, &r->dir, &st, &e) < 0)
+		(void)fprintf(stderr, "kata: %s\n", e.msg);
+	else if (st.status == CONTAINER_DEAD)
+		(void)fprintf(stderr, "kata: the engine of '%.12s' was killed\n", r->dir.id);
+	else if (*st.error)
+		(void)fprintf(stderr, "kata: %s\n", st.error);
+}
+
 static int run_foreground(struct run *r, struct engine_client *en, struct err *e)
 {
 	OWN(free) char *log = r->o.rm ? NULL : container_dir_file(&r->dir, "output.log");
@@ -416,30 +475,18 @@ static int run_foreground(struct run *r, struct engine_client *en, struct err *e
 			console_stderr_name(c), e) < 0 ||
 	    start_task(r, en, e) < 0)
 		return give_up(r, en, e);
+	r->keep = !r->o.rm; /* it has run: what it wrote stays, whatever happens */
 	if (console_run(c, en, r->dir.id, "", &status, &detached, e) < 0) {
 		abandon(r, en);
 		return -1;
 	}
-	r->keep = detached || !r->o.rm;
-	return detached ? 0 : (int)status;
-}
-
-/* Until the engine has gone its directory is in use: wait for the end of its socket. */
-static void wait_engine_end(struct run *r)
-{
-	int64_t deadline = deadline_in(15 * 1000);
-	struct err e;
-
-	while (deadline_left(deadline) > 0) {
-		OWN(engine_client) struct engine_client *en = NULL;
-
-		if (engine_connect(r->cli->loop, r->dir.id, &en, &e) < 0 &&
-		    e.kind == ERR_NOT_FOUND)
-			return;
-		if (fiber_sleep(r->cli->loop, 10, &e) < 0)
-			return;
-	}
-	log_warn(NULL, "the engine of '%.12s' takes long to end", r->dir.id);
+	r->keep |= detached;
+	if (detached)
+		return 0;
+	wait_engine_end(r); /* so that `kata rm` finds it ended */
+	if (status == STATUS_LOST)
+		say_why_lost(r);
+	return (int)status;
 }
 
 static int run_container(struct run *r, struct err *e)
@@ -485,7 +532,7 @@ static int run(struct cli *cli, int argc, char **argv, struct err *e)
 
 	arena_init(&r.arena, 64 << 20);
 	if (verb_parse(&verb_run, argc, argv, &r.o, &first, 1, -1, e) == 0 &&
-	    check_options(&r, e) == 0) {
+	    check_text(argc, argv, e) == 0 && check_options(&r, e) == 0) {
 		r.image_name = argv[first];
 		r.command = argv + first + 1;
 		rc = with_store(&r, e);

@@ -262,6 +262,7 @@ int container_create(struct sandbox *s, const struct container_config *cc,
 	list_append(&s->containers, &c->node);
 	s->container_count++;
 	if (container_set_up(c, cc, e) < 0) {
+		(void)sandbox_blame(s, e);
 		if (!c->program_refused)
 			container_not_program(e);
 		(void)container_teardown(c, &ignored);

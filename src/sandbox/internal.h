@@ -37,6 +37,8 @@ struct sandbox {
 	struct agent_client *agent;
 	int vsock_fd;
 	bool vm_lost;
+	bool explaining; /* vm_explain_loss() is at it */
+	bool loss_known; /* lost_why is the last word */
 	bool agent_lost; /* the first sign of it was the end of the agent's connection */
 	struct err lost_why;
 	char description[200];
@@ -87,6 +89,8 @@ void vm_stop(struct sandbox *s);
 void vm_explain_loss(struct sandbox *s);
 /* ERR_STATE with the reason unless the sandbox is ready. */
 int sandbox_need_ready(const struct sandbox *s, struct err *e);
+/* After a failed call: *e becomes the cause if that is the machine's end. Returns -1. */
+int sandbox_blame(struct sandbox *s, struct err *e);
 /* Everything of the machine has gone without being asked: from vm.c to sandbox.c. */
 void sandbox_vm_lost(struct sandbox *s, const struct err *why);
 

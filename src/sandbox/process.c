@@ -114,6 +114,7 @@ static void wait_in_guest(void *arg)
 	req.container_id = p->container->id;
 	req.exec_id = p->exec_id;
 	if (agent_call(agent_of(p), AGENT_WAIT_PROCESS, &req, &a, &resp, &e) < 0) {
+		(void)sandbox_blame(p->container->sandbox, &e);
 		log_debug(&p->container->log, "wait: %s", e.msg);
 		process_ended(p, STATUS_LOST);
 	} else {
@@ -187,6 +188,7 @@ int process_start(struct process *p, struct err *e)
 	if (process_step(&p->state, PROCESS_START, e) < 0)
 		return -1;
 	if (start_in_guest(p, e) < 0) {
+		(void)sandbox_blame(p->container->sandbox, e);
 		if (process_step(&p->state, PROCESS_EXIT, &ignored) == 0) {
 			p->exit_status = status_of_failure(e);
 			p->exited_at = time_wall_ns();

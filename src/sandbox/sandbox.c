@@ -13,6 +13,7 @@
 #include "sandbox/internal.h"
 
 enum {
+	BLAME_MS = 2000,
 	STATUS_KILLED = 137,
 	STATUS_LOST = 255
 };
@@ -100,6 +101,10 @@ void sandbox_stop(struct sandbox *s)
 {
 	struct err ignored;
 
+	fiber_shield(s->loop, true); /* the machine is being asked for its last words */
+	while (s->explaining && cond_wait(&s->changed, DEADLINE_NONE, &ignored) == 0)
+		;
+	fiber_shield(s->loop, false);
 	if (s->state == SANDBOX_STOPPED)
 		return;
 	if (s->state == SANDBOX_STOPPING) { /* somebody else is at it: wait for him */
@@ -122,8 +127,10 @@ static void stop_lost(void *arg)
 {
 	struct sandbox *s = arg;
 
+	vm_explain_loss(s); /* first: who is told of an end may ask for its reason */
+	s->loss_known = true;
+	cond_wake_all(&s->changed);
 	end_processes(s, STATUS_LOST);
-	vm_explain_loss(s);
 	if (s->c.observer.lost)
 		s->c.observer.lost(s->c.observer.arg, &s->lost_why);
 	sandbox_stop(s);
@@ -146,6 +153,16 @@ void sandbox_vm_lost(struct sandbox *s, const struct err *why)
 		log_error(&s->log, "%s", e.msg);
 }
 
+int sandbox_blame(struct sandbox *s, struct err *e)
+{
+	int64_t deadline = deadline_in(BLAME_MS);
+	struct err ignored;
+
+	while (s->vm_lost && !s->loss_known && cond_wait(&s->changed, deadline, &ignored) == 0)
+		;
+	return s->vm_lost ? err_set(e, ERR_PEER, 0, "%s", s->lost_why.msg) : -1;
+}
+
 int sandbox_need_ready(const struct sandbox *s, struct err *e)
 {
 	if (s->vm_lost)
@@ -155,6 +172,11 @@ int sandbox_need_ready(const struct sandbox *s, struct err *e)
 		return err_set(e, ERR_STATE, 0, "sandbox '%s' is %s", s->c.id,
 			       sandbox_state_name(s->state));
 	return 0;
+}
+
+const char *sandbox_lost_why(const struct sandbox *s)
+{
+	return s->vm_lost ? s->lost_why.msg : NULL;
 }
 
 enum sandbox_state sandbox_state(const struct sandbox *s)

@@ -62,6 +62,8 @@ void sandbox_free(struct sandbox *s);
 int sandbox_boot(struct sandbox *s, struct err *e);
 /* Takes everything down: processes become stopped, the VM ends. Idempotent. */
 void sandbox_stop(struct sandbox *s);
+/* Why its machine ended unasked; NULL if it did not. */
+const char *sandbox_lost_why(const struct sandbox *s);
 enum sandbox_state sandbox_state(const struct sandbox *s);
 const char *sandbox_id(const struct sandbox *s);
 /* One line for people: VMM, acceleration, transport, share. */

@@ -97,11 +97,14 @@ void vm_explain_loss(struct sandbox *s)
 
 	if (!s->agent_lost || !s->vmm)
 		return;
+	s->explaining = true;
 	fiber_shield(s->loop, true);
 	if (vmm_wait(s->vmm, deadline_in(LAST_WORDS_MS), &ignored) == 0 &&
 	    vmm_exit_info(s->vmm)->reason != VMM_EXIT_NONE)
 		explain_exit(vmm_exit_info(s->vmm), &s->lost_why);
 	fiber_shield(s->loop, false);
+	s->explaining = false;
+	cond_wake_all(&s->changed);
 }
 
 static void on_helper_lost(const struct err *why, void *arg)

@@ -33,6 +33,9 @@ static int record_exit(const struct engine *en, const struct process *p, struct 
 	if (!en->status_path)
 		return 0;
 	time_rfc3339(process_exited_at(p), when);
+	if (sandbox_lost_why(en->sandbox) &&
+	    jval_set_str(v, "error", sandbox_lost_why(en->sandbox), e) < 0)
+		return -1;
 	if (jval_set_int(v, "exit_status", process_exit_status(p), e) < 0 ||
 	    jval_set_str(v, "exited_at", when, e) < 0 || jval_print(v, false, &text, e) < 0)
 		return -1;

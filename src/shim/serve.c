@@ -27,6 +27,8 @@
 #include "version.h"
 
 enum {
+	ANSWERS_MS = 2000,
+	ANSWERS_POLL_MS = 5,
 	EVENTS_DRAIN_MS = 5000,
 	IDLE_MS = 60 * 1000
 };
@@ -62,12 +64,25 @@ static void open_log(bool debug)
 	log_setup(&c);
 }
 
+/* Who waits for something here is told how it ended before the process goes. */
+static void wait_answers(struct engine *en)
+{
+	int64_t deadline = deadline_in(ANSWERS_MS);
+	struct err e;
+
+	while (ttrpc_server_requests(en->server) > 0 && deadline_left(deadline) > 0) {
+		if (fiber_sleep(en->loop, ANSWERS_POLL_MS, &e) < 0)
+			return;
+	}
+}
+
 static void end_run(void *arg)
 {
 	struct engine *en = arg;
 
 	if (en->sandbox)
 		sandbox_stop(en->sandbox);
+	wait_answers(en);
 	events_drain(en->events, deadline_in(EVENTS_DRAIN_MS));
 	loop_stop(en->loop);
 }

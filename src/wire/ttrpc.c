@@ -30,6 +30,7 @@
 enum {
 	FRAME_REQUEST = 1,
 	FRAME_RESPONSE = 2,
+	READS_A_TURN = 64,
 	OUT_HIGH = 256 * 1024,         /* senders wait while more than this is unsent */
 	CALL_ARENA = 32 * 1024 * 1024, /* what one request may make us allocate */
 };
@@ -544,7 +545,8 @@ static size_t read_size(struct ttrpc_conn *c)
 
 static int conn_read(struct ttrpc_conn *c)
 {
-	for (;;) {
+	/* at most so often in a turn: a peer that never pauses must not starve the others */
+	for (int i = 0; i < READS_A_TURN; i++) {
 		size_t size = read_size(c);
 		struct err e;
 		ssize_t n;
@@ -571,6 +573,7 @@ static int conn_read(struct ttrpc_conn *c)
 		if ((size_t)n < size)
 			return 0;
 	}
+	return 0;
 }
 
 static void conn_ready(struct source *s, uint32_t events)
@@ -735,6 +738,16 @@ void ttrpc_server_free(struct ttrpc_server *s)
 		ttrpc_conn_free(list_entry(n, struct ttrpc_conn, server_node));
 	}
 	free(s);
+}
+
+size_t ttrpc_server_requests(const struct ttrpc_server *s)
+{
+	size_t n = 0;
+
+	list_for_each(i, tmp, &s->connections) {
+		n += list_entry(i, struct ttrpc_conn, server_node)->request_count;
+	}
+	return n;
 }
 
 size_t ttrpc_server_connections(const struct ttrpc_server *s)

@@ -102,6 +102,8 @@ int ttrpc_server_new(struct loop *l, int listen_fd, const struct ttrpc_service *
 		     size_t service_count, struct ttrpc_server **out, struct err *e);
 /* Closes the listener and every connection. NULL is accepted. */
 void ttrpc_server_free(struct ttrpc_server *s);
+/* Requests being served now, over all connections. */
+size_t ttrpc_server_requests(const struct ttrpc_server *s);
 /* Connections open now. */
 size_t ttrpc_server_connections(const struct ttrpc_server *s);
 

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each of the processes is killed at some moment: the others find out, nothing is left."""
+import os
+import signal
+import threading
+import time
+import unittest
+
+from bad_case import BadCase, wait_until
+from kata_case import processes
+
+TIMEOUT_S = 400
+
+
+class EndCase(BadCase):
+    def ours(self, *names):
+        """Process ids of our programs that this test has started."""
+        return [pid for pid, name in processes().items()
+                if name in names and pid not in self.before["processes"]]
+
+    def kill(self, name, sig=signal.SIGKILL):
+        found = self.ours(name)
+        self.assertTrue(found, name)
+        for pid in found:
+            os.kill(pid, sig)
+
+    def detached(self, name, *command):
+        done = self.call("run", "-d", "--name", name, "--network", "none", "busybox",
+                         *(command or ("sleep", "1000")), within=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def all_gone(self):
+        self.assertTrue(wait_until(lambda: set(processes()) <= set(self.before["processes"])),
+                        processes())
+
+
+class Killed(EndCase):
+    def test_client(self):
+        """As with docker: a container outlives who started it, also one that writes."""
+        p = self.start("run", "--name", "c", "--network", "none", "busybox", "sh", "-c",
+                       "echo ready; i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done; "
+                       "echo end >/end; sleep 1000")
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        p.kill()
+        p.communicate(timeout=20)
+        self.assertTrue(wait_until(
+            lambda: self.call("exec", "c", "cat", "/end").stdout == "end\n"))
+        self.assertEqual(self.inspect("c")["state"]["status"], "running")
+        self.assertEqual(self.call("rm", "-f", "c").returncode, 0)
+        self.all_gone()
+
+    def test_machine(self):
+        """run exits with 255 and says why; so does wait; an exec ends too."""
+        p = self.start("run", "--name", "m", "--network", "none", "busybox", "sh", "-c",
+                       "echo ready; sleep 1000")
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        x = self.start("exec", "m", "sh", "-c", "echo ready; sleep 1000")
+        self.assertEqual(x.stdout.readline(), "ready\n")
+        w = self.start("wait", "m")
+        time.sleep(0.3)
+        self.kill("qemu-system-x86_64")
+        err = p.communicate(timeout=20)[1]
+        self.assertEqual(p.returncode, 255, err)
+        self.one_line(err, "killed by signal 9")
+        self.assertEqual(w.communicate(timeout=20)[0], "255\n")
+        x.communicate(timeout=20)
+        self.assertEqual(x.returncode, 255)
+        self.all_gone()
+        self.assertEqual(self.inspect("m")["state"]["exit_status"], 255)
+
+    def test_file_server(self):
+        self.detached("v")
+        if not self.ours("virtiofsd"):
+            self.skipTest("files are shared without virtiofsd here")
+        self.kill("virtiofsd")
+        self.assertEqual(self.call("wait", "v").stdout, "255\n")
+        self.all_gone()
+        self.assertIn("virtiofsd", self.inspect("v")["state"]["error"])
+
+    def test_engine_while_it_starts(self):
+        """At any moment of the start: the client fails with a reason, the machine dies too."""
+        for tenths in (0.5, 2, 5, 10, 15):
+            with self.subTest(after_s=tenths / 10):
+                p = self.start("run", "--rm", "--network", "none", "busybox", "sleep", "1000")
+                self.assertTrue(wait_until(lambda: self.ours("containerd-shim-kata-v2")))
+                time.sleep(tenths / 10)
+                self.kill("containerd-shim-kata-v2")
+                err = p.communicate(timeout=20)[1]
+                self.assertIn(p.returncode, (125, 255), err)
+                self.assertTrue(err.startswith("kata: "), err)
+                self.all_gone()
+        self.works()  # and sweeps what is left in /run
+
+    def test_engine_of_a_running_container(self):
+        p = self.start("run", "--name", "e", "--network", "none", "busybox", "sh", "-c",
+                       "echo ready; sleep 1000")
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        self.kill("containerd-shim-kata-v2")
+        err = p.communicate(timeout=20)[1]
+        self.assertNotEqual(p.returncode, 0)
+        self.assertTrue(err.startswith("kata: "), err)
+        self.all_gone()
+        self.assertEqual(self.inspect("e")["state"]["status"], "dead")
+        self.works()
+
+
+class Stopped(EndCase):
+    def test_stopped_machine(self):
+        """A QEMU that is stopped takes no signal and no command: stop and rm -f end it."""
+        for verb in (["stop", "-t", "1"], ["rm", "-f"]):
+            with self.subTest(verb=verb):
+                self.detached("s")
+                self.kill("qemu-system-x86_64", signal.SIGSTOP)
+                done = self.call(*verb, "s", within=30)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.all_gone()
+                if verb[0] == "stop":
+                    self.assertEqual(self.call("rm", "s").returncode, 0)
+
+    def test_stopped_engine(self):
+        """What cannot answer is named; nobody waits for ever."""
+        self.detached("h")
+        self.kill("containerd-shim-kata-v2", signal.SIGSTOP)
+        done = self.call("stop", "-t", "1", "h", within=60)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertTrue(done.stderr.startswith("kata: "), done.stderr)
+        self.kill("containerd-shim-kata-v2", signal.SIGCONT)
+        self.assertEqual(self.call("rm", "-f", "h", within=30).returncode, 0)
+
+
+class AtOnce(EndCase):
+    def test_one_name(self):
+        """Two that want the same name: exactly one gets it."""
+        both = [self.start("run", "-d", "--name", "x", "--network", "none", "busybox", "sleep", "1000")
+                for _ in range(2)]
+        results = [(p.communicate(timeout=60), p.returncode) for p in both]
+        self.assertEqual(sorted(code for _, code in results), [0, 125], results)
+        self.assertIn("'x'", next(out[1] for out, code in results if code))
+        self.assertEqual(self.call("rm", "-f", "x").returncode, 0)
+
+    def test_eight(self):
+        done = []
+        threads = [threading.Thread(target=lambda: done.append(self.kata(
+            "run", "--rm", "--network", "none", "--memory", "64m", "busybox", "echo", "well")))
+            for _ in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual([d.stdout for d in done], ["well\n"] * 8, [d.stderr for d in done])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
