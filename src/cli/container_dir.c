@@ -269,10 +269,16 @@ int container_dir_remove(struct container_dir *d, struct err *e)
 int container_dir_record(const struct container_dir *d, struct jval **out, struct err *e)
 {
 	OWN(free) char *path = container_dir_file(d, "container.json");
+	OWN(jval) struct jval *v = NULL;
 
 	if (!path)
 		return err_oom(e, "a path");
-	return jval_read_file(AT_FDCWD, path, RECORD_MAX, out, e);
+	if (jval_read_file(AT_FDCWD, path, RECORD_MAX, &v, e) < 0)
+		return -1;
+	if (jval_type(v) != JVAL_OBJECT)
+		return err_set(e, ERR_INVALID, 0, "%s: must be an object", path);
+	*out = TAKE(v);
+	return 0;
 }
 
 int container_dir_write_record(const struct container_dir *d, const struct jval *v,

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A damaged store, a full disk, values nobody expects, a user who may not."""
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from bad_case import BadCase
+from kata_case import BIN, BUSYBOX
+
+TIMEOUT_S = 300
+
+
+def put(path, content):
+    with open(path, "wb") as f:
+        f.write(content)
+
+
+class Store(BadCase):
+    def test_another_version(self):
+        path = os.path.join(self.root, "version")
+        with open(path, "rb") as f:
+            old = f.read()
+        self.addCleanup(put, path, old)
+        put(path, b"kata image store, format 77\n")
+        for verb in (["images"], ["run", "busybox", "true"], ["load", BUSYBOX], ["rmi", "busybox"]):
+            with self.subTest(verb=verb):
+                done = self.call(*verb)
+                self.assertNotEqual(done.returncode, 0)
+                self.one_line(done.stderr, self.root, "format 77")
+        with open(path, "rb") as f:
+            self.assertEqual(f.read(), b"kata image store, format 77\n")
+        put(path, old)
+        self.assertIn("busybox", self.kata_ok("images"))
+
+    def test_damaged_containers(self):
+        """ps shows the others; every verb names the file; rm removes what is left."""
+        self.assertEqual(self.call("run", "--name", "whole", "--network", "none", "busybox",
+                                   "true").returncode, 0)
+        self.assertEqual(self.call("run", "--name", "bad", "--network", "none", "busybox",
+                                   "true").returncode, 0)
+        where = self.inspect("bad")["directory"]
+        saved = where + ".saved"
+        shutil.copytree(where, saved)
+        self.addCleanup(shutil.rmtree, saved, ignore_errors=True)
+        for name in ("container.json", "status.json"):
+            for content in (b"", b'{"id": "x', b"[]", b"\0\xff" * 100, b'{"exit_status": "no"}'):
+                with self.subTest(file=name, content=content[:12]):
+                    shutil.copy(os.path.join(saved, name), os.path.join(where, name))
+                    put(os.path.join(where, name), content)
+                    for verb in ("inspect", "logs", "wait", "exec", "ps"):
+                        args = {"exec": ["bad", "true"], "ps": ["-a"]}.get(verb, ["bad"])
+                        done = self.call(verb, *args)
+                        self.assertGreaterEqual(done.returncode, 0, f"{verb} crashed")
+                        if verb == "ps":
+                            self.assertIn("whole", done.stdout)
+                        if done.returncode and verb != "exec":
+                            self.assertIn(name, done.stderr)
+            shutil.copy(os.path.join(saved, name), os.path.join(where, name))
+        for name in os.listdir(where):
+            path = os.path.join(where, name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        self.assertIn("whole", self.call("ps", "-a").stdout)
+        self.assertEqual(self.call("rm", "bad").returncode, 0)
+        self.assertEqual(self.call("rm", "whole").returncode, 0)
+
+    def test_names_that_lead_nowhere(self):
+        """A name without a container can be removed; one that leads out of the store is refused."""
+        names = os.path.join(self.root, "names")
+        os.makedirs(names, exist_ok=True)
+        victim = tempfile.mkdtemp(prefix="kata-victim.", dir=self.root)
+        os.symlink("f" * 64, os.path.join(names, "gone"))
+        os.symlink("../" + os.path.basename(victim), os.path.join(names, "out"))
+        self.addCleanup(os.unlink, os.path.join(names, "out"))
+        done = self.call("run", "--name", "gone", "--network", "none", "busybox", "true")
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "kata rm gone")
+        self.assertEqual(self.call("rm", "gone").returncode, 0)
+        self.works(options=["--name", "gone"])
+        for verb in ("rm", "inspect", "logs", "stop"):
+            done = self.call(verb, "out")
+            self.assertNotEqual(done.returncode, 0, verb)
+            self.one_line(done.stderr, "names/out")
+        self.assertTrue(os.path.isdir(victim))
+
+
+class Values(BadCase):
+    def test_refused_by_name(self):
+        cases = ((["--name", "a" * 300], "--name"), (["--memory", "6"], "--memory"),
+                 (["--memory", "9" * 30], "--memory"), (["--memory", "999999999999g"], "--memory"),
+                 (["--memory", "-1"], "--memory"), (["--cpus", "4096"], "--cpus"),
+                 (["--cpus", "nan"], "--cpus"), (["--cpus", "1e999"], "--cpus"),
+                 (["-w", "here"], "'here'"), (["-u", "nobody-here"], "nobody-here"),
+                 (["-v", "/a:b:/x"], "/a:b:/x"), (["-v", ":/x"], ":/x"),
+                 (["-e", b"A=\xff"], "UTF-8"), (["-v", b"/tmp:/\xff"], "UTF-8"),
+                 (["-e", "=x"], "=x"), (["-p", "80:80"], "--publish"), (["--hostname", "a" * 300], "hostname"))
+        for options, word in cases:
+            with self.subTest(options=str(options)[:60]):
+                self.refused(word, options=options)
+        done = self.call("run", "--rm", "x" * 100000, "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertLess(len(done.stderr), 500)
+
+    def test_much_and_odd_but_right(self):
+        volume = os.path.join(self.root, "a,b c\nd")
+        os.makedirs(volume)
+        done = self.call("run", "--rm", "--network", "none", "--memory", "7m",
+                         *(x for i in range(10000) for x in ("-e", f"V{i}=x")),
+                         "-e", "BIG=" + "y" * 100000, "-v", volume + ":/q,r s\nt", "busybox", "sh",
+                         "-c", "env | grep -c ^V; echo ${#BIG}; [ -d '/q,r s\nt' ] && echo there", within=60)
+        self.assertEqual((done.returncode, done.stdout),
+                         (0, "10000\n100000\nthere\n"), done.stderr[:500])
+
+
+class Host(BadCase):
+    def test_full_disk(self):
+        """At load, at run, and while the container writes: it gets ENOSPC, nothing else breaks."""
+        where = tempfile.mkdtemp(prefix="kata-full.", dir="/var/tmp")
+        self.addCleanup(os.rmdir, where)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", where], check=True)
+        self.addCleanup(subprocess.run, ["umount", where], check=True)
+        filler = os.path.join(where, "filler")
+
+        def kata(*args, within=60):
+            return subprocess.run([os.path.join(BIN, "kata"), "--root", where, *args],
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=within, check=False)
+
+        def fill(leave):
+            free = os.statvfs(where).f_bavail * os.statvfs(where).f_frsize
+            put(filler, bytes(max(0, free - leave)))
+
+        fill(300 << 10)
+        done = kata("load", BUSYBOX)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("No space left", done.stderr)
+        os.unlink(filler)
+        done = kata("load", BUSYBOX)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        fill(0)
+        done = kata("run", "--rm", "--network", "none", "busybox", "true")
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "No space left")
+        os.unlink(filler)
+        fill(1 << 20)
+        done = kata("run", "--rm", "--network", "none", "busybox", "sh", "-c",
+                    "dd if=/dev/zero of=/big bs=1M count=30 2>&1; echo after; rm /big")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("No space left", done.stdout)
+        self.assertIn("after\n", done.stdout)
+        os.unlink(filler)
+        done = kata("run", "--rm", "--network", "none", "busybox", "echo", "well")
+        self.assertEqual(done.stdout, "well\n", done.stderr)
+        self.assertEqual(kata("ps", "-aq").stdout, "")
+
+    def test_run_directory_is_read_only(self):
+        script = ("mkdir -p /run/kata && mount --bind /run/kata /run/kata && "
+                  "mount -o remount,bind,ro /run/kata && exec \"$@\"")
+        done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", os.path.join(BIN, "kata"),
+                               "--root", self.root, "run", "--rm", "--network", "none", "busybox", "true"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                              check=False)
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "/run/kata", "Read-only")
+
+    def test_ordinary_user(self):
+        """One line that says what is missing."""
+        done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                               os.path.join(BIN, "kata"), "run", "--rm", "busybox", "true"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                              check=False, cwd="/")
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "root")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
