@@ -445,9 +445,15 @@ static int end_first(struct cli *cli, struct container_dir *d, const struct rm_o
 		     struct err *e)
 {
 	OWN(engine_client) struct engine_client *en = NULL;
+	struct container_state st;
 
 	if (o->ended)
 		return 0;
+	if (container_dir_state(cli->loop, d, &st, e) < 0)
+		return -1;
+	/* `kata wait` answers before the engine has put everything away */
+	if (st.status == CONTAINER_EXITED)
+		return wait_engine_end(cli, d, ENGINE_END_MS, e);
 	if (engine_connect(cli->loop, d->id, &en, e) < 0)
 		return e->kind == ERR_NOT_FOUND ? 0 : -1;
 	if (!o->force)

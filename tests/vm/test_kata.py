@@ -139,6 +139,13 @@ class Life(KataCase):
         self.kata_ok("rm", "life")
         self.assertEqual(self.containers(), [])
 
+    def test_rm_after_wait(self):
+        for name in ("w1", "w2", "w3"):
+            self.kata_ok("run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "60")
+            self.kata_ok("kill", "-s", "KILL", name)
+            self.assertEqual(self.kata_ok("wait", name), "137\n")
+            self.kata_ok("rm", name)
+
     def test_names_are_unique(self):
         self.kata_ok("run", "-d", "--name", "same", "busybox", "sleep", "1000")
         done = self.kata("run", "-d", "--name", "same", "busybox", "true")
