@@ -91,8 +91,8 @@ struct load_progress {
 
 struct load_options {
 	/*
-	 * The reference for a root file system (then needed) or for the one image of an
-	 * archive, instead of the names it carries. NULL: the archive's own names.
+	 * The reference for a root file system, which must have one, or for the one image of
+	 * an archive, instead of the names it carries. NULL: the archive's own names.
 	 */
 	const char *name;
 	void (*progress)(void *arg, const struct load_progress *p); /* may be NULL */
