@@ -25,6 +25,7 @@ enum {
 	SHORT_ID = 12,
 	STOP_DEFAULT_S = 10,
 	KILLED_MS = 10 * 1000,
+	TAIL_MS = 2 * 1000, /* what is left of the output is read within it, if at all */
 	ENGINE_END_MS = 20 * 1000
 };
 
@@ -304,16 +305,16 @@ static int wait_engine_end(struct cli *cli, struct container_dir *d, int64_t tim
 }
 
 /*
- * Kills it; where the guest does not take even that, the engine takes the machine down. A
- * guest that let a signal pass unanswered before (`is_deaf`) is not asked again.
+ * Kills it; where the guest does not take even that, the engine takes the machine down. What
+ * has ended, or did not answer a signal before, gets none (`no_signal`).
  */
 static int end_by_force(struct cli *cli, struct container_dir *d, struct engine_client *en,
-			bool is_deaf, struct err *e)
+			bool no_signal, struct err *e)
 {
 	Containerd__Task__ShutdownRequest req = CONTAINERD__TASK__SHUTDOWN_REQUEST__INIT;
 
-	if (!is_deaf && (send_signal(en, d, SIGKILL, e) == 0 || e->kind == ERR_NOT_FOUND ||
-			 e->kind == ERR_PEER)) {
+	if (!no_signal && (send_signal(en, d, SIGKILL, e) == 0 || e->kind == ERR_NOT_FOUND ||
+			   e->kind == ERR_PEER)) {
 		if (wait_engine_end(cli, d, KILLED_MS, e) == 0)
 			return 0;
 	}
@@ -451,16 +452,22 @@ static int end_first(struct cli *cli, struct container_dir *d, const struct rm_o
 		return 0;
 	if (container_dir_state(cli->loop, d, &st, e) < 0)
 		return -1;
-	/* `kata wait` answers before the engine has put everything away */
-	if (st.status == CONTAINER_EXITED)
-		return wait_engine_end(cli, d, ENGINE_END_MS, e);
+	/*
+	 * `kata wait` answers before the engine has put everything away. It does not do so
+	 * while somebody is slow to take the output, which --force does not wait for.
+	 */
+	if (st.status == CONTAINER_EXITED &&
+	    wait_engine_end(cli, d, o->force ? TAIL_MS : ENGINE_END_MS, e) == 0)
+		return 0;
+	if (st.status == CONTAINER_EXITED && (e->kind != ERR_TIMEOUT || !o->force))
+		return -1;
 	if (engine_connect(cli->loop, d->id, &en, e) < 0)
 		return e->kind == ERR_NOT_FOUND ? 0 : -1;
 	if (!o->force)
 		return err_set(e, ERR_STATE, 0,
 			       "container '%.12s' is running: stop it first, or use --force",
 			       d->id);
-	return end_by_force(cli, d, en, false, e);
+	return end_by_force(cli, d, en, st.status == CONTAINER_EXITED, e);
 }
 
 static int rm_one(struct cli *cli, struct container_dir *d, void *arg, struct err *e)
