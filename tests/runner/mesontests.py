@@ -92,8 +92,11 @@ def count(results, suite, entry):
             results.add(suite, f"{name}: {line}", SKIP, 0, reason)
 
 
-def run(results, suite, directory, meson_suite, owner, with_scripts):
-    """Runs one meson suite in a build directory, with or without what is nothing but scripts."""
+def run(results, suite, directory, meson_suite, owner, with_scripts, env=None, note=""):
+    """Runs one meson suite in a build directory, with or without what is nothing but scripts.
+
+    The note is put behind each test's name.
+    """
     wanted = [row["name"] for row in rows(directory, meson_suite)
               if (with_scripts or not is_script(row, directory)) and results.wants(row["name"])]
     if not wanted:
@@ -102,7 +105,7 @@ def run(results, suite, directory, meson_suite, owner, with_scripts):
     if os.path.exists(log):
         os.unlink(log)
     done = process.run(["meson", "test", "-C", directory, "--no-rebuild", "--suite", meson_suite,
-                        *wanted], SUITE_DEADLINE_S, owner=owner)
+                        *wanted], SUITE_DEADLINE_S, env, owner)
     seen = set()
     if os.path.exists(log):
         with open(log, encoding="utf-8") as lines:
@@ -111,7 +114,8 @@ def run(results, suite, directory, meson_suite, owner, with_scripts):
                 # "project:suite / name" where there is more than one suite
                 entry["name"] = entry["name"].rpartition(" / ")[2]
                 seen.add(entry["name"])
+                entry["name"] += note
                 count(results, suite, entry)
     for name in wanted:
         if name not in seen:
-            results.add(suite, name, FAIL, 0, "meson test did not run it\n" + done.text)
+            results.add(suite, name + note, FAIL, 0, "meson test did not run it\n" + done.text)

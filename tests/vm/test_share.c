@@ -243,9 +243,14 @@ static void refusals(struct vm *vm)
 	assert_err(share_new(vm->loop, &vm->reaper, &c, vm_deadline(), &s, &e), &e,
 		   ERR_UNSUPPORTED);
 	assert_non_null(strstr(e.msg, "/nonexistent/virtiofsd"));
+	/* what the configuration names must be there, however the share is chosen */
 	c.fs = SHARE_FS_AUTO;
 	assert_err(share_new(vm->loop, &vm->reaper, &c, vm_deadline(), &s, &e), &e,
+		   ERR_NOT_FOUND);
+	c.guest_fs = 0;
+	assert_err(share_new(vm->loop, &vm->reaper, &c, vm_deadline(), &s, &e), &e,
 		   ERR_UNSUPPORTED);
+	assert_non_null(strstr(e.msg, "no way to share files"));
 	c.sandbox_id = "../x";
 	assert_err(share_new(vm->loop, &vm->reaper, &c, vm_deadline(), &s, &e), &e,
 		   ERR_INVALID);
