@@ -66,8 +66,7 @@ static _Noreturn void child_fail(int socket, const char *what)
 
 	a.why.kind = ERR_SYS;
 	a.why.sys = errno;
-	for (size_t i = 0; what[i] && i < sizeof(a.why.msg) - 1; i++)
-		a.why.msg[i] = what[i];
+	memcpy(a.why.msg, what, strnlen(what, sizeof(a.why.msg) - 1));
 	(void)!write(socket, &a, sizeof(a));
 	_exit(1);
 }

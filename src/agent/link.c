@@ -3,8 +3,10 @@
 #include "agent/link.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -14,15 +16,15 @@
 
 bool mac_parse(const char *s, uint8_t out[LINK_MAC_LEN])
 {
-	unsigned b[LINK_MAC_LEN];
-	int end = 0;
+	uint8_t b[LINK_MAC_LEN];
 
-	if (sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-		   &end) != LINK_MAC_LEN ||
-	    s[end])
-		return false;
-	for (int i = 0; i < LINK_MAC_LEN; i++)
-		out[i] = (uint8_t)b[i];
+	for (int i = 0; i < LINK_MAC_LEN; i++, s += 3) {
+		if (!isxdigit((unsigned char)s[0]) || !isxdigit((unsigned char)s[1]) ||
+		    s[2] != (i < LINK_MAC_LEN - 1 ? ':' : '\0'))
+			return false;
+		b[i] = (uint8_t)strtoul(s, NULL, 16);
+	}
+	memcpy(out, b, sizeof(b));
 	return true;
 }
 

@@ -72,19 +72,18 @@ static int load_file(const char *file, const char *params, struct err *e)
 static void make_node(const char *node, const char *numbers)
 {
 	char path[128], *slash;
-	unsigned major_no, minor_no;
+	const char *colon = strchr(numbers, ':');
 	struct err ignored;
-	char kind;
 
-	if (sscanf(numbers, "%c%u:%u", &kind, &major_no, &minor_no) != 3 || strstr(node, ".."))
+	if (!colon || strstr(node, ".."))
 		return;
 	(void)snprintf(path, sizeof(path), "/dev/%.100s", node);
 	slash = strrchr(path, '/');
 	*slash = '\0';
 	(void)path_mkdirs(path, 0755, &ignored);
 	*slash = '/';
-	(void)mknod(path, (kind == 'b' ? S_IFBLK : S_IFCHR) | 0600,
-		    makedev(major_no, minor_no));
+	(void)mknod(path, (numbers[0] == 'b' ? S_IFBLK : S_IFCHR) | 0600,
+		    makedev(strtoul(numbers + 1, NULL, 10), strtoul(colon + 1, NULL, 10)));
 }
 
 static int make_nodes(struct err *e)

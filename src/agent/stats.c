@@ -218,9 +218,9 @@ static const struct {
 /* "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0" */
 static int add_io_line(const char *line, struct arena *a, Grpc__BlkioStats *io, struct err *e)
 {
-	unsigned long long major_no, minor_no;
+	const char *colon = strchr(line, ':');
 
-	if (sscanf(line, "%llu:%llu", &major_no, &minor_no) != 2)
+	if (!colon)
 		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(io_words); i++) {
 		const char *at = strstr(line, io_words[i].word);
@@ -232,7 +232,8 @@ static int add_io_line(const char *line, struct arena *a, Grpc__BlkioStats *io, 
 
 		if (!at || *n >= IO_MAX)
 			continue;
-		if (add_io_entry(a, list, n, major_no, minor_no, io_words[i].op,
+		if (add_io_entry(a, list, n, strtoull(line, NULL, 10),
+				 strtoull(colon + 1, NULL, 10), io_words[i].op,
 				 strtoull(at + strlen(io_words[i].word), NULL, 10), e) < 0)
 			return -1;
 	}

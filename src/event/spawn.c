@@ -263,11 +263,12 @@ static int child_root(const struct spawn *s, int *detail)
 		errno = E2BIG;
 		return -1;
 	}
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		fds[i] = -1;
 	for (size_t i = 0; i < s->root_count; i++) {
 		const struct spawn_mount *m = &s->root[i];
 
 		*detail = (int)i;
-		fds[i] = -1;
 		if (m->kind == SPAWN_BIND)
 			fds[i] = sys_open_tree(AT_FDCWD, m->source,
 					       OPEN_TREE_CLONE | AT_RECURSIVE | O_CLOEXEC |

@@ -129,6 +129,7 @@ static void put64(struct guest *g, unsigned at, uint64_t v)
 
 static void fill_memory(struct guest *g)
 {
+	/* cppcheck-suppress comparePointers ; labels of one piece of assembly */
 	uint64_t handler = AT_CODE + (uint64_t)(accel_guest_int3 - accel_guest);
 
 	put64(g, AT_PML4, AT_PDPT | 3);
@@ -139,6 +140,7 @@ static void fill_memory(struct guest *g)
 	put64(g, AT_IDT + 3 * 16,
 	      (handler & 0xffff) | 8 << 16 | 0x8eULL << 40 | (handler >> 16 & 0xffff) << 48);
 	put64(g, AT_IDT + 3 * 16 + 8, handler >> 32);
+	/* cppcheck-suppress comparePointers */
 	memcpy(g->mem + AT_CODE, accel_guest, (size_t)(accel_guest_end - accel_guest));
 }
 
@@ -248,7 +250,7 @@ static void run_guest(struct guest *g, struct accel_verdict *out)
 	unsigned passed = 0;
 
 	for (;;) {
-		const uint8_t *byte = (const uint8_t *)g->run + g->run->io.data_offset;
+		const uint8_t *byte;
 
 		if (ioctl(g->vcpu, KVM_RUN, 0) < 0) {
 			if (errno == EINTR)

@@ -503,7 +503,6 @@ int vmm_vcpu_threads(struct vmm *v, int64_t deadline, pid_t *tids, size_t max, s
 int vmm_memory_kib(const struct vmm *v, uint64_t *pss_out, struct err *e)
 {
 	OWN(free) char *text = NULL;
-	unsigned long long kib;
 	const char *line;
 	char path[48];
 	size_t len;
@@ -514,9 +513,9 @@ int vmm_memory_kib(const struct vmm *v, uint64_t *pss_out, struct err *e)
 	if (file_read(AT_FDCWD, path, 8192, &text, &len, e) < 0)
 		return -1;
 	line = strstr(text, "\nPss:");
-	if (!line || sscanf(line, "\nPss: %llu kB", &kib) != 1)
+	if (!line)
 		return err_set(e, ERR_SYS, 0, "'%s' has no Pss line", path);
-	*pss_out = kib;
+	*pss_out = strtoull(line + strlen("\nPss:"), NULL, 10);
 	return 0;
 }
 

@@ -372,18 +372,6 @@ static int wait_greeting(struct qmp *q, int64_t deadline, struct err *e)
 	return 0;
 }
 
-int qmp_handshake(struct qmp *q, int64_t deadline, struct err *e)
-{
-	int r;
-
-	q->users++;
-	r = wait_greeting(q, deadline, e);
-	if (r == 0)
-		r = qmp_execute(q, "qmp_capabilities", NULL, deadline, NULL, e);
-	leave(q);
-	return r;
-}
-
 static int encode(const char *command, struct jval *args, uint64_t id, struct buf *out,
 		  struct err *e)
 {
@@ -506,6 +494,18 @@ int qmp_execute_fd(struct qmp *q, const char *command, struct jval *args, int pa
 	r = run(q, command, args, pass_fd, deadline, ret, e);
 	leave(q);
 	return r < 0 ? err_wrap(e, "QMP %s", command) : 0;
+}
+
+int qmp_handshake(struct qmp *q, int64_t deadline, struct err *e)
+{
+	int r;
+
+	q->users++;
+	r = wait_greeting(q, deadline, e);
+	if (r == 0 && run(q, "qmp_capabilities", NULL, -1, deadline, NULL, e) < 0)
+		r = err_wrap(e, "QMP qmp_capabilities");
+	leave(q);
+	return r;
 }
 
 int qmp_execute(struct qmp *q, const char *command, struct jval *args, int64_t deadline,

@@ -585,7 +585,7 @@ static void test_stats(struct test *t)
 	      "no CPU time");
 	if (!t->no_limits)
 		CHECK(t,
-		      s->cgroup_stats->pids_stats->current >= 1 &&
+		      s->cgroup_stats && s->cgroup_stats->pids_stats->current >= 1 &&
 			      s->cgroup_stats->memory_stats->usage->usage > 0 &&
 			      s->cgroup_stats->memory_stats->n_stats > 10,
 		      "no memory");

@@ -82,9 +82,10 @@ static void test_refused(void **state)
 		"a_",
 		"a@",
 		"a@sha256:12",
-		"a@sha512:" HEX HEX,
-		"a@sha256:" HEX "0",
-		"a@sha256:" HEX "@x",
+		/* texts in pieces: no comma is missing */
+		("a@sha512:" HEX HEX),
+		("a@sha256:" HEX "0"),
+		("a@sha256:" HEX "@x"),
 		HEX,
 		"host:port/x",
 		"-host.x/y",

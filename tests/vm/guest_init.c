@@ -108,7 +108,7 @@ int main(void)
 			(void)usleep(5000);
 			continue;
 		}
-		if (line[len] != '\n' && len < sizeof(line) - 2) {
+		if (len < sizeof(line) - 2 && line[len] != '\n') {
 			len++;
 			continue;
 		}
