@@ -33,6 +33,7 @@
 #include "event/fiber.h"
 #include "event/loop.h"
 #include "event/spawn.h"
+#include "net/frame_relay.h"
 #include "net/user_net_args.h"
 #include "vmm/vmm.h"
 
@@ -43,6 +44,7 @@ enum {
 	STDERR_KEEP = 4096,
 	ARP_LEN = 42,
 	END_MS = 2000,
+	VERSION_MS = 2000,
 };
 
 static const uint8_t guest_mac[6] = { 0x02, 0x6b, 0x61, 0x74, 0x61, 0x15 };
@@ -52,8 +54,9 @@ struct user_net {
 	struct child child;
 	struct user_net_config c;
 	struct user_net_guest guest;
-	int fd;     /* our end, then the machine's */
-	int err_fd; /* what passt says */
+	int fd;                    /* our end, then the machine's */
+	struct frame_relay *relay; /* between the two, where this passt needs it */
+	int err_fd;                /* what passt says */
 	char said[STDERR_KEEP];
 	size_t said_len;
 	bool ready, ending;
@@ -261,6 +264,74 @@ static int wait_ready(struct user_net *n, int64_t deadline, struct err *e)
 	return err_set(e, ERR_SYS, 0, "passt: %s", last_words(n, words, sizeof(words)));
 }
 
+/* ---- a passt that leaves handshakes open ---- */
+
+/* The first line that `passt --version` prints; "" if it does not say. */
+static void passt_version(struct user_net *n, struct child_reaper *r, const char *program,
+			  char *out, size_t size)
+{
+	const char *const argv[] = { program, "--version", NULL };
+	struct spawn sp = SPAWN_INIT;
+	struct child c = { 0 };
+	OWN(fd) int rd = -1;
+	OWN(fd) int wr = -1;
+	struct err e;
+	size_t got = 0;
+	pid_t pid;
+	int p[2];
+
+	out[0] = '\0';
+	if (fd_pipe(p, &e) < 0)
+		return;
+	rd = p[0];
+	wr = p[1];
+	sp.argv = (char *const *)(uintptr_t)argv;
+	sp.stdout_fd = wr;
+	if (fd_set_nonblock(rd, true, &e) < 0 || spawn_run(&sp, &pid, &e) < 0)
+		return;
+	child_watch(r, &c, pid, NULL);
+	fd_close(&wr);
+	if (fiber_read(n->loop, rd, out, size - 1, deadline_in(VERSION_MS), &got, &e) == 0)
+		out[got] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+	(void)child_end(&c, VERSION_MS, &e);
+}
+
+static bool publishes_tcp(const struct user_net_config *c)
+{
+	for (size_t i = 0; i < c->port_count; i++) {
+		if (c->ports[i].proto == USER_NET_TCP)
+			return true;
+	}
+	return false;
+}
+
+/* Puts the relay between the machine and a passt that needs it. */
+static int add_relay(struct user_net *n, struct child_reaper *r, const char *program,
+		     struct err *e)
+{
+	char version[100], quoted[120];
+	int p[2];
+
+	if (!publishes_tcp(&n->c))
+		return 0;
+	passt_version(n, r, program, version, sizeof(version));
+	if (!frame_relay_needed(version))
+		return 0;
+	if (fd_socketpair(p, e) < 0)
+		return -1;
+	if (frame_relay_new(n->loop, p[1], fd_take(&n->fd), n->c.lost, n->c.arg, &n->relay, e) <
+	    0) {
+		(void)close(p[0]);
+		return -1;
+	}
+	n->fd = p[0];
+	log_info(n->c.log,
+		 "published ports: %s leaves handshakes open, they are completed here",
+		 str_quote(version, strlen(version), quoted, sizeof(quoted)));
+	return 0;
+}
+
 /* ---- life ---- */
 
 static int spawn_passt(struct user_net *n, struct child_reaper *r, struct strv *argv,
@@ -314,7 +385,7 @@ int user_net_start(struct loop *l, struct child_reaper *r, const struct user_net
 			"the host has no default route; use the network 'none' or give it one");
 	if (user_net_args(c, &n->guest, &argv, e) < 0 || spawn_passt(n, r, &argv, e) < 0)
 		return -1;
-	if (wait_ready(n, deadline, e) < 0)
+	if (wait_ready(n, deadline, e) < 0 || add_relay(n, r, argv.v[0], e) < 0)
 		return -1;
 	n->ready = true;
 	log_debug(c->log, "passt %d serves %s", (int)n->child.pid, n->guest.ipv4);
@@ -330,6 +401,7 @@ void user_net_free(struct user_net *n)
 		return;
 	n->ending = true;
 	fd_close(&n->fd); /* passt ends by itself when its only client goes */
+	frame_relay_free(TAKE(n->relay));
 	if (n->child.reaper) {
 		(void)child_kill(&n->child, SIGKILL, &ignored);
 		if (fiber_self(n->loop))

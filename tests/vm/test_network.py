@@ -79,6 +79,20 @@ class UserNetwork(KataCase):
             time.sleep(0.2)
         self.assertEqual(done.stdout, "from the guest\n", done.stderr)
 
+    def test_server_that_speaks_first(self):
+        """As SMTP and MySQL do: the client says nothing before it has been greeted."""
+        self.kata_ok("run", "-d", "--name", "first", "-p", "8084:80", "busybox", "sh", "-c",
+                     "while nc -l -p 80 -e sh -c 'echo hello; sleep 1; echo bye'; do :; done")
+        get = ("import socket;s=socket.create_connection(('127.0.0.1',8084),timeout=5);"
+               "print(b''.join(iter(lambda:s.recv(100),b'')).decode(),end='')")
+        for _ in range(50):  # until it listens
+            done = subprocess.run(["ip", "netns", "exec", HOST, "python3", "-c", get],
+                                  capture_output=True, text=True, timeout=30)
+            if done.stdout:
+                break
+            time.sleep(0.2)
+        self.assertEqual(done.stdout, "hello\nbye\n", done.stderr)
+
     def test_port_in_use_is_named(self):
         self.serve(HOST, "0.0.0.0", 8083)
         done = self.kata("run", "--rm", "-p", "8083:80", "busybox", "true")

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stands between a guest's network device and passt, and completes the TCP handshakes that a
+ * passt older than 2023-09-22 leaves open: it does not acknowledge a guest's SYN,ACK before
+ * the client has sent something, so that a published server that speaks first (SMTP, MySQL,
+ * FTP) waits for ever. Everything else passes unchanged. See docs/decisions/0030.
+ *
+ * Both sides speak QEMU's stream framing: a length of 32 bits, big endian, then the Ethernet
+ * frame. What is no frame ends the relay.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/own.h"
+
+struct err;
+struct frame_relay;
+struct loop;
+
+enum {
+	FRAME_RELAY_MAX = 4096 + 65536 /* QEMU 7.2's longest (include/net/net.h, NET_BUFSIZE) */
+};
+
+/*
+ * Takes over both descriptors. `lost` is called once, from the loop, when a side breaks the
+ * framing; an end of either side is passed on to the other and is nobody's fault here.
+ */
+int frame_relay_new(struct loop *l, int guest_fd, int passt_fd,
+		    void (*lost)(const struct err *why, void *arg), void *arg,
+		    struct frame_relay **out, struct err *e);
+/* NULL is accepted. */
+void frame_relay_free(struct frame_relay *r);
+OWN_DEFINE(frame_relay, struct frame_relay *, frame_relay_free)
+
+/* Whether the passt with this `--version` output needs the relay. */
+bool frame_relay_needed(const char *version);
