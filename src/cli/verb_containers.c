@@ -26,7 +26,8 @@ enum {
 	STOP_DEFAULT_S = 10,
 	KILLED_MS = 10 * 1000,
 	TAIL_MS = 2 * 1000, /* what is left of the output is read within it, if at all */
-	ENGINE_END_MS = 20 * 1000
+	ENGINE_END_MS = 20 * 1000,
+	STATUS_LOST = 255
 };
 
 /* Runs `each` for every container named; the first error ends it. */
@@ -402,6 +403,17 @@ static int wait_status(struct cli *cli, struct container_dir *d, int *status, st
 	return 0;
 }
 
+/* A status may be the workload's own; where its machine was lost, the reason is recorded. */
+static void say_why(struct cli *cli, struct container_dir *d)
+{
+	struct container_state st;
+	struct err ignored;
+
+	if (wait_engine_end(cli, d, KILLED_MS, &ignored) == 0 &&
+	    container_dir_state(cli->loop, d, &st, &ignored) == 0 && *st.error)
+		(void)fprintf(stderr, "kata: container '%.12s': %s\n", d->id, st.error);
+}
+
 static int wait_one(struct cli *cli, struct container_dir *d, void *arg, struct err *e)
 {
 	int status;
@@ -409,6 +421,8 @@ static int wait_one(struct cli *cli, struct container_dir *d, void *arg, struct 
 	(void)arg;
 	if (wait_status(cli, d, &status, e) < 0)
 		return -1;
+	if (status == STATUS_LOST)
+		say_why(cli, d);
 	(void)printf("%d\n", status);
 	return 0;
 }

@@ -58,17 +58,15 @@ struct config_hypervisor {
 	int accel;                  /* enum config_accel */
 	int transport;              /* enum config_transport */
 	double default_vcpus;       /* below 0: all of the host's */
-	uint32_t default_maxvcpus;  /* 0: as many as the host has */
+	uint32_t default_maxvcpus;  /* ceiling; 0: as many as the host has */
 	uint32_t default_memory;    /* MiB */
-	uint32_t default_maxmemory; /* MiB; 0: as much as the host has */
-	uint32_t memory_slots;
+	uint32_t default_maxmemory; /* MiB, ceiling; 0: as much as the host has */
 	int shared_fs; /* enum config_shared_fs */
 	const char *virtio_fs_daemon;
 	int virtio_fs_cache; /* enum config_fs_cache */
 	config_list virtio_fs_extra_args;
 	const char *entropy_source;
 	bool enable_debug;
-	bool disable_nesting_checks;
 };
 
 /* [agent.kata] */
@@ -86,7 +84,6 @@ struct config_runtime {
 	bool enable_debug;
 	const char *log_level;
 	bool disable_guest_seccomp;
-	bool sandbox_cgroup_only;
 };
 
 struct kata_config {

@@ -36,7 +36,6 @@ enum {
 	DEVICES_MAX = 8,
 	DESTROY_MS = 3000,
 	STOP_MS = 5000,
-	DIAL_PAUSE_MS = 10,
 	LAST_WORDS_MS = 500,     /* between the guest's last byte and the end of its machine */
 	UNPRIVILEGED_ID = 65533, /* nobody's files belong to it; 65534 owns unmapped ones */
 };
@@ -139,6 +138,10 @@ static int check_config(struct plan *p, struct err *e)
 	const char *seccomp = p->config->hypervisor.seccomp_sandbox;
 	const char *entropy = p->config->hypervisor.entropy_source;
 
+	if (p->config->hypervisor.shared_fs == CONFIG_SHARED_FS_NONE)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "shared_fs = \"none\": root file systems come by a share only; "
+			       "leave it out, or set it to \"auto\"");
 	if (*entropy && !str_eq(entropy, "/dev/urandom"))
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "entropy_source '%.80s': the guest's is /dev/urandom", entropy);
@@ -332,7 +335,7 @@ static int dial_vsock(struct plan *p, int *out, struct err *e)
 		if (deadline_left(p->deadline) == 0)
 			return err_set(e, ERR_TIMEOUT, 0,
 				       "the agent in the guest does not listen");
-		if (fiber_sleep(p->s->loop, DIAL_PAUSE_MS, e) < 0)
+		if (fiber_sleep(p->s->loop, p->config->agent.dial_timeout_ms, e) < 0)
 			return -1;
 	}
 }

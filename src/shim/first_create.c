@@ -93,6 +93,8 @@ static int choose_network(const Katac__Options *o, struct sandbox_config *sc, st
 
 static void log_config(const struct kata_config *c)
 {
+	enum log_level level;
+
 	if (c->file)
 		log_info(NULL, "configuration from '%s' and %u drop-ins", c->file, c->drop_ins);
 	else
@@ -101,6 +103,8 @@ static void log_config(const struct kata_config *c)
 		log_warn(NULL, "configuration: %s", c->warnings.text);
 	if (c->runtime.enable_debug)
 		log_set_level(LOG_DEBUG);
+	else if (!log_enabled(LOG_DEBUG) && log_level_parse(c->runtime.log_level, &level))
+		log_set_level(level); /* unless the caller has asked for more */
 }
 
 static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskRequest *r,

@@ -205,14 +205,15 @@ static void test_load(void **state)
 	file = str_printf("%s/k.toml", dir);
 	sub = str_printf("%s/config.d", dir);
 	assert_int_equal(mkdir(sub, 0755), 0);
-	put(dir, "k.toml", "[hypervisor.qemu]\ndefault_memory = 100\nmemory_slots = 3\n");
+	put(dir, "k.toml",
+	    "[hypervisor.qemu]\ndefault_memory = 100\ndefault_maxmemory = 300\n");
 	put(sub, "20-b.toml", "[hypervisor.qemu]\ndefault_memory = 200\n");
 	put(sub, "10-a.toml",
 	    "[hypervisor.qemu]\ndefault_memory = 150\nkernel_params = 'quiet'\n");
 	put(sub, "note.txt", "this is no TOML");
 	assert_ok(config_load(file, &c, &e), &e);
 	assert_int_equal(c->hypervisor.default_memory, 200);
-	assert_int_equal(c->hypervisor.memory_slots, 3);
+	assert_int_equal(c->hypervisor.default_maxmemory, 300);
 	assert_string_equal(c->hypervisor.kernel_params, "quiet");
 	assert_string_equal(c->file, file);
 	assert_int_equal(c->drop_ins, 2);

@@ -64,7 +64,9 @@ class Killed(EndCase):
         err = p.communicate(timeout=20)[1]
         self.assertEqual(p.returncode, 255, err)
         self.one_line(err, "killed by signal 9")
-        self.assertEqual(w.communicate(timeout=20)[0], "255\n")
+        out, err = w.communicate(timeout=20)
+        self.assertEqual(out, "255\n")
+        self.one_line(err, "killed by signal 9")
         x.communicate(timeout=20)
         self.assertEqual(x.returncode, 255)
         self.all_gone()

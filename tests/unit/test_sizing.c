@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From limits and configuration to the size of a machine. */
+#include "unit.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "oci.pb-c.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/sizing.h"
+
+enum {
+	OVERHEAD = 50
+};
+
+struct wish {
+	double default_vcpus;
+	uint32_t max_vcpus, max_memory;
+	int64_t memory_limit, quota;
+	uint64_t period;
+};
+
+static int size_of(const struct wish *w, struct sandbox_config *out, struct err *e)
+{
+	OWN(config) struct kata_config *c = NULL;
+	Grpc__Spec spec = GRPC__SPEC__INIT;
+	Grpc__Linux linux_part = GRPC__LINUX__INIT;
+	Grpc__LinuxResources r = GRPC__LINUX_RESOURCES__INIT;
+	Grpc__LinuxMemory memory = GRPC__LINUX_MEMORY__INIT;
+	Grpc__LinuxCPU cpu = GRPC__LINUX_CPU__INIT;
+
+	assert_ok(config_new(&c, e), e);
+	c->hypervisor.default_vcpus = w->default_vcpus;
+	c->hypervisor.default_maxvcpus = w->max_vcpus;
+	c->hypervisor.default_maxmemory = w->max_memory;
+	spec.linux = &linux_part;
+	linux_part.resources = &r;
+	r.memory = &memory;
+	r.cpu = &cpu;
+	memory.limit = w->memory_limit;
+	cpu.quota = w->quota;
+	cpu.period = w->period;
+	return sizing_of_spec(&spec, c, OVERHEAD, out, e);
+}
+
+static void test_sizes(void **state)
+{
+	static const struct {
+		struct wish w;
+		uint32_t vcpus;
+		uint64_t mib;
+	} rows[] = {
+		{ { 1, 8, 9000, 0, 0, 0 }, 1, 2048 },
+		{ { 0, 8, 9000, -1, -1, 0 }, 1, 2048 },
+		{ { 2.2, 8, 9000, 0, 0, 0 }, 3, 2048 },
+		{ { 1, 8, 9000, 0, 150000, 100000 }, 2, 2048 },
+		{ { 1, 8, 9000, 0, 25000, 0 }, 1, 2048 },
+		{ { 1, 8, 9000, 64 << 20, 0, 0 }, 1, 64 + OVERHEAD + 2 },
+		{ { 1, 8, 9000, (64 << 20) + 1, 0, 0 }, 1, 66 + OVERHEAD + 2 },
+		{ { 1, 8, 9000, 4096LL << 20, 0, 0 }, 1, 4096 + OVERHEAD + 128 + 64 },
+		/* ceilings: a machine is not made larger, a limit is not refused */
+		{ { 1, 4, 9000, 0, 900000, 100000 }, 4, 2048 },
+		{ { 16, 4, 9000, 0, 0, 0 }, 4, 2048 },
+		{ { 1, 8, 1024, 4096LL << 20, 0, 0 }, 1, 1024 },
+		{ { 1, 8, 1024, 0, 0, 0 }, 1, 1024 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct sandbox_config out = { .id = "x" };
+		struct err e;
+
+		assert_ok(size_of(&rows[i].w, &out, &e), &e);
+		if (out.vcpus != rows[i].vcpus || out.memory_mib != rows[i].mib)
+			fail_msg("row %zu: %u CPUs, %llu MiB", i, out.vcpus,
+				 (unsigned long long)out.memory_mib);
+	}
+}
+
+/* Without a ceiling it is the host's size. */
+static void test_host(void **state)
+{
+	const struct wish w = { -1, 0, 0, 8LL << 40, 100000LL * 200, 100000 };
+	const struct wish all = { -1, 0, 0, 0, 0, 0 };
+	struct sandbox_config out = { .id = "x" };
+	uint64_t host =
+		(uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
+	struct err e;
+
+	(void)state;
+	assert_ok(size_of(&w, &out, &e), &e);
+	assert_int_equal(out.vcpus, sysconf(_SC_NPROCESSORS_ONLN));
+	assert_int_equal(out.memory_mib, host & ~1ULL);
+	assert_ok(size_of(&all, &out, &e), &e);
+	assert_int_equal(out.vcpus, sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static void test_too_much(void **state)
+{
+	const struct wish w = { 1, 0, 0, 17LL << 40, 0, 0 };
+	struct sandbox_config out = { .id = "x" };
+	struct err e;
+
+	(void)state;
+	assert_err(size_of(&w, &out, &e), &e, ERR_INVALID);
+	assert_non_null(strstr(e.msg, "linux.resources.memory.limit"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_host),
+		cmocka_unit_test(test_too_much),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
