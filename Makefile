@@ -11,12 +11,14 @@ PREFIX ?= /opt/kata
 DESTDIR ?=
 ## FUZZ_SECONDS: how long `make fuzz` runs each target
 FUZZ_SECONDS ?= 60
+## CMD: what `make lab` runs; without one it gives a shell
+CMD ?=
 
 HOST := build/host
 AGENT := build/agent
 OWNER := tools/as-owner
 
-.PHONY: all build prefix guest guest-kernel run check lint fuzz bench install uninstall clean help
+.PHONY: all build prefix guest guest-kernel run check lint fuzz bench lab install uninstall clean help
 
 ## all: build the programs into build/bin and build/libexec (as an ordinary user)
 all:
@@ -74,6 +76,12 @@ fuzz:
 ## bench: print start-up times, sizes and throughput (as root)
 bench: guest
 	@tools/as-root tests/bench/bench.py
+
+## lab: run CMD, or a shell, where KVM works: a virtual machine on any host (tests/lab)
+lab: export LAB_CMD = $(CMD)
+lab:
+	@tools/packages check run lab
+	@tools/as-root tests/lab/lab -c "$$LAB_CMD"
 
 ## install: install below PREFIX
 install:

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of the laboratory's virtual machine: QEMU, its channels, its deadlines.
+
+QEMU emulates an AMD processor with SVM in software, so that KVM inside is real on any host.
+Channels are socket pairs, and files are memory: nothing of a run is in the file system.
+
+    lab.control   lines from inside: "started", "tick" every 5 s, "status N"
+    lab.out, lab.err   the command's output
+    console       the kernel's log, kept in memory
+    terminal      a shell's, instead of the command's output
+"""
+
+import ctypes
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+CONSOLE_KEEP = 1 << 20
+TAIL_LINES = 40
+PR_SET_PDEATHSIG = 1
+# Without a sign of life for so long, the machine has locked up; it says "tick" every 5 s.
+SILENCE_S = 90
+BOOT_S = 180
+
+
+class Outcome:
+    """How a run ended. `status`: the command's, or None; then `why` says what happened."""
+
+    def __init__(self, status, why, started, console):
+        self.status = status
+        self.why = why
+        self.started = started
+        self.console = console
+
+    def console_tail(self):
+        return self.console.decode(errors="replace").splitlines()[-TAIL_LINES:]
+
+
+def memory_file(name, data):
+    fd = os.memfd_create(name)
+    with os.fdopen(os.dup(fd), "wb") as out:
+        out.write(data)
+    return fd
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+class Machine:
+    """options: qemu, kernel, initrd (bytes), exports [(tag, path)], cpus, memory, cgroup, words,
+    timeout, terminal (a lablib.terminal.Terminal or None)."""
+
+    def __init__(self, options):
+        self.options = options
+        self.ends = {}
+        self.pass_fds = []
+        self.console = bytearray()
+        self.control = b""
+        self.started = False
+        self.status = None
+        self.heard = time.monotonic()
+        self.selector = selectors.DefaultSelector()
+
+    def channel(self, name):
+        """A socket pair; returns QEMU's words for its end."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.ends[name] = ours
+        self.pass_fds.append(theirs.detach())
+        return ["-chardev", f"socket,id={name},fd={self.pass_fds[-1]}"]
+
+    def port(self, name, kind="virtserialport"):
+        return [*self.channel(name), "-device",
+                f"{kind},bus=ports.0,chardev={name}" +
+                (f",name=lab.{name}" if kind == "virtserialport" else "")]
+
+    def file(self, name, data):
+        self.pass_fds.append(memory_file(name, data))
+        return f"/proc/self/fd/{self.pass_fds[-1]}"
+
+    def argv(self):
+        o = self.options
+        words = ["console=ttyS0", "quiet", "loglevel=4", "panic=-1", "mitigations=off",
+                 "8250.nr_uarts=1", f"lab.cgroup={o.cgroup}", *o.words]
+        if o.terminal:
+            words.append("lab.shell")
+        argv = [o.qemu, "-name", "lab,debug-threads=on", "-no-user-config", "-nodefaults",
+                "-display", "none", "-no-reboot", "-machine", "q35,accel=tcg,hpet=off",
+                "-cpu", "max,+svm,-xsave", "-smp", str(o.cpus), "-m", str(o.memory),
+                "-kernel", o.kernel, "-initrd", self.file("initrd", o.initrd),
+                "-append", " ".join(words) + " ",
+                "-device", "virtio-rng-pci", "-device", "virtio-serial-pci,id=ports",
+                *self.channel("console"), "-serial", "chardev:console", *self.port("control")]
+        if o.terminal:
+            argv += self.port("terminal", "virtconsole")
+        else:
+            argv += [*self.port("out"), *self.port("err")]
+        for tag, path in o.exports:
+            argv += ["-fsdev", f"local,id={tag},path={path},security_model=none,"
+                     "multidevs=remap,readonly=on",
+                     "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+        return argv
+
+    def run(self):
+        """Boots, and returns an Outcome when the machine has ended, however it did."""
+        argv = self.argv()
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, pass_fds=self.pass_fds,
+                                   preexec_fn=die_with_parent, start_new_session=True)
+        try:
+            for fd in self.pass_fds:
+                os.close(fd)
+            why = self.serve(process)
+            if why is None:
+                process.wait(10)
+                said = process.stdout.read().decode(errors="replace").strip()
+                why = f"QEMU ended with status {process.returncode}" + (f": {said}" if said else "")
+        except subprocess.TimeoutExpired:
+            why = "QEMU does not end"
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            for end in self.ends.values():
+                end.close()
+            self.selector.close()
+        return Outcome(self.status, None if self.status is not None else why, self.started,
+                       bytes(self.console))
+
+    def serve(self, process):
+        """Moves bytes until QEMU's ends close (None) or time is up (what was exceeded)."""
+        end = time.monotonic() + self.options.timeout
+        boot_end = time.monotonic() + BOOT_S
+        self.heard = time.monotonic()
+        for name, sock in self.ends.items():
+            self.selector.register(sock, selectors.EVENT_READ, name)
+        if self.options.terminal:
+            self.selector.register(self.options.terminal.fd, selectors.EVENT_READ, "keys")
+        while set(self.ends) & {key.data for key in self.selector.get_map().values()}:
+            for key, _ in self.selector.select(1):
+                self.take(key)
+            now = time.monotonic()
+            if now > end:
+                return f"time limit of {self.options.timeout} s"
+            if not self.started and now > boot_end:
+                return f"not booted within {BOOT_S} s"
+            if self.started and now - self.heard > SILENCE_S and self.status is None:
+                return f"no sign of life for {SILENCE_S} s"
+            if process.poll() is not None and not self.selector.get_map():
+                break
+        return None
+
+    def take(self, key):
+        """Input from one channel."""
+        try:
+            data = os.read(key.fileobj if isinstance(key.fileobj, int) else key.fileobj.fileno(),
+                           65536)
+        except (BlockingIOError, InterruptedError):
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self.selector.unregister(key.fileobj)
+            return
+        getattr(self, "on_" + key.data)(data)
+
+    def on_console(self, data):
+        self.console += data
+        del self.console[:-CONSOLE_KEEP]
+
+    def on_out(self, data):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def on_err(self, data):
+        sys.stderr.buffer.write(data)
+        sys.stderr.buffer.flush()
+
+    def on_terminal(self, data):
+        self.options.terminal.write(data)
+
+    def on_keys(self, data):
+        self.ends["terminal"].setblocking(True)
+        self.ends["terminal"].sendall(data)
+        self.ends["terminal"].setblocking(False)
+
+    def on_control(self, data):
+        self.heard = time.monotonic()
+        *lines, self.control = (self.control + data).split(b"\n")
+        for line in lines:
+            word, _, rest = line.decode(errors="replace").partition(" ")
+            if word == "started":
+                self.started = True
+            elif word == "status" and rest.isdigit():
+                self.status = int(rest)
