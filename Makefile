@@ -18,7 +18,7 @@ HOST := build/host
 AGENT := build/agent
 OWNER := tools/as-owner
 
-.PHONY: all build prefix guest guest-kernel run check lint fuzz bench lab install uninstall clean help
+.PHONY: all build prefix guest guest-kernel run check lint fuzz bench lab lab-full install uninstall clean help
 
 ## all: build the programs into build/bin and build/libexec (as an ordinary user)
 all:
@@ -82,6 +82,11 @@ lab: export LAB_CMD = $(CMD)
 lab:
 	@tools/packages check run lab
 	@tools/as-root tests/lab/lab -c "$$LAB_CMD"
+
+## lab-full: every VM test in the laboratory, in each of its forms
+lab-full:
+	@tools/packages install build run check lab
+	@tests/run --suite lab-full
 
 ## install: install below PREFIX
 install:

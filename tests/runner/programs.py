@@ -10,11 +10,13 @@ import tempfile
 import time
 import unittest
 
-from . import process
+from . import needs, process
 from .results import FAIL, PASS, SKIP
 
 DEFAULT_TIMEOUT_S = 300
-TIMEOUT_LINE = re.compile(r"^TIMEOUT_S = (\d+)", re.MULTILINE)
+# How much longer everything may take on a slow machine, such as an emulated one.
+SLOWNESS = float(os.environ.get("KATA_TEST_SLOWNESS", "1"))
+MARK = r'^{} = (?:"([^"]*)"|(\d+))$'
 
 
 def find(folder):
@@ -25,10 +27,15 @@ def find(folder):
             if name.startswith("test_") and name.endswith(".py")]
 
 
-def timeout_of(path):
+def mark(path, name):
+    """The value of a line NAME = "TEXT" or NAME = NUMBER of a test file, as text; None without."""
     with open(path, encoding="utf-8") as source:
-        match = TIMEOUT_LINE.search(source.read())
-    return int(match.group(1)) if match else DEFAULT_TIMEOUT_S
+        match = re.search(MARK.format(name), source.read(), re.MULTILINE)
+    return (match.group(1) or match.group(2) or "") if match else None
+
+
+def timeout_of(path):
+    return int(mark(path, "TIMEOUT_S") or DEFAULT_TIMEOUT_S) * SLOWNESS
 
 
 class Reporter(unittest.TestResult):
@@ -42,7 +49,7 @@ class Reporter(unittest.TestResult):
     def startTest(self, test):
         super().startTest(test)
         self.began = time.monotonic()
-        self.write({"start": test.id()})
+        self.write({"start": test.id(), "at": self.began})
 
     def write(self, record):
         self.out.write(json.dumps(record) + "\n")
@@ -109,6 +116,10 @@ def records(report):
 def run(results, suite, path, env, note=""):
     """Runs one module and counts its tests."""
     title = os.path.relpath(path, process.ROOT)
+    unmet = needs.unmet(mark(path, "NEEDS") or "")
+    if unmet:
+        results.add(suite, f"{title}{note}: all of it", SKIP, 0, unmet)
+        return
     limit = timeout_of(path)
     began = time.monotonic()
     with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as output:
@@ -138,9 +149,10 @@ def run(results, suite, path, env, note=""):
 def report_all(results, suite, title, lines, text, seconds, cut):
     ended = False
     last = None
+    began = time.monotonic() - seconds
     for record in lines:
         if "start" in record:
-            last = record["start"]
+            last, began = record["start"], record["at"]
         elif "end" in record:
             ended = True
         else:
@@ -149,6 +161,7 @@ def report_all(results, suite, title, lines, text, seconds, cut):
             detail = record["detail"]
             if record["status"] == FAIL:
                 detail = text + "\n" + detail
-            results.add(suite, f"{title}: {name}", record["status"], record["seconds"], detail)
+            results.add(suite, f"{title}: {name}", record["status"], record["seconds"], detail,
+                        window=(began, began + record["seconds"]))
     if not ended:
         results.add(suite, f"{title}: {last or 'start'}", FAIL, seconds, f"{text}\n{cut}")

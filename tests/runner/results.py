@@ -45,8 +45,9 @@ class Results:
     def wants(self, name):
         return self.only in name
 
-    def add(self, suite, name, status, seconds, detail="", count=1):
-        """`count`: how many tests this line stands for. A skip's detail is its reason."""
+    def add(self, suite, name, status, seconds, detail="", count=1, window=None):
+        """`count`: how many tests this line stands for. A skip's detail is its reason. `window`:
+        from when to when it ran, by the monotonic clock, for who watches the machine."""
         self.counts[status] += count
         times = f" [{count} tests]" if count != 1 else ""
         self.say(f"{status:4} {suite}: {name}{times} ({seconds:.1f} s)" +

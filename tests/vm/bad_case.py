@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-from kata_case import BIN, TREE, KataCase
+from kata_case import BIN, SLOWNESS, TREE, KataCase
 
 GUEST = os.path.join(TREE, "build", "guest")
 KERNEL = os.path.join(GUEST, "vmlinux")
@@ -38,6 +38,7 @@ class BadCase(KataCase):
         """`kata ARGS`, at most `within` seconds; returns the completed process."""
         before = ["--config", config] if config else []
         began = time.monotonic()
+        within *= SLOWNESS
         done = self.kata(*before, *args, timeout=within + 60, **kw)
         self.assertLess(time.monotonic() - began, within, done.stderr)
         return done
@@ -79,7 +80,7 @@ def toml(value):
 
 def wait_until(what, seconds=20):
     """Whether `what` comes true in time."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOWNESS
     while not what():
         if time.monotonic() > end:
             return False

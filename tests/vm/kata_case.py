@@ -16,7 +16,8 @@ TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("KATA_BUILD", os.path.join(TREE, "build"))
 BIN = os.path.join(BUILD, "bin")
 BUSYBOX = os.path.join(BUILD, "guest", "busybox.tar")
-LIMIT = 120  # seconds for one call of kata
+SLOWNESS = float(os.environ.get("KATA_TEST_SLOWNESS", "1"))  # of this machine, in deadlines
+LIMIT = 120 * SLOWNESS  # seconds for one call of kata
 
 
 PROGRAMS = ("qemu-system-x86_64", "virtiofsd", "passt", "passt.avx2", "kata-stand-in",
@@ -90,7 +91,7 @@ class KataCase(unittest.TestCase):
         for row in self.containers():
             self.kata("rm", "-f", row)
         # a detached container is gone for `kata` before its engine has ended
-        end = time.monotonic() + 10
+        end = time.monotonic() + 10 * SLOWNESS
         while (after := footprint()) != self.before and time.monotonic() < end:
             time.sleep(0.05)
         for key, value in self.before.items():

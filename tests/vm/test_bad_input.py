@@ -9,6 +9,7 @@ from bad_case import INITRD, KERNEL, BadCase
 from kata_case import BIN
 
 TIMEOUT_S = 400
+LAB = "full"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -10,6 +10,7 @@ from bad_case import BadCase
 from kata_case import BIN, BUSYBOX
 
 TIMEOUT_S = 300
+LAB = "full"
 
 
 def put(path, content):

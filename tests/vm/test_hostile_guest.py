@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(TREE, "guest"))
 from guestlib import cpio  # noqa: E402
 
 TIMEOUT_S = 400
+LAB = "full"
 AGENT = os.path.join(TREE, "build", "host", "tests", "vm", "hostile_agent")
 LIMIT_KIB = 64 << 10  # what an engine may hold, whatever its guest does
 

@@ -10,6 +10,8 @@ import unittest
 
 from kata_case import BIN, KataCase
 
+LAB = "quick"
+
 
 class Run(KataCase):
     def test_guest_kernel_and_pid_1(self):

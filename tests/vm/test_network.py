@@ -11,6 +11,8 @@ import unittest
 
 from kata_case import BIN, KataCase
 
+LAB = "full"
+
 HOST, FAR = f"katah{os.getpid()}", f"kataf{os.getpid()}"
 SERVER = ("import http.server,sys;"
           "http.server.HTTPServer((sys.argv[1],int(sys.argv[2])),"

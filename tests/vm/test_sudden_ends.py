@@ -11,6 +11,7 @@ from bad_case import BadCase, wait_until
 from kata_case import processes
 
 TIMEOUT_S = 400
+LAB = "full"
 
 
 class EndCase(BadCase):

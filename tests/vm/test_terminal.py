@@ -13,6 +13,8 @@ import unittest
 
 from kata_case import BIN, KataCase
 
+LAB = "quick"
+
 
 class Session:
     """A kata command on a pseudo terminal of our own."""

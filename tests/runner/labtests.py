@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VM tests that run in the laboratory (tests/lab), one round of it for all of them.
+
+A file of tests/vm joins by a line LAB = "quick" (in every check) or LAB = "full" (make lab-full
+alone), a row of tests/vm/meson.build by the suites "lab" and "lab-quick". One more word in LAB:
+"any-accel", for tests that ask for software emulation themselves.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+
+from . import mesontests, process, programs
+from .results import FAIL, SKIP
+
+LAB = os.path.join(process.ROOT, "tests/lab/lab")
+INSIDE = os.path.join(process.ROOT, "tests/lab/suite.py")
+# Everything is emulated there; deadlines of tests are stretched by this.
+SLOWNESS = 4
+NO_RESULT = 125
+
+
+def files(everything):
+    """The marked files, by name."""
+    wanted = {"quick", "full"} if everything else {"quick"}
+    return [path for path in programs.find("vm")
+            if wanted & set((programs.mark(path, "LAB") or "").split())]
+
+
+def commands(directory, everything):
+    suite = "lab" if everything else "lab-quick"
+    return [{"name": row["name"], "cmd": row["cmd"], "env": row["env"], "timeout": row["timeout"]}
+            for row in mesontests.rows(directory, suite)]
+
+
+class Round:
+    """One boot of the laboratory with one set of options."""
+
+    def __init__(self, results, title, options, env):
+        self.results = results
+        self.title = title
+        self.options = options
+        self.env = env
+        self.done = []  # what need not run again
+
+    def take(self, record):
+        if "done" in record:
+            self.done.append(record["done"])
+            return
+        facts = f" [{record['facts']}]" if record["facts"] else ""
+        if record["count"] and "done" not in record and ".py" not in record["name"]:
+            self.done.append(record["name"])
+        self.results.add("lab", record["name"] + self.title + facts, record["status"],
+                         record["seconds"], record["detail"], record["count"])
+
+    def attempt(self, plan, limit_s):
+        """Status of the laboratory, and what it had to say; results are counted as they come."""
+        argv = [LAB, *self.options, "--timeout", str(limit_s), "--env", "KATA_LAB=1",
+                "--env", f"KATA_TEST_SLOWNESS={SLOWNESS}", *self.env,
+                "/usr/bin/python3", "-B", INSIDE, json.dumps({**plan, "skip": self.done})]
+        with tempfile.TemporaryFile() as said:
+            child = process.REAPER.spawn(argv, stdout=subprocess.PIPE, stderr=said)
+            try:
+                for line in child.stdout:
+                    try:
+                        self.take(json.loads(line))
+                    except ValueError:
+                        self.results.say(line.decode(errors="replace").rstrip())
+                child.wait(30)
+            finally:
+                process.stop(child)
+            said.seek(0)
+            return child.returncode, said.read().decode(errors="replace")
+
+    def run(self, plan, limit_s):
+        """One second try of what is left if the machine locks up: it was seen to, once."""
+        status, said = self.attempt(plan, limit_s)
+        if status == NO_RESULT:
+            self.results.say(f"SECOND TRY: the laboratory has given no result{self.title}: {said}")
+            status, said = self.attempt(plan, limit_s)
+        if status:
+            self.results.add("lab", "the laboratory" + self.title, FAIL, 0,
+                             f"status {status}\n{said}")
+
+
+def run(results, directory, everything, limit_s, title="", options=(), env=()):
+    plan = {"files": files(everything), "commands": commands(directory, everything),
+            "only": results.only}
+    if not plan["files"] and not plan["commands"]:
+        results.add("lab", "all of it", SKIP, 0, "no test is marked for the laboratory")
+        return
+    Round(results, title, list(options), list(env)).run(plan, limit_s)
