@@ -136,8 +136,8 @@ void log_emit(enum log_level level, const struct log_ctx *ctx, const char *fmt, 
 	line_field(&l, "level", level_names[level]);
 	line_field(&l, "msg", msg);
 	line_field(&l, "source", config.source);
+	line_field(&l, "sandbox", ctx && ctx->sandbox ? ctx->sandbox : config.sandbox);
 	if (ctx) {
-		line_field(&l, "sandbox", ctx->sandbox);
 		line_field(&l, "container", ctx->container);
 		line_field(&l, "exec", ctx->exec);
 	}

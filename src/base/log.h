@@ -27,7 +27,8 @@ struct log_config {
 	enum log_level level;
 	int fd; /* borrowed; -1 drops every record */
 	bool json;
-	const char *source; /* "agent", "shim" …; static string */
+	const char *source;  /* "agent", "shim" …; static string */
+	const char *sandbox; /* named where a record's context names none; borrowed, or NULL */
 };
 
 void log_setup(const struct log_config *config);

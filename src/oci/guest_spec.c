@@ -175,6 +175,20 @@ static int edit_linux(Grpc__Linux *l, const struct guest_spec_options *o, struct
 	return edit_namespaces(l, g, a, notes, e);
 }
 
+int guest_spec_check(const Grpc__Spec *host, struct err *e)
+{
+	const Grpc__Linux *l = host->linux;
+
+	for (size_t i = 0; l && i < l->n_namespaces; i++) {
+		if (str_eq(l->namespaces[i]->type, "network"))
+			return 0;
+	}
+	return err_set(
+		e, ERR_UNSUPPORTED, 0,
+		"linux.namespaces: there is no 'network', which asks for the host's "
+		"network: a container in a VM cannot have that (--net-host, hostNetwork)");
+}
+
 int guest_spec_make(const Grpc__Spec *host, const struct guest_spec_options *o, struct arena *a,
 		    struct oci_notes *notes, struct guest_spec *out, struct err *e)
 {

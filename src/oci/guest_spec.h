@@ -35,6 +35,11 @@ struct guest_spec {
  */
 int guest_spec_make(const Grpc__Spec *host, const struct guest_spec_options *o, struct arena *a,
 		    struct oci_notes *notes, struct guest_spec *out, struct err *e);
+/*
+ * What of guest_spec_make() can be known before there is a guest. ERR_UNSUPPORTED: the host's
+ * network.
+ */
+int guest_spec_check(const Grpc__Spec *host, struct err *e);
 /* The same for exec's process and update's resources, in place. */
 void guest_process_edit(Grpc__Process *p, struct oci_notes *notes);
 void guest_resources_edit(Grpc__LinuxResources *r, struct oci_notes *notes);

@@ -177,7 +177,8 @@ static int container_set_up(struct container *c, const struct container_config *
 {
 	struct share_entry root;
 
-	if (spec_load(c->bundle, &c->arena, NULL, &c->spec, e) < 0)
+	if (spec_load(c->bundle, &c->arena, NULL, &c->spec, e) < 0 ||
+	    guest_spec_check(c->spec, e) < 0)
 		return -1;
 	if (c->spec->process && c->spec->process->terminal != cc->terminal)
 		c->spec->process->terminal = cc->terminal;

@@ -8,6 +8,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -22,11 +25,17 @@
 #include "base/own.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "base/sys.h"
+#include "base/time.h"
 #include "share/share.h"
 
 enum {
 	ID_MAX = 128,
-	CGROUPS_MAX = 64 * 1024
+	NAME_MAX_ = 255,
+	NAMES = 2, /* what a sandbox's directory may be called: see candidate() */
+	OWNER_MAX = 16 * 1024,
+	CGROUPS_MAX = 64 * 1024,
+	FREE_POLL_MS = 10
 };
 
 /* Moves the whole value: what is left behind closes nothing. */
@@ -54,20 +63,100 @@ static int lock_base(const char *base, int *out, struct err *e)
 	return 0;
 }
 
-int rundir_socket_path(const char *base, const char *id, char **out, struct err *e)
+/* ---- names ---- */
+
+static uint32_t hash_owner(const struct rundir_owner *o)
 {
-	OWN(free) char *path = NULL;
+	const char *parts[] = { o->namespace, o->address };
+	uint32_t h = 2166136261U; /* FNV-1a: tells apart, protects from nobody */
+
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		const char *p = parts[i];
+
+		do {
+			h = (h ^ (unsigned char)*p) * 16777619U;
+		} while (*p++); /* the NUL too: it parts the two */
+	}
+	return h;
+}
+
+/* '@' is in no id, so the second name is never another sandbox's first one. */
+static int candidate(const char *id, const struct rundir_owner *o, int i, char **out,
+		     struct err *e)
+{
+	*out = i == 0 ? strdup(id) : str_printf("%s@%08x", id, hash_owner(o));
+	return *out ? 0 : err_oom(e, "a name");
+}
+
+static int print_owner(const struct rundir_owner *o, char **out, struct err *e)
+{
+	if (strchr(o->address, '\n') || strchr(o->bundle, '\n'))
+		return err_set(e, ERR_INVALID, 0, "a newline in the address or the bundle");
+	*out = str_printf("%s\n%s\n%s\n", o->namespace, o->address, o->bundle);
+	return *out ? 0 : err_oom(e, "a name");
+}
+
+/* Whether the directory belongs to the owner, with whatever bundle. */
+static bool is_owner(int base_fd, const char *name, const struct rundir_owner *o)
+{
+	OWN(free) char *path = str_printf("%s/owner", name);
+	OWN(free) char *want = str_printf("%s\n%s\n", o->namespace, o->address);
+	OWN(free) char *have = NULL;
+	struct err ignored;
+
+	return path && want &&
+	       file_read(base_fd, path, OWNER_MAX, &have, NULL, &ignored) == 0 &&
+	       str_starts(have, want);
+}
+
+static int open_base(const char *base, int *out, struct err *e)
+{
+	int fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(e, "open '%s'", base);
+	*out = fd;
+	return 0;
+}
+
+int rundir_find(const char *base, const char *id, const struct rundir_owner *owner, char **out,
+		struct err *e)
+{
+	OWN(fd) int base_fd = -1;
+	struct err ignored;
 
 	if (path_check_id(id, ID_MAX, "sandbox id", e) < 0)
 		return -1;
-	path = str_printf("%s/%s/shim.sock", base, id);
+	for (int i = 0; i < NAMES; i++) {
+		OWN(free) char *name = NULL;
+
+		if (candidate(id, owner, i, &name, e) < 0)
+			return -1;
+		if (base_fd < 0 && open_base(base, &base_fd, &ignored) < 0)
+			break;
+		if (is_owner(base_fd, name, owner)) {
+			*out = TAKE(name);
+			return 0;
+		}
+	}
+	return err_set(e, ERR_NOT_FOUND, 0, "sandbox '%s' does not run", id);
+}
+
+int rundir_socket_path(const char *base, const char *name, char **out, struct err *e)
+{
+	OWN(free) char *path = NULL;
+
+	if (!path_is_component(name))
+		return err_set(e, ERR_INVALID, 0, "sandbox id '%.80s' cannot name a directory",
+			       name);
+	path = str_printf("%s/%s/shim.sock", base, name);
 	if (!path)
 		return err_oom(e, "a path");
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		return err_set(
 			e, ERR_INVALID, 0,
-			"sandbox id '%s': too long, the socket '%s' would exceed %zu bytes", id,
-			path, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
+			"sandbox id '%s': too long, the socket '%s' would exceed %zu bytes",
+			name, path, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
 	*out = TAKE(path);
 	return 0;
 }
@@ -174,57 +263,93 @@ int rundir_sweep(const char *base)
 	return sweep_locked(base_fd);
 }
 
-static int fill(int base_fd, const char *id, const char *owner, struct rundir *r, struct err *e)
+static int fill(int base_fd, const struct rundir_owner *owner, struct rundir *r, struct err *e)
 {
-	OWN(fd) int dir = openat(base_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	OWN(fd)
+	int dir = openat(base_fd, r->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	OWN(free) char *text = NULL;
 
+	if (print_owner(owner, &text, e) < 0)
+		return -1;
 	if (dir < 0)
 		return err_sys(e, "open '%s'", r->path);
 	if (open_lock(dir, &r->lock_fd, e) < 0)
 		return -1;
-	if (file_replace(dir, "owner", owner, strlen(owner), 0600, false, e) < 0)
+	if (file_replace(dir, "owner", text, strlen(text), 0600, false, e) < 0)
 		return -1;
 	return bind_socket(r->socket_path, &r->listen_fd, e);
 }
 
-int rundir_create(const char *base, const char *id, const char *owner, struct rundir *out,
-		  struct err *e)
+static int set_paths(const char *base, struct rundir *r, struct err *e)
+{
+	if (rundir_socket_path(base, r->name, &r->socket_path, e) < 0)
+		return -1;
+	r->path = str_printf("%s/%s", base, r->name);
+	return r->path ? 0 : err_oom(e, "a path");
+}
+
+/* The first name that is free, unless one of them is the owner's already. */
+static int choose_name(int base_fd, const char *id, const struct rundir_owner *owner,
+		       char **out, struct err *e)
+{
+	OWN(free) char *chosen = NULL;
+
+	for (int i = 0; i < NAMES; i++) {
+		OWN(free) char *name = NULL;
+
+		if (candidate(id, owner, i, &name, e) < 0)
+			return -1;
+		if (is_owner(base_fd, name, owner)) {
+			free(TAKE(chosen));
+			break;
+		}
+		if (!chosen && faccessat(base_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+			chosen = TAKE(name);
+	}
+	if (!chosen)
+		return err_set(e, ERR_EXISTS, 0, "sandbox '%s' exists: an engine serves it",
+			       id);
+	*out = TAKE(chosen);
+	return 0;
+}
+
+int rundir_create(const char *base, const char *id, const struct rundir_owner *owner,
+		  struct rundir *out, struct err *e)
 {
 	OWN(rundir) struct rundir r = RUNDIR_INIT;
 	OWN(fd) int base_fd = -1;
 
-	if (rundir_socket_path(base, id, &r.socket_path, e) < 0)
-		return -1;
-	r.path = str_printf("%s/%s", base, id);
-	if (!r.path)
-		return err_oom(e, "a path");
-	if (lock_base(base, &base_fd, e) < 0)
+	if (path_check_id(id, ID_MAX, "sandbox id", e) < 0 || lock_base(base, &base_fd, e) < 0)
 		return -1;
 	(void)sweep_locked(base_fd);
-	if (mkdirat(base_fd, id, 0700) < 0)
-		return errno == EEXIST ? err_set(e, ERR_EXISTS, 0,
-						 "sandbox '%s' exists: an engine serves it", id)
-				       : err_sys(e, "mkdir '%s'", r.path);
-	if (fill(base_fd, id, owner, &r, e) < 0) {
+	if (choose_name(base_fd, id, owner, &r.name, e) < 0 || set_paths(base, &r, e) < 0)
+		return -1;
+	if (mkdirat(base_fd, r.name, 0700) < 0)
+		return err_sys(e, "mkdir '%s'", r.path);
+	if (fill(base_fd, owner, &r, e) < 0) {
 		struct err ignored;
 
-		(void)path_remove_tree(base_fd, id, &ignored);
+		(void)path_remove_tree(base_fd, r.name, &ignored);
 		return err_wrap(e, "sandbox '%s'", id);
 	}
 	hand_over(&r, out);
 	return 0;
 }
 
-int rundir_adopt(const char *base, const char *id, int lock_fd, int listen_fd,
+int rundir_adopt(const char *base, const char *name, int lock_fd, int listen_fd,
 		 struct rundir *out, struct err *e)
 {
 	OWN(rundir) struct rundir r = RUNDIR_INIT;
+	char pid[16];
+	int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
 
-	if (rundir_socket_path(base, id, &r.socket_path, e) < 0)
+	r.name = strdup(name);
+	if (!r.name)
+		return err_oom(e, "a name");
+	if (set_paths(base, &r, e) < 0)
 		return -1;
-	r.path = str_printf("%s/%s", base, id);
-	if (!r.path)
-		return err_oom(e, "a path");
+	if (pwrite(lock_fd, pid, (size_t)n, 0) != n)
+		return err_sys(e, "write the lock of '%s'", name);
 	r.lock_fd = lock_fd;
 	r.listen_fd = listen_fd;
 	hand_over(&r, out);
@@ -233,11 +358,77 @@ int rundir_adopt(const char *base, const char *id, int lock_fd, int listen_fd,
 
 void rundir_close(struct rundir *r)
 {
+	free(r->name);
 	free(r->path);
 	free(r->socket_path);
 	fd_close(&r->lock_fd);
 	fd_close(&r->listen_fd);
-	r->path = r->socket_path = NULL;
+	r->name = r->path = r->socket_path = NULL;
+}
+
+/* ---- killing ---- */
+
+/* The engine has ended; perhaps somebody else has removed its directory already. */
+static bool lock_is_free(int dirfd)
+{
+	OWN(fd) int lock = -1;
+	struct err e = ERR_INIT;
+
+	return open_lock(dirfd, &lock, &e) == 0 || e.sys == ENOENT;
+}
+
+/* Its process is the lock's holder as long as the lock is held: the number is not reused. */
+static int kill_holder(int dirfd, struct err *e)
+{
+	OWN(fd) int pidfd = -1;
+	char text[16];
+	int64_t pid;
+
+	if (file_read_line(dirfd, "lock", text, sizeof(text), e) < 0 ||
+	    str_to_i64(text, 2, INT32_MAX, "process id in the lock", &pid, e) < 0)
+		return -1;
+	pidfd = sys_pidfd_open((pid_t)pid);
+	if (pidfd < 0)
+		return errno == ESRCH ? 0 : err_sys(e, "open process %d", (int)pid);
+	if (lock_is_free(dirfd))
+		return 0;
+	if (sys_pidfd_send_signal(pidfd, SIGKILL) < 0 && errno != ESRCH)
+		return err_sys(e, "kill process %d", (int)pid);
+	return 0;
+}
+
+int rundir_kill(const char *base, const char *name, const char *bundle, int64_t timeout_ms,
+		struct err *e)
+{
+	int64_t deadline = deadline_in(timeout_ms);
+	OWN(free) char *path = str_printf("%s/%s", base, name);
+	OWN(free) char *owner = NULL;
+	OWN(fd) int dir = -1;
+	char *line;
+
+	if (!path)
+		return err_oom(e, "a path");
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return errno == ENOENT ? 0 : err_sys(e, "open '%s'", path);
+	if (lock_is_free(dir))
+		return 0;
+	if (file_read(dir, "owner", OWNER_MAX, &owner, NULL, e) < 0)
+		return -1;
+	line = strchr(owner, '\n');
+	line = line ? strchr(line + 1, '\n') : NULL;
+	if (!line || strncmp(line + 1, bundle, strlen(bundle)) != 0 ||
+	    line[1 + strlen(bundle)] != '\n')
+		return 0;
+	if (kill_holder(dir, e) < 0)
+		return -1;
+	while (!lock_is_free(dir)) {
+		if (deadline_left(deadline) == 0)
+			return err_set(e, ERR_TIMEOUT, 0, "the engine in '%s' does not end",
+				       path);
+		(void)poll(NULL, 0, FREE_POLL_MS);
+	}
+	return 0;
 }
 
 void rundir_remove(struct rundir *r)

@@ -42,6 +42,7 @@ struct sandbox_observer {
 
 struct sandbox_config {
 	const char *id;
+	const char *host_name;            /* of its directories on the host; NULL: the id */
 	const char *hostname;             /* "" for the container's */
 	const struct kata_config *config; /* must outlive the sandbox */
 	enum network_kind network;

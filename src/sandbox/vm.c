@@ -164,7 +164,7 @@ static int choose_share(struct plan *p, struct err *e)
 {
 	const struct kata_config *c = p->config;
 	struct share_config sc = {
-		.sandbox_id = p->s->c.id,
+		.sandbox_id = p->s->c.host_name,
 		.fs = shares[c->hypervisor.shared_fs],
 		.virtiofsd = c->hypervisor.virtio_fs_daemon,
 		.cache = caches[c->hypervisor.virtio_fs_cache],

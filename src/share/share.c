@@ -145,8 +145,9 @@ static int set_names(struct share *s, const struct share_config *c, struct err *
 {
 	const char *base = c->base ? c->base : DEFAULT_BASE;
 
-	if (path_check_id(c->sandbox_id, ID_MAX, "sandbox id", e) < 0)
-		return -1;
+	if (!path_is_component(c->sandbox_id))
+		return err_set(e, ERR_INVALID, 0, "'%.80s' cannot name a directory",
+			       c->sandbox_id);
 	if ((size_t)snprintf(s->dir, sizeof(s->dir), "%s/%s", base, c->sandbox_id) >=
 	    sizeof(s->dir))
 		return err_set(e, ERR_INVALID, 0, "shared directory '%s': too long", base);
@@ -579,8 +580,9 @@ int share_sweep(const char *base, const char *sandbox_id, struct err *e)
 {
 	char path[SHARE_PATH_LEN];
 
-	if (path_check_id(sandbox_id, ID_MAX, "sandbox id", e) < 0)
-		return -1;
+	if (!path_is_component(sandbox_id))
+		return err_set(e, ERR_INVALID, 0, "'%.80s' cannot name a directory",
+			       sandbox_id);
 	if (snprintf(path, sizeof(path), "%s/%s", base ? base : DEFAULT_BASE, sandbox_id) >=
 	    (int)sizeof(path))
 		return err_set(e, ERR_INVALID, 0, "the base directory's name is too long");

@@ -43,11 +43,11 @@ bool share_fs_parse(const char *s, enum share_fs *out);
 int share_enter_namespace(struct err *e);
 
 struct share_config {
-	const char *sandbox_id;
-	const char *base;      /* NULL: /run/kata-containers/shared/sandboxes */
-	enum share_fs fs;      /* what is wanted */
-	const char *virtiofsd; /* program; NULL or "": looked for where packages put it */
-	const char *cache;     /* "never", "metadata", "auto", "always"; NULL: "auto" */
+	const char *sandbox_id; /* the name of its directory: unique on this host */
+	const char *base;       /* NULL: /run/kata-containers/shared/sandboxes */
+	enum share_fs fs;       /* what is wanted */
+	const char *virtiofsd;  /* program; NULL or "": looked for where packages put it */
+	const char *cache;      /* "never", "metadata", "auto", "always"; NULL: "auto" */
 	const char *const *extra_args; /* of virtiofsd, NULL-ended; or NULL */
 	unsigned queue_size;           /* of the virtio-fs device; 0: 1024 */
 	unsigned msize_9p;             /* 0: 512000 */

@@ -2,8 +2,18 @@
 /* What the shim's program can be asked to do; each prints its result to stdout. */
 #pragma once
 
+#include <stdbool.h>
+
 struct err;
 struct shim_options;
+
+/* -id and -namespace are there and are identifiers. */
+int shim_check_ids(const struct shim_options *o, struct err *e);
+/*
+ * The sandbox (malloc'd) that the container of the bundle in the current directory belongs
+ * to; *joins: it is a pod's that another call has started.
+ */
+int shim_sandbox_of(const struct shim_options *o, char **out, bool *joins, struct err *e);
 
 /*
  * Starts the engine for the bundle in the current directory, or finds the one that serves its
@@ -20,3 +30,5 @@ int shim_info(const struct shim_options *o, struct err *e);
 /* How `start` tells the process it execs which descriptors it inherits. */
 #define SHIM_ENV_LISTEN_FD "KATA_SHIM_LISTEN_FD"
 #define SHIM_ENV_LOCK_FD   "KATA_SHIM_LOCK_FD"
+/* The name of its run-time directory, which is not always the sandbox's id. */
+#define SHIM_ENV_NAME "KATA_SHIM_NAME"

@@ -15,14 +15,41 @@
 #include "engine.pb-c.h"
 #include "event/fiber.h"
 #include "net/user_net.h"
+#include "oci/guest_spec.h"
 #include "oci/spec.h"
+#include "options.pb-c.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/sizing.h"
 #include "shim/engine.h"
 #include "task.pb-c.h"
 #include "wire/message.h"
 
-#define OPTIONS_URL "io.katacontainers.engine.v1.Options"
+#define OPTIONS_URL         "io.katacontainers.engine.v1.Options"
+#define RUNTIME_OPTIONS_URL "runtimeoptions.v1.Options"
+
+/* containerd's own way to name a configuration file. */
+static int decode_runtime_options(const Google__Protobuf__Any *any, struct arena *a,
+				  const Katac__Options **out, struct err *e)
+{
+	const Runtimeoptions__V1__Options *r;
+	Katac__Options *o;
+	ProtobufCMessage *m;
+
+	if (message_decode(&runtimeoptions__v1__options__descriptor, any->value.data,
+			   any->value.len, a, &m, e) < 0)
+		return -1;
+	r = (const Runtimeoptions__V1__Options *)(const void *)m;
+	if (r->config_body.len && !*r->config_path)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "options of the runtime as a table: name a file by ConfigPath");
+	m = message_new(&katac__options__descriptor, a);
+	if (!m)
+		return err_oom(e, "options");
+	o = (Katac__Options *)(void *)m;
+	o->config_path = r->config_path;
+	*out = o;
+	return 0;
+}
 
 /* Options of a type we do not know (containerd sends runc's by default) are no options. */
 static int decode_options(const Google__Protobuf__Any *any, struct arena *a,
@@ -34,6 +61,8 @@ static int decode_options(const Google__Protobuf__Any *any, struct arena *a,
 	*out = &none;
 	if (!any || !*any->type_url)
 		return 0;
+	if (str_eq(any->type_url, RUNTIME_OPTIONS_URL))
+		return decode_runtime_options(any, a, out, e);
 	if (!str_eq(any->type_url, OPTIONS_URL)) {
 		log_debug(NULL, "options of type '%s' are not used", any->type_url);
 		return 0;
@@ -111,13 +140,17 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 			struct err *e)
 {
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES + (1 << 20) };
-	struct sandbox_config sc = { .id = en->id, .observer = task_observer(en) };
+	struct sandbox_config sc = { .id = en->id,
+				     .host_name = en->run.name,
+				     .observer = task_observer(en) };
 	struct guest_assets assets;
 	const Katac__Options *o;
 	Grpc__Spec *spec;
 
 	if (decode_options(r->options, &a, &o, e) < 0 ||
 	    spec_load(r->bundle, &a, NULL, &spec, e) < 0)
+		return -1;
+	if (guest_spec_check(spec, e) < 0)
 		return -1;
 	if (config_load(*o->config_path ? o->config_path : NULL, &en->config, e) < 0)
 		return -1;

@@ -22,6 +22,7 @@
 #include "share/share.h"
 #include "shim/actions.h"
 #include "shim/engine.h"
+#include "shim/engine_log.h"
 #include "shim/events.h"
 #include "shim/options.h"
 #include "version.h"
@@ -48,20 +49,6 @@ static int fd_from_env(const char *name, int *out, struct err *e)
 	(void)unsetenv(name);
 	*out = (int)n;
 	return 0;
-}
-
-/* A fifo is opened for both directions, so that containerd's restart is no SIGPIPE here. */
-static void open_log(bool debug)
-{
-	struct log_config c = { .level = debug ? LOG_DEBUG : LOG_INFO, .source = "shim" };
-	struct stat st;
-
-	if (stat("log", &st) == 0 && S_ISFIFO(st.st_mode))
-		c.fd = open("log", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	else
-		c.fd = open("shim.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-			    0600);
-	log_setup(&c);
 }
 
 /* Who waits for something here is told how it ended before the process goes. */
@@ -153,13 +140,16 @@ static int set_up(struct engine *en, const struct shim_options *o, struct err *e
 int shim_serve(const struct shim_options *o, struct err *e)
 {
 	struct engine en = { .id = o->id, .namespace = o->namespace, .run = RUNDIR_INIT };
+	const char *name = getenv(SHIM_ENV_NAME);
 	int listen_fd, lock_fd, rc;
 
+	if (!name)
+		name = o->id;
 	if (fd_from_env(SHIM_ENV_LISTEN_FD, &listen_fd, e) < 0 ||
 	    fd_from_env(SHIM_ENV_LOCK_FD, &lock_fd, e) < 0 ||
-	    rundir_adopt(RUNDIR_BASE, o->id, lock_fd, listen_fd, &en.run, e) < 0)
+	    rundir_adopt(RUNDIR_BASE, name, lock_fd, listen_fd, &en.run, e) < 0)
 		return -1;
-	open_log(o->debug);
+	engine_log_open(o->debug, o->id);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)umask(0022);
 	log_info(NULL, "engine %s (%s) for sandbox '%s' of '%s'", KATA_VERSION, KATA_COMMIT,

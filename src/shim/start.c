@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `start`, `delete` and `-info`: the short runs of the shim's program. `start` makes the
- * run-time directory with its lock and socket, starts itself again as the engine with both
- * inherited, and prints the address: when containerd connects, the socket is already there.
+ * `start`: makes the run-time directory with its lock and socket, starts itself again as the
+ * engine with both inherited, and prints the address: when the caller connects, the socket is
+ * already there. Whatever it prints is the answer, so what it does is logged in the bundle.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
@@ -21,25 +21,22 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "base/sys.h"
-#include "base/time.h"
-#include "build_config.h"
 #include "event/signal.h"
 #include "oci/annotations.h"
 #include "oci/spec.h"
-#include "shim/actions.h"
-#include "shim/options.h"
 #include "sandbox/rundir.h"
-#include "task.pb-c.h"
-#include "version.h"
-#include "wire/message.h"
+#include "shim/actions.h"
+#include "shim/bootstrap.h"
+#include "shim/engine_log.h"
+#include "shim/options.h"
 
 enum {
 	ENGINE_LISTEN_FD = 3,
 	ENGINE_LOCK_FD = 4,
-	STATUS_KILLED = 137
+	SCOPE_GROUP = 2 /* PR_SCHED_CORE_SCOPE_PROCESS_GROUP, Linux 5.16 */
 };
 
-static int check_ids(const struct shim_options *o, struct err *e)
+int shim_check_ids(const struct shim_options *o, struct err *e)
 {
 	if (!*o->id)
 		return err_set(e, ERR_INVALID, 0, "flag -id is missing");
@@ -50,15 +47,15 @@ static int check_ids(const struct shim_options *o, struct err *e)
 	return path_check_id(o->id, 128, "id", e);
 }
 
-/* The id of the sandbox that the bundle in the current directory belongs to. */
-static int sandbox_of_bundle(const struct shim_options *o, char **out, bool *joins,
-			     struct err *e)
+int shim_sandbox_of(const struct shim_options *o, char **out, bool *joins, struct err *e)
 {
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
-	struct oci_identity identity;
+	struct oci_identity identity = { .kind = OCI_POD_SANDBOX };
 	Grpc__Spec *spec;
 
-	if (spec_load(".", &a, NULL, &spec, e) < 0 || spec_identity(spec, &identity, e) < 0)
+	/* a pod of containerd's Sandbox API has no specification of its own */
+	if (access("config.json", F_OK) == 0 &&
+	    (spec_load(".", &a, NULL, &spec, e) < 0 || spec_identity(spec, &identity, e) < 0))
 		return -1;
 	*joins = identity.kind == OCI_POD_CONTAINER;
 	*out = strdup(*joins ? identity.sandbox_id : o->id);
@@ -68,6 +65,28 @@ static int sandbox_of_bundle(const struct shim_options *o, char **out, bool *joi
 static int write_file(const char *name, const char *value, struct err *e)
 {
 	return file_replace(AT_FDCWD, name, value, strlen(value), 0600, false, e);
+}
+
+/* What the engine's process gets from its caller's: containerd's shims do the same. */
+static int set_schedule(const struct shim_options *o)
+{
+	const char *core = getenv("SCHED_CORE");
+	char path[32], value[16];
+	struct err ignored;
+	int64_t score;
+
+	if (core && *core && prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, SCOPE_GROUP, 0) < 0)
+		return -1;
+	if (!*o->publish_binary)
+		return 0;
+	/* killed a little earlier than containerd; where that is not allowed, no earlier */
+	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)getppid());
+	if (file_read_line(AT_FDCWD, path, value, sizeof(value), &ignored) == 0 &&
+	    str_to_i64(value, -1000, 999, "score", &score, &ignored) == 0) {
+		(void)snprintf(value, sizeof(value), "%d", (int)score + 1);
+		(void)file_write_value(AT_FDCWD, "/proc/self/oom_score_adj", value, &ignored);
+	}
+	return 0;
 }
 
 /* In the child, after fork: becomes the engine. Returns only on failure. */
@@ -88,7 +107,7 @@ static int become_engine(const struct shim_options *o, const struct rundir *r, c
 		argv[9] = "-debug";
 	fds[0] = fcntl(r->listen_fd, F_DUPFD_CLOEXEC, 10);
 	fds[1] = fcntl(r->lock_fd, F_DUPFD_CLOEXEC, 10);
-	if (null < 0 || fds[0] < 0 || fds[1] < 0 || setsid() < 0)
+	if (null < 0 || fds[0] < 0 || fds[1] < 0 || setsid() < 0 || set_schedule(o) < 0)
 		return -1;
 	for (int i = 0; i < 3; i++) {
 		if (dup2(null, i) < 0)
@@ -97,7 +116,8 @@ static int become_engine(const struct shim_options *o, const struct rundir *r, c
 	if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ||
 	    dup2(fds[0], ENGINE_LISTEN_FD) < 0 || dup2(fds[1], ENGINE_LOCK_FD) < 0)
 		return -1;
-	if (setenv(SHIM_ENV_LISTEN_FD, "3", 1) < 0 || setenv(SHIM_ENV_LOCK_FD, "4", 1) < 0)
+	if (setenv(SHIM_ENV_LISTEN_FD, "3", 1) < 0 || setenv(SHIM_ENV_LOCK_FD, "4", 1) < 0 ||
+	    setenv(SHIM_ENV_NAME, r->name, 1) < 0)
 		return -1;
 	signal_reset_all();
 	return execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
@@ -138,17 +158,18 @@ static int start_new(const struct shim_options *o, const char *id, char **addres
 		     struct err *e)
 {
 	OWN(rundir) struct rundir r = RUNDIR_INIT;
-	OWN(free) char *owner = NULL;
 	OWN(free) char *cwd = getcwd(NULL, 0);
+	struct rundir_owner owner = {
+		.namespace = o->namespace,
+		.address = o->address,
+		.bundle = cwd,
+	};
 	char pid_text[16];
 	pid_t pid;
 
 	if (!cwd)
 		return err_sys(e, "current directory");
-	owner = str_printf("%s %s", o->namespace, cwd);
-	if (!owner)
-		return err_oom(e, "a name");
-	if (rundir_create(RUNDIR_BASE, id, owner, &r, e) < 0)
+	if (rundir_create(RUNDIR_BASE, id, &owner, &r, e) < 0)
 		return -1;
 	if (start_engine(o, &r, id, &pid, e) < 0) {
 		rundir_remove(&r);
@@ -164,67 +185,33 @@ static int start_new(const struct shim_options *o, const char *id, char **addres
 	return 0;
 }
 
+/* The address of the engine that runs the container's pod. */
+static int find_pod(const struct shim_options *o, const char *id, char **address, struct err *e)
+{
+	struct rundir_owner owner = { .namespace = o->namespace, .address = o->address };
+	OWN(free) char *name = NULL;
+	OWN(free) char *path = NULL;
+
+	if (rundir_find(RUNDIR_BASE, id, &owner, &name, e) < 0 ||
+	    rundir_socket_path(RUNDIR_BASE, name, &path, e) < 0)
+		return err_wrap(e, "container '%s'", o->id);
+	*address = str_printf("unix://%s", path);
+	return *address ? 0 : err_oom(e, "an address");
+}
+
 int shim_start(const struct shim_options *o, struct err *e)
 {
 	OWN(free) char *id = NULL;
 	OWN(free) char *address = NULL;
-	OWN(free) char *path = NULL;
-	bool joins = false;
+	bool joins = false, v3;
 
-	if (check_ids(o, e) < 0 || sandbox_of_bundle(o, &id, &joins, e) < 0)
+	if (shim_check_ids(o, e) < 0)
 		return -1;
-	if (joins) {
-		if (rundir_socket_path(RUNDIR_BASE, id, &path, e) < 0)
-			return -1;
-		if (access(path, F_OK) < 0)
-			return err_set(e, ERR_NOT_FOUND, 0,
-				       "sandbox '%s' of container '%s' does not run", id,
-				       o->id);
-		address = str_printf("unix://%s", path);
-		if (!address)
-			return err_oom(e, "an address");
-	} else if (start_new(o, id, &address, e) < 0) {
+	engine_log_open(o->debug, o->id);
+	if (bootstrap_read(o, &v3, e) < 0 || shim_sandbox_of(o, &id, &joins, e) < 0 ||
+	    (joins ? find_pod(o, id, &address, e) : start_new(o, id, &address, e)) < 0)
 		return -1;
-	}
 	if (write_file("address", address, e) < 0)
 		return -1;
-	return fd_write_all(STDOUT_FILENO, address, strlen(address), e);
-}
-
-static int print_message(const ProtobufCMessage *m, struct err *e)
-{
-	OWN(buf) struct buf out = BUF_INIT;
-
-	if (message_encode(m, &out, e) < 0)
-		return -1;
-	return fd_write_all(STDOUT_FILENO, buf_head(&out), buf_len(&out), e);
-}
-
-int shim_delete(const struct shim_options *o, struct err *e)
-{
-	Containerd__Task__DeleteResponse resp = CONTAINERD__TASK__DELETE_RESPONSE__INIT;
-	Google__Protobuf__Timestamp at = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-	int64_t now = time_wall_ns();
-
-	if (check_ids(o, e) < 0)
-		return -1;
-	(void)rundir_sweep(RUNDIR_BASE);
-	at.seconds = now / 1000000000;
-	at.nanos = (int32_t)(now % 1000000000);
-	resp.exit_status = STATUS_KILLED;
-	resp.exited_at = &at;
-	return print_message(&resp.base, e);
-}
-
-int shim_info(const struct shim_options *o, struct err *e)
-{
-	Containerd__Task__RuntimeInfo info = CONTAINERD__TASK__RUNTIME_INFO__INIT;
-	Containerd__Task__RuntimeVersion version = CONTAINERD__TASK__RUNTIME_VERSION__INIT;
-
-	(void)o;
-	version.version = (char *)(uintptr_t)KATA_VERSION;
-	version.revision = (char *)(uintptr_t)KATA_COMMIT;
-	info.name = (char *)(uintptr_t) "io.containerd.kata.v2";
-	info.version = &version;
-	return print_message(&info.base, e);
+	return bootstrap_answer(address, v3, e);
 }

@@ -21,6 +21,7 @@
 #include "shim/engine.h"
 #include "shim/events.h"
 #include "shim/first_create.h"
+#include "shim/metrics.h"
 #include "shim/self_end.h"
 #include "task.pb-c.h"
 #include "wire/ttrpc.h"
@@ -507,6 +508,19 @@ static int task_update(struct ttrpc_call *c, const void *request, void *response
 	return container_update(ct, resources, e);
 }
 
+static int task_stats(struct ttrpc_call *c, const void *request, void *response, struct err *e)
+{
+	const Containerd__Task__StatsRequest *r = request;
+	Containerd__Task__StatsResponse *resp = response;
+	Grpc__StatsContainerResponse *figures;
+	struct container *ct;
+
+	if (find_container(engine_of(c), r->id, &ct, e) < 0 ||
+	    container_stats(ct, c->arena, &figures, e) < 0)
+		return -1;
+	return metrics_make(figures, metrics_host_is_v2(), c->arena, &resp->stats, e);
+}
+
 static int task_connect(struct ttrpc_call *c, const void *request, void *response,
 			struct err *e)
 {
@@ -564,6 +578,7 @@ static const struct ttrpc_method task_methods[] = {
 	{ "ResizePty", REQ(resize_pty), EMPTY, task_resize_pty },
 	{ "CloseIO", &containerd__task__close_iorequest__descriptor, EMPTY, task_close_io },
 	{ "Update", REQ(update_task), EMPTY, task_update },
+	{ "Stats", REQ(stats), RESP(stats), task_stats },
 	{ "Wait", REQ(wait), RESP(wait), task_wait },
 	{ "Connect", REQ(connect), RESP(connect), task_connect },
 	{ "Shutdown", REQ(shutdown), EMPTY, task_shutdown },

@@ -160,6 +160,11 @@ static void test_edits(void **state)
 	assert_string_equal(s->process->apparmorprofile, "docker-default");
 	assert_non_null(s->linux->seccomp);
 
+	assert_ok(guest_spec_check(s, &e), &e);
+	s->linux->n_namespaces = 1; /* the network's went */
+	assert_err(guest_spec_check(s, &e), &e, ERR_UNSUPPORTED);
+	assert_non_null(strstr(e.msg, "network"));
+
 	s->linux->namespaces[0]->type = arena_strdup(&a, "user");
 	s->linux->namespaces[0]->path = arena_strdup(&a, "/proc/5/ns/user");
 	assert_err(guest_spec_make(s, &options, &a, NULL, &g, &e), &e, ERR_UNSUPPORTED);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading a shim's bootstrap parameters, answering them. */
+#include "shim/bootstrap.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "bootstrap.pb-c.h"
+#include "shim/options.h"
+#include "wire/json.h"
+#include "wire/message.h"
+
+enum {
+	PARAMS_MAX = 4 << 20,
+	PARAMS_MS = 5000,
+	CHUNK = 4096,
+	API_VERSION = 3
+};
+
+/* A caller that writes nothing and closes nothing is not waited for. */
+static int read_params(struct buf *b, struct err *e)
+{
+	int64_t deadline = deadline_in(PARAMS_MS);
+	ssize_t n = 1;
+
+	while (n) {
+		struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
+		int ready = poll(&p, 1, deadline_left(deadline));
+
+		if (ready == 0)
+			return err_set(e, ERR_TIMEOUT, 0, "standard input does not end");
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (buf_reserve(b, CHUNK, e) < 0)
+			return -1;
+		n = ready < 0 ? -1 : read(STDIN_FILENO, buf_tail(b), CHUNK);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, "standard input");
+		buf_produced(b, (size_t)n);
+	}
+	return 0;
+}
+
+int bootstrap_read(const struct shim_options *o, bool *v3, struct err *e)
+{
+	OWN(buf) struct buf bytes = { .limit = PARAMS_MAX };
+	OWN(arena) struct arena a = { .limit = 2 * PARAMS_MAX };
+	const Containerd__Bootstrap__BootstrapParams *p;
+	ProtobufCMessage *m;
+	struct err other;
+
+	*v3 = false;
+	if (!*o->publish_binary)
+		return 0;
+	if (read_params(&bytes, e) < 0)
+		return err_wrap(e, "bootstrap parameters");
+	if (message_decode(&containerd__bootstrap__bootstrap_params__descriptor,
+			   buf_len(&bytes) ? buf_head(&bytes) : (const uint8_t *)"",
+			   buf_len(&bytes), &a, &m, &other) < 0)
+		return 0; /* an older containerd's options */
+	p = (const Containerd__Bootstrap__BootstrapParams *)(const void *)m;
+	*v3 = *p->containerd_version && str_eq(p->instance_id, o->id) &&
+	      str_eq(p->namespace_, o->namespace);
+	return 0;
+}
+
+int bootstrap_answer(const char *address, bool v3, struct err *e)
+{
+	OWN(jval) struct jval *v = NULL;
+	OWN(buf) struct buf text = BUF_INIT;
+
+	if (!v3)
+		return fd_write_all(STDOUT_FILENO, address, strlen(address), e);
+	v = jval_new_object();
+	if (jval_set_int(v, "version", API_VERSION, e) < 0 ||
+	    jval_set_str(v, "address", address, e) < 0 ||
+	    jval_set_str(v, "protocol", "ttrpc", e) < 0 || jval_print(v, false, &text, e) < 0)
+		return -1;
+	return fd_write_all(STDOUT_FILENO, buf_head(&text), buf_len(&text), e);
+}
