@@ -189,6 +189,7 @@ int process_start(struct process *p, struct err *e)
 		return -1;
 	if (start_in_guest(p, e) < 0) {
 		(void)sandbox_blame(p->container->sandbox, e);
+		stdio_free(TAKE(p->stdio)); /* readers wait for its end before they delete */
 		if (process_step(&p->state, PROCESS_EXIT, &ignored) == 0) {
 			p->exit_status = status_of_failure(e);
 			p->exited_at = time_wall_ns();
