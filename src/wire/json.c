@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Strict JSON: a recursive check of every token (grammar, UTF-8, escapes, numbers, nesting,
- * duplicate keys) runs over the text first; json-c then builds the tree from text that is
- * known to be good. What json-c does with bad text never matters.
+ * duplicate keys) runs over the text first; json_tree.c then builds a tree of json-c's objects
+ * from text that is known to be good.
  */
 #include "wire/json.h"
 
@@ -15,11 +15,11 @@
 
 #include <json-c/json.h>
 
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "wire/json_internal.h"
 #include "wire/utf8.h"
 
 enum {
@@ -28,8 +28,7 @@ enum {
 
 /* A member's name as written, between its quotes. */
 struct key {
-	const uint8_t *p;
-	size_t len;
+	struct json_chars chars;
 	bool escaped;
 };
 
@@ -91,31 +90,13 @@ static void skip_space(struct check *c)
 		c->p++;
 }
 
-static int hex4(const uint8_t *p)
-{
-	int v = 0;
-
-	for (int i = 0; i < 4; i++) {
-		int d = p[i];
-
-		if (d >= '0' && d <= '9')
-			d -= '0';
-		else if ((d | 0x20) >= 'a' && (d | 0x20) <= 'f')
-			d = (d | 0x20) - 'a' + 10;
-		else
-			return -1;
-		v = v * 16 + d;
-	}
-	return v;
-}
-
 /* At the 'u' of an escape; moves behind it, behind both halves of a surrogate pair. */
 static int check_unicode_escape(struct check *c, bool is_key)
 {
 	const uint8_t *at = c->p;
 	int unit, low;
 
-	unit = c->end - c->p >= 5 ? hex4(c->p + 1) : -1;
+	unit = c->end - c->p >= 5 ? json_hex4(c->p + 1) : -1;
 	if (unit < 0)
 		return check_fail(c, at, "\\u without four hexadecimal digits");
 	if (unit == 0 && is_key)
@@ -123,7 +104,8 @@ static int check_unicode_escape(struct check *c, bool is_key)
 	c->p += 5;
 	if (unit < 0xd800 || unit > 0xdfff)
 		return 0;
-	low = c->end - c->p >= 6 && c->p[0] == '\\' && c->p[1] == 'u' ? hex4(c->p + 2) : -1;
+	low = c->end - c->p >= 6 && c->p[0] == '\\' && c->p[1] == 'u' ? json_hex4(c->p + 2)
+								      : -1;
 	if (unit > 0xdbff || low < 0xdc00 || low > 0xdfff)
 		return check_fail(c, at, "half of a surrogate pair");
 	c->p += 6;
@@ -165,7 +147,7 @@ static int check_string(struct check *c, struct key *key)
 		c->p += n;
 	}
 	if (key)
-		*key = (struct key){ from + 1, (size_t)(c->p - from) - 1, escaped };
+		*key = (struct key){ { from + 1, (size_t)(c->p - from) - 1 }, escaped };
 	c->p++;
 	return 0;
 }
@@ -245,49 +227,20 @@ static int check_word(struct check *c, const char *word)
 	return 0;
 }
 
-/* The next character of a (checked) key; -1 at its end. */
-static int32_t key_next(struct key *k)
-{
-	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-	int32_t v;
-	size_t n;
-
-	if (k->len == 0)
-		return -1;
-	if (*k->p == '\\' && k->p[1] != 'u') {
-		v = (unsigned char)to[strchr(from, k->p[1]) - from];
-		n = 2;
-	} else if (*k->p == '\\') {
-		v = hex4(k->p + 2);
-		n = 6;
-		if (v >= 0xd800 && v <= 0xdbff) {
-			v = 0x10000 + ((v - 0xd800) << 10) + (hex4(k->p + 8) - 0xdc00);
-			n = 12;
-		}
-	} else {
-		n = utf8_len(k->p, k->p + k->len);
-		v = n == 1 ? *k->p : *k->p & (0x7f >> n);
-		for (size_t i = 1; i < n; i++)
-			v = v << 6 | (k->p[i] & 0x3f);
-	}
-	k->p += n;
-	k->len -= n;
-	return v;
-}
-
 /* Order of the code points, which for unescaped text is the order of its bytes. */
 static int key_compare(const void *pa, const void *pb)
 {
-	struct key a = *(const struct key *)pa, b = *(const struct key *)pb;
+	const struct key *ka = pa, *kb = pb;
+	struct json_chars a = ka->chars, b = kb->chars;
 
-	if (!a.escaped && !b.escaped) {
+	if (!ka->escaped && !kb->escaped) {
 		size_t n = a.len < b.len ? a.len : b.len;
 		int d = n ? memcmp(a.p, b.p, n) : 0;
 
 		return d ? d : (a.len > b.len) - (a.len < b.len);
 	}
 	for (;;) {
-		int32_t ca = key_next(&a), cb = key_next(&b);
+		int32_t ca = json_next_char(&a), cb = json_next_char(&b);
 
 		if (ca != cb)
 			return ca < cb ? -1 : 1;
@@ -308,12 +261,13 @@ static int check_duplicates(struct check *c, size_t base)
 	k = c->keys + base;
 	qsort(k, n, sizeof(*k), key_compare);
 	for (size_t i = 1; i < n; i++) {
+		struct json_chars *now = &k[i].chars, *before = &k[i - 1].chars;
 		char name[100];
 
 		if (key_compare(&k[i - 1], &k[i]) != 0)
 			continue;
-		(void)str_quote((const char *)k[i].p, k[i].len, name, sizeof(name));
-		return check_fail(c, k[i].p > k[i - 1].p ? k[i].p : k[i - 1].p,
+		(void)str_quote((const char *)now->p, now->len, name, sizeof(name));
+		return check_fail(c, now->p > before->p ? now->p : before->p,
 				  "key \"%s\" is there twice", name);
 	}
 	return 0;
@@ -412,38 +366,14 @@ static int check_document(const char *p, size_t len, struct err *e)
 	return rc;
 }
 
-static bool is_space(char ch)
-{
-	return ch == ' ' || ch == '\t' || ch == '\n' || ch == '\r';
-}
-
 int jval_parse(const char *p, size_t len, struct jval **out, struct err *e)
 {
-	struct json_tokener *tok;
 	struct json_object *o;
-	bool is_null;
 
 	if (len > INT_MAX - 1)
 		return err_set(e, ERR_INVALID, 0, "JSON text of %zu bytes", len);
-	if (check_document(p, len, e) < 0)
+	if (check_document(p, len, e) < 0 || json_build((const uint8_t *)p, len, &o, e) < 0)
 		return -1;
-	while (len && is_space(p[len - 1]))
-		len--;
-	while (len && is_space(*p)) {
-		p++;
-		len--;
-	}
-	is_null = len == 4 && memcmp(p, "null", 4) == 0;
-	tok = json_tokener_new_ex(JVAL_MAX_DEPTH + 2);
-	if (!tok)
-		return err_oom(e, "a JSON parser");
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	o = json_tokener_parse_ex(tok, p, (int)len);
-	if (json_tokener_get_error(tok) == json_tokener_continue)
-		o = json_tokener_parse_ex(tok, "", 1); /* a bare number ends at a NUL */
-	json_tokener_free(tok);
-	if (!o && !is_null)
-		return err_oom(e, "a JSON tree");
 	*out = wrap(o);
 	return 0;
 }
@@ -646,8 +576,7 @@ int jval_set(struct jval *obj, const char *key, struct jval *member, struct err 
 {
 	if (!member)
 		return err_oom(e, "a JSON value");
-	if (jval_type(obj) == JVAL_OBJECT &&
-	    json_object_object_add(raw(obj), key, raw(member)) == 0)
+	if (jval_type(obj) == JVAL_OBJECT && json_add_member(raw(obj), key, raw(member)) == 0)
 		return 0;
 	jval_free(member);
 	return err_oom(e, "a JSON object");
@@ -686,18 +615,7 @@ struct jval *jval_ref(struct jval *v)
 
 int jval_print(const struct jval *v, bool pretty, struct buf *out, struct err *e)
 {
-	int flags = JSON_C_TO_STRING_NOSLASHESCAPE;
-	const char *text;
-	size_t len;
-
-	if (!v)
-		return buf_puts(out, "null", e);
-	flags |= pretty ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED
-			: JSON_C_TO_STRING_PLAIN;
-	text = json_object_to_json_string_length(raw(v), flags, &len);
-	if (!text)
-		return err_oom(e, "JSON text");
-	return buf_append(out, text, len, e);
+	return json_print(raw(v), pretty, out, e);
 }
 
 int jval_read_file(int dirfd, const char *path, size_t max, struct jval **out, struct err *e)

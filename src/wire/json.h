@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Strict JSON (RFC 8259) on top of json-c, for the host's programs only. json-c alone takes
- * single quotes, NaN, duplicate keys and numbers out of range; a check of the tokens before
- * it refuses all of these, and nesting and size are limited.
+ * Strict JSON (RFC 8259), for the host's programs only; json-c holds the trees. Its parser,
+ * which takes single quotes, NaN, duplicate keys and numbers out of range, is not used.
+ * Nesting and size are limited. Out of memory is ERR_NO_MEMORY everywhere.
  *
  * A `struct jval` is a json-c object: trees own their members; jval_free() drops one
  * reference of a root. Pointers got from a tree live as long as the tree.

@@ -88,18 +88,49 @@ static int op_files(struct err *e)
 	return 0;
 }
 
+/* More members than json-c's first table holds, every kind of value and of escape. */
 static int op_json(struct err *e)
 {
-	static const char text[] = "{\"a\":[1,true,\"x\"],\"b\":{\"c\":-5,\"d\":\"\\u00e4\"}}";
+	static const char text[] =
+		"{\"a\":[1,true,\"x\",1.5,null],\"b\":{\"c\":-5,\"d\":\"\\u00e4\"},"
+		"\"\\u0065\":\"\\n\\ud83d\\ude00\",\"f\":18446744073709551615,\"g\":0,"
+		"\"h\":0,\"i\":0,\"j\":0,\"k\":0,\"l\":0,\"m\":0,\"n\":0,\"o\":0,\"p\":0}";
 	OWN(buf) struct buf out = BUF_INIT;
-	struct jval *v = NULL;
-	int rc;
+	OWN(jval) struct jval *v = NULL;
 
-	if (jval_parse(text, sizeof(text) - 1, &v, e) < 0)
+	if (jval_parse(text, sizeof(text) - 1, &v, e) < 0 || jval_print(v, true, &out, e) < 0)
 		return -1;
-	rc = jval_print(v, false, &out, e);
-	jval_free(v);
-	return rc;
+	assert_int_equal(jval_count(v), 14);
+	buf_clear(&out);
+	if (jval_print(v, false, &out, e) < 0 || !buf_cstr(&out))
+		return err_oom(e, "the text");
+	assert_non_null(strstr(buf_cstr(&out), "\"b\":{\"c\":-5,\"d\":\"\xc3\xa4\"},\"e\":"));
+	return 0;
+}
+
+static int op_json_build(struct err *e)
+{
+	OWN(jval) struct jval *o = jval_new_object();
+	char key[8];
+
+	if (!o)
+		return err_oom(e, "an object");
+	for (int i = 0; i < 30; i++) {
+		struct jval *list = jval_new_array();
+
+		(void)snprintf(key, sizeof(key), "k%d", i);
+		if (jval_set(o, key, list, e) < 0)
+			return -1;
+		for (int k = 0; k < 40; k += 10) {
+			if (jval_push(list, jval_new_int(k), e) < 0)
+				return -1;
+		}
+	}
+	if (jval_set_str(o, "k1", "replaced", e) < 0 || jval_set_bool(o, "b", true, e) < 0 ||
+	    jval_set(o, "u", jval_new_uint(UINT64_MAX), e) < 0)
+		return -1;
+	assert_int_equal(jval_count(o), 32);
+	return 0;
 }
 
 static int op_message(struct err *e)
@@ -207,10 +238,10 @@ static const struct op {
 	bool local; /* fails with ERR_NO_MEMORY, not with what a peer makes of it */
 	bool io;    /* reads and writes */
 } ops[] = {
-	{ "buf", op_buf, true, false },     { "strv", op_strv, true, false },
-	{ "arena", op_arena, true, false }, { "files", op_files, true, true },
-	{ "json", op_json, true, false },   { "message", op_message, true, false },
-	{ "ttrpc", op_ttrpc, false, true },
+	{ "buf", op_buf, true, false },         { "strv", op_strv, true, false },
+	{ "arena", op_arena, true, false },     { "files", op_files, true, true },
+	{ "json", op_json, true, false },       { "json build", op_json_build, true, false },
+	{ "message", op_message, true, false }, { "ttrpc", op_ttrpc, false, true },
 };
 
 static int remove_top(struct err *e)

@@ -2,9 +2,13 @@
 /* The strict JSON reader: what it takes, what it refuses and where, and the way back. */
 #include "unit.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "wire/json.h"
 
@@ -166,12 +170,137 @@ static void test_build(void **state)
 		"\"again\":[18446744073709551615,false]}");
 }
 
+/* Text in, text out. */
+static void test_print(void **state)
+{
+	static const struct {
+		const char *text, *compact, *pretty;
+	} rows[] = {
+		{ " null ", "null", "null" },
+		{ "{ }", "{}", "{}" },
+		{ "[ ]", "[]", "[]" },
+		{ "[1,[],{\"a\":[2,null],\"b\":true}]", "[1,[],{\"a\":[2,null],\"b\":true}]",
+		  "[\n  1,\n  [],\n  {\n    \"a\": [\n      2,\n      null\n    ],\n"
+		  "    \"b\": true\n  }\n]" },
+		{ "-9223372036854775808", "-9223372036854775808", NULL },
+		{ "18446744073709551615", "18446744073709551615", NULL },
+		{ "9223372036854775808", "9223372036854775808", NULL },
+		{ "-0", "0", NULL },
+		{ "0.1", "0.1", NULL },
+		{ "-0.0", "-0.0", NULL },
+		{ "100.0", "100.0", NULL },
+		{ "1E2", "100.0", NULL },
+		{ "0.30000000000000004", "0.30000000000000004", NULL },
+		{ "1e308", "1e+308", NULL },
+		{ "5e-324", "4.94065645841247e-324", NULL },
+		{ "\"\\u0000\\u001f\\b\\f\\n\\r\\t\\\"\\\\\\/\"",
+		  "\"\\u0000\\u001f\\b\\f\\n\\r\\t\\\"\\\\/\"", NULL },
+		{ "\"\\u00e4\\u20ac\\ud83d\\ude00\\u007f\"",
+		  "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\x7f\"", NULL },
+		{ "{\"\\u0061\\n\":1}", "{\"a\\n\":1}", "{\n  \"a\\n\": 1\n}" },
+	};
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		OWN(buf) struct buf compact = BUF_INIT, pretty = BUF_INIT;
+		OWN(jval) struct jval *v = NULL;
+
+		assert_ok(jval_parse(rows[i].text, strlen(rows[i].text), &v, &e), &e);
+		assert_ok(jval_print(v, false, &compact, &e), &e);
+		assert_string_equal(buf_cstr(&compact), rows[i].compact);
+		assert_ok(jval_print(v, true, &pretty, &e), &e);
+		assert_string_equal(buf_cstr(&pretty),
+				    rows[i].pretty ? rows[i].pretty : rows[i].compact);
+	}
+}
+
+/* The members' order is the text's, and growing an object loses none. */
+static void test_many_members(void **state)
+{
+	OWN(buf) struct buf text = BUF_INIT, out = BUF_INIT;
+	OWN(jval) struct jval *v = NULL;
+	struct err e;
+
+	assert_ok(buf_puts(&text, "{", &e), &e);
+	for (int i = 0; i < 5000; i++)
+		assert_ok(buf_printf(&text, &e, "%s\"key%d\":%d", i ? "," : "", i, i), &e);
+	assert_ok(buf_puts(&text, "}", &e), &e);
+	assert_ok(jval_parse(buf_cstr(&text), buf_len(&text), &v, &e), &e);
+	assert_int_equal(jval_count(v), 5000);
+	assert_ok(jval_print(v, false, &out, &e), &e);
+	assert_string_equal(buf_cstr(&out), buf_cstr(&text));
+}
+
+/* What a caller gets wrong is an error, and the member given is not lost. */
+static void test_misuse(void **state)
+{
+	OWN(jval) struct jval *o = jval_new_object(), *a = jval_new_array();
+	int64_t n = 7;
+	struct err e;
+
+	assert_err(jval_set(a, "k", jval_new_int(1), &e), &e, ERR_NO_MEMORY);
+	assert_err(jval_push(o, jval_new_int(1), &e), &e, ERR_NO_MEMORY);
+	assert_err(jval_push(a, NULL, &e), &e, ERR_NO_MEMORY);
+	assert_null(jval_at(o, 0));
+	assert_null(jval_at(a, 0));
+	assert_int_equal(jval_count(NULL), 0);
+	assert_err(jval_need_int(a, "k", "reply", &n, &e), &e, ERR_INVALID);
+	assert_string_equal(e.msg, "reply: an array instead of an object");
+	assert_int_equal(n, 7);
+}
+
+static int count_until(const char *key, struct jval *v, void *arg)
+{
+	int *seen = arg;
+
+	(void)v;
+	++*seen;
+	return key[0] == 'b' ? 42 : 0;
+}
+
+static void test_each(void **state)
+{
+	static const char text[] = "{\"a\":1,\"b\":2,\"c\":3}";
+	OWN(jval) struct jval *v = NULL;
+	struct err e;
+	int seen = 0;
+
+	assert_ok(jval_parse(text, strlen(text), &v, &e), &e);
+	assert_int_equal(jval_each(v, count_until, &seen), 42);
+	assert_int_equal(seen, 2);
+	assert_int_equal(jval_each(jval_get(v, "a"), count_until, &seen), 0);
+	assert_int_equal(seen, 2);
+}
+
+static void test_file(void **state)
+{
+	char path[] = "/tmp/kata-json.XXXXXX";
+	OWN(fd) int fd = mkstemp(path);
+	struct jval *v = NULL;
+	struct err e;
+
+	assert_true(fd >= 0);
+	assert_ok(fd_write_all(fd, "{\"a\":\n7x}", 9, &e), &e);
+	assert_err(jval_read_file(AT_FDCWD, path, 100, &v, &e), &e, ERR_INVALID);
+	assert_non_null(strstr(e.msg, path));
+	assert_non_null(strstr(e.msg, "line 2 column 2: 'x' where ',' or '}' is expected"));
+	assert_err(jval_read_file(AT_FDCWD, path, 8, &v, &e), &e, ERR_INVALID);
+	assert_int_equal(pwrite(fd, "7 }", 3, 6), 3);
+	assert_ok(jval_read_file(AT_FDCWD, path, 9, &v, &e), &e);
+	assert_int_equal(jval_count(v), 1);
+	jval_free(v);
+	(void)unlink(path);
+	assert_err(jval_read_file(AT_FDCWD, path, 9, &v, &e), &e, ERR_NOT_FOUND);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),  cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_depth), cmocka_unit_test(test_access),
-		cmocka_unit_test(test_build),
+		cmocka_unit_test(test_good),   cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_depth),  cmocka_unit_test(test_access),
+		cmocka_unit_test(test_build),  cmocka_unit_test(test_print),
+		cmocka_unit_test(test_misuse), cmocka_unit_test(test_many_members),
+		cmocka_unit_test(test_each),   cmocka_unit_test(test_file),
 	};
 
 	return cmocka_run_group_tests_name("json", tests, NULL, NULL);
