@@ -3,7 +3,7 @@
  * Stands between a guest's network device and passt, and completes the TCP handshakes that a
  * passt older than 2023-09-22 leaves open: it does not acknowledge a guest's SYN,ACK before
  * the client has sent something, so that a published server that speaks first (SMTP, MySQL,
- * FTP) waits for ever. Everything else passes unchanged. See docs/decisions/0030.
+ * FTP) waits for ever. Everything else passes unchanged. See docs/decisions/0023.
  *
  * Both sides speak QEMU's stream framing: a length of 32 bits, big endian, then the Ethernet
  * frame. What is no frame ends the relay.
