@@ -137,7 +137,7 @@ int copyfile(struct ttrpc_call *call, const void *request, void *response, struc
 {
 	const Grpc__CopyFileRequest *r = request;
 	OWN(fd) int dir = -1;
-	const char *name;
+	const char *name = NULL;
 
 	(void)response;
 	if (open_parent(r, call->arena, &dir, &name, e) < 0)

@@ -48,6 +48,7 @@ int err_set(struct err *e, enum err_kind kind, int sys, const char *fmt, ...)
 int err_wrap(struct err *e, const char *fmt, ...)
 {
 	char old[sizeof(e->msg)];
+	size_t room, len;
 	va_list ap;
 	int n;
 
@@ -55,8 +56,13 @@ int err_wrap(struct err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof(e->msg))
-		(void)snprintf(e->msg + n, sizeof(e->msg) - (size_t)n, ": %s", old);
+	if (n < 0 || (size_t)n + 3 > sizeof(e->msg))
+		return -1;
+	room = sizeof(e->msg) - (size_t)n - 3;
+	len = strnlen(old, room);
+	memcpy(e->msg + n, ": ", 2);
+	memcpy(e->msg + n + 2, old, len);
+	e->msg[(size_t)n + 2 + len] = '\0';
 	return -1;
 }
 
