@@ -33,6 +33,13 @@ enum {
 	KILL_MS = 3000
 };
 
+/*
+ * Mounts below the shared directory are not announced: a file system of its own that a guest
+ * makes of each goes with the last container that has it, and Linux 6.12 then dies of files it
+ * is still releasing (docs/decisions/0024). Rust's virtiofsd announces unless told otherwise.
+ */
+#define NO_SUBMOUNTS "--no-announce-submounts"
+
 static const char *const places[] = {
 	"/usr/libexec/virtiofsd",
 	"/usr/lib/qemu/virtiofsd",
@@ -126,27 +133,28 @@ static int add_cache_old(const char *cache, struct strv *argv, struct err *e)
 	return err_set(e, ERR_UNSUPPORTED, 0, "this virtiofsd has no cache mode '%s'", cache);
 }
 
-static int add_old(const char *dir, const char *cache, struct strv *argv, struct err *e)
+static int add_old(const char *dir, const char *cache, const char *help, struct strv *argv,
+		   struct err *e)
 {
+	(void)help;
 	if (strv_addf(argv, e, "--fd=%d", SOCKET_FD) < 0 || strv_add(argv, "-f", e) < 0 ||
 	    strv_add(argv, "-o", e) < 0 || strv_addf(argv, e, "source=%s", dir) < 0 ||
 	    add_cache_old(cache, argv, e) < 0)
 		return -1;
-	return strv_add(argv, "-o", e) < 0 ||
-			       strv_add(argv, "xattr,announce_submounts,sandbox=namespace", e) <
-				       0
+	return strv_add(argv, "-o", e) < 0 || strv_add(argv, "xattr,sandbox=namespace", e) < 0
 		       ? -1
 		       : 0;
 }
 
-static int add_new(const char *dir, const char *cache, struct strv *argv, struct err *e)
+static int add_new(const char *dir, const char *cache, const char *help, struct strv *argv,
+		   struct err *e)
 {
 	if (strv_addf(argv, e, "--fd=%d", SOCKET_FD) < 0 ||
 	    strv_addf(argv, e, "--shared-dir=%s", dir) < 0 ||
 	    strv_addf(argv, e, "--cache=%s", cache) < 0 ||
 	    strv_add(argv, "--sandbox=namespace", e) < 0 || strv_add(argv, "--xattr", e) < 0)
 		return -1;
-	return strv_add(argv, "--announce-submounts", e);
+	return strstr(help, NO_SUBMOUNTS) ? strv_add(argv, NO_SUBMOUNTS, e) : 0;
 }
 
 static int build_argv(const struct share_config *c, const char *program, const char *help,
@@ -158,7 +166,7 @@ static int build_argv(const struct share_config *c, const char *program, const c
 	if (strchr(dir, ','))
 		return err_set(e, ERR_INVALID, 0, "shared directory '%s': a comma", dir);
 	if (strv_add(argv, program, e) < 0 ||
-	    (new_form ? add_new : add_old)(dir, cache, argv, e) < 0)
+	    (new_form ? add_new : add_old)(dir, cache, help, argv, e) < 0)
 		return -1;
 	if (!may_raise_limits() && strv_add(argv, "--rlimit-nofile=0", e) < 0)
 		return -1;

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from kata_case import BIN, KataCase
+from kata_case import BIN, KataCase, processes
 
 LAB = "quick"
 
@@ -102,6 +102,15 @@ class Run(KataCase):
         self.assertGreater(int(out.split()[0]), 0)
         self.assertIn("Linux version", out)
         self.assertTrue(out.endswith("ok\n"))
+
+    def test_mounts_are_not_announced_to_the_guest(self):
+        """A file system of the guest's for each of them has brought Linux 6.12 down."""
+        self.kata_ok("run", "-d", "--name", "calm", "--network", "none", "busybox", "sleep", "100")
+        for pid in (pid for pid, name in processes().items() if name == "virtiofsd"):
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8") as f:
+                words = f.read().split("\0")
+            announced = [w for w in words if "announce" in w and not w.startswith("--no-")]
+            self.assertEqual(announced, [])
 
     def test_network_none(self):
         out = self.run_ok("--network", "none", "busybox", "ls", "/sys/class/net")
