@@ -69,6 +69,12 @@ struct ref_visit {
 	struct err *e;
 };
 
+static int refs_damaged(const struct store *s, struct err *e)
+{
+	return err_set(e, ERR_INVALID, 0, "image store '%s': images/%s is damaged", s->root,
+		       REFS_FILE);
+}
+
 static int visit_ref(const char *text, struct jval *v, void *arg)
 {
 	struct ref_visit *r = arg;
@@ -77,8 +83,7 @@ static int visit_ref(const char *text, struct jval *v, void *arg)
 	struct stat st;
 
 	if (!id || !digest_from_hex(id, strlen(id), &d))
-		return err_set(r->e, ERR_INVALID, 0, "image store '%s': images/%s is damaged",
-			       r->s->root, REFS_FILE);
+		return refs_damaged(r->s, r->e);
 	/* an image is removed before its references would be: those point nowhere then */
 	if (fstatat(r->s->images_fd, id, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
@@ -97,6 +102,8 @@ int ref_table_read(struct store *s, struct ref_table *out, struct err *e)
 	}
 	if (jval_read_file(s->images_fd, REFS_FILE, REFS_MAX_BYTES, &doc, e) < 0)
 		return err_wrap(e, "image store '%s'", s->root);
+	if (jval_type(doc) != JVAL_OBJECT)
+		return refs_damaged(s, e);
 	if (jval_each(doc, visit_ref, &r) != 0)
 		return -1;
 	*out = t;
