@@ -153,8 +153,7 @@ static int add_archs(struct compiler *c, const Grpc__LinuxSeccomp *s)
 		if (rc == -EDOM || rc == -EINVAL)
 			oci_note(c->notes, "seccomp architecture %.40s cannot run here", name);
 		else if (rc < 0 && rc != -EEXIST)
-			return err_set(c->e, ERR_SYS, -rc, "seccomp architecture %.40s: %s",
-				       name, strerror(-rc));
+			return err_set(c->e, ERR_SYS, -rc, "seccomp architecture %.40s", name);
 	}
 	return 0;
 }
@@ -215,8 +214,7 @@ static int add_rule(struct compiler *c, const char *name, uint32_t action,
 						args + at);
 
 		if (rc < 0 && rc != -EEXIST)
-			return err_set(c->e, ERR_SYS, -rc, "seccomp rule for %.40s: %s", name,
-				       strerror(-rc));
+			return err_set(c->e, ERR_SYS, -rc, "seccomp rule for %.40s", name);
 		at += step;
 	} while (at < n);
 	return 0;
@@ -259,7 +257,7 @@ static int export_program(scmp_filter_ctx ctx, struct arena *a, ProtobufCBinaryD
 		return err_sys(e, "memfd for a seccomp program");
 	rc = seccomp_export_bpf(ctx, fd);
 	if (rc < 0)
-		return err_set(e, ERR_SYS, -rc, "seccomp program: %s", strerror(-rc));
+		return err_set(e, ERR_SYS, -rc, "seccomp program");
 	if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
 		return err_sys(e, "seccomp program");
 	if (st.st_size <= 0 || st.st_size > PROGRAM_MAX || st.st_size % 8)
