@@ -6,9 +6,12 @@
 #include "cli/user_lookup.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -25,8 +28,52 @@ enum {
 	GROUPS_MAX = 256
 };
 
-/* 1 if no layer has it, or the topmost one removes it. */
-static int read_in_layers(const struct image *image, const char *path, char **out,
+/* How overlayfs hides what lower layers have: a device 0:0, or a mark on the directory. */
+static bool is_whiteout(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
+}
+
+static bool is_opaque(int dir)
+{
+	char name[PATH_FD_LEN], value;
+
+	return getxattr(path_of_fd(dir, name), "trusted.overlay.opaque", &value, 1) == 1 &&
+	       value == 'y';
+}
+
+enum found {
+	FOUND_FILE,
+	FOUND_NOTHING, /* a lower layer may have it */
+	FOUND_HIDDEN,  /* it is gone, whatever lower layers have */
+};
+
+/* Looks for etc/<name> in one layer; *out is opened where there is a regular file. */
+static enum found look_in_layer(int root, const char *name, int *out)
+{
+	OWN(fd) int etc = -1;
+	OWN(fd) int at = -1;
+	char path[32];
+	struct stat st;
+	struct err e;
+
+	if (path_open_beneath(root, "etc", O_PATH | O_NOFOLLOW, 0, &etc, &e) < 0)
+		return FOUND_NOTHING;
+	if (fstat(etc, &st) < 0 || (!S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode)))
+		return FOUND_HIDDEN;
+	(void)snprintf(path, sizeof(path), "etc/%s", name);
+	/* looked at before it is opened: it may be a device */
+	if (path_open_beneath(root, path, O_PATH, 0, &at, &e) < 0)
+		return S_ISDIR(st.st_mode) && is_opaque(etc) ? FOUND_HIDDEN : FOUND_NOTHING;
+	if (fstat(at, &st) < 0 || is_whiteout(&st) || !S_ISREG(st.st_mode))
+		return FOUND_HIDDEN;
+	if (path_open_beneath(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, out, &e) < 0)
+		return FOUND_HIDDEN;
+	return FOUND_FILE;
+}
+
+/* etc/<name> of the image; 1 if no layer has it, or the topmost one that says so removes it. */
+static int read_in_layers(const struct image *image, const char *name, char **out,
 			  struct err *e)
 {
 	for (size_t i = image ? image->layers.n : 0; i > 0; i--) {
@@ -34,19 +81,21 @@ static int read_in_layers(const struct image *image, const char *path, char **ou
 		int root = open(image->layers.v[i - 1], O_PATH | O_DIRECTORY | O_CLOEXEC);
 		OWN(buf) struct buf b = { .limit = FILE_MAX_BYTES };
 		OWN(fd) int fd = -1;
-		struct stat st;
 
 		if (root < 0)
 			return err_sys(e, "open layer '%s'", image->layers.v[i - 1]);
-		if (path_open_beneath(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, &fd, e) <
-		    0)
+		switch (look_in_layer(root, name, &fd)) {
+		case FOUND_NOTHING:
 			continue;
-		if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		case FOUND_HIDDEN:
 			return 1;
+		case FOUND_FILE:
+			break;
+		}
 		if (fd_read_to_end(fd, &b, e) < 0)
-			return err_wrap(e, "%s of the image", path);
+			return err_wrap(e, "/etc/%s of the image", name);
 		*out = buf_take_str(&b);
-		return *out ? 0 : err_oom(e, path);
+		return *out ? 0 : err_oom(e, name);
 	}
 	return 1;
 }
@@ -102,7 +151,7 @@ static int resolve_user(const struct image *image, const char *user, struct aren
 {
 	OWN(free) char *text = NULL;
 	struct user_entry en;
-	int rc = read_in_layers(image, "etc/passwd", &text, e);
+	int rc = read_in_layers(image, "passwd", &text, e);
 
 	if (rc < 0)
 		return -1;
@@ -128,7 +177,7 @@ static int resolve_group(const struct image *image, const char *group, struct us
 {
 	OWN(free) char *text = NULL;
 	struct user_entry en;
-	int rc = read_in_layers(image, "etc/group", &text, e);
+	int rc = read_in_layers(image, "group", &text, e);
 
 	if (rc < 0)
 		return -1;
@@ -158,7 +207,7 @@ static int add_groups(const struct image *image, const char *name, struct arena 
 		      struct user_ids *ids, struct err *e)
 {
 	OWN(free) char *text = NULL;
-	int rc = read_in_layers(image, "etc/group", &text, e);
+	int rc = read_in_layers(image, "group", &text, e);
 	char *rest = text;
 
 	if (rc != 0)
@@ -169,16 +218,15 @@ static int add_groups(const struct image *image, const char *name, struct arena 
 	while (rest && ids->group_count < GROUPS_MAX) {
 		struct user_entry en;
 		char *line = rest;
+		struct err ignored;
 
 		rest = strchr(line, '\n');
 		if (rest)
 			*rest++ = '\0';
 		split_line(line, &en);
+		/* a line without a number is no group: passed over, as the agent does */
 		if (en.fields > 3 && lists_member(en.field[3], name) &&
-		    parse_id(en.field[2], "gid in /etc/group", &ids->groups[ids->group_count],
-			     e) < 0)
-			return -1;
-		else if (en.fields > 3 && lists_member(en.field[3], name))
+		    parse_id(en.field[2], "gid", &ids->groups[ids->group_count], &ignored) == 0)
 			ids->group_count++;
 	}
 	return 0;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -51,7 +53,8 @@ static int set_up(void **state)
 		   "root:x:0:0:r:/root:/bin/sh\nbad line\nann:x:1000:1001::/home/ann:/bin/sh\n"
 		   "evil:x:99999999999:0::/:\n:x:5:5::/:\n1234:x:77:78::/n:\nlast:x:8:8");
 	write_file(f->layer[0], "group",
-		   "wheel:x:10:bob,ann\nann:x:1001:\nx:x:12:annie\nz:x:13:ann\n");
+		   "wheel:x:10:bob,ann\nann:x:1001:\nx:x:12:annie\nodd:x:zero:ann\n"
+		   "z:x:13:ann\n");
 	f->image.layers.v = f->layers;
 	f->image.layers.n = 2;
 	arena_init(&f->arena, 1 << 20);
@@ -132,9 +135,69 @@ static void test_links_stay_inside(void **state)
 	assert_int_equal(user_lookup(&f->image, "ann", &f->arena, &ids, &e), -1);
 }
 
+/* Puts something else in the place of the upper layer's file; "" is its directory. */
+static void replace_upper(struct fixture *f, const char *name, mode_t mode)
+{
+	char path[160];
+	struct err e;
+
+	(void)snprintf(path, sizeof(path), "%s/etc", f->layer[1]);
+	assert_ok(path_remove_tree(AT_FDCWD, path, &e), &e);
+	if (*name)
+		assert_ok(path_mkdirs(path, 0755, &e), &e);
+	(void)snprintf(path, sizeof(path), "%s/etc%s%s", f->layer[1], *name ? "/" : "", name);
+	if (mode)
+		assert_int_equal(mknod(path, mode, makedev(0, 0)), 0);
+}
+
+/* What an upper layer deletes is not found in a lower one. */
+static void test_deleted(void **state)
+{
+	struct fixture *f = *state;
+	struct user_ids ids;
+	char path[160];
+	struct err e;
+
+	replace_upper(f, "note", 0);
+	assert_ok(user_lookup(&f->image, "old", &f->arena, &ids, &e), &e);
+	assert_int_equal(ids.uid, 9);
+	(void)snprintf(path, sizeof(path), "%s/etc", f->layer[1]);
+	if (setxattr(path, "trusted.overlay.opaque", "y", 1, 0) < 0) {
+		print_message("no opaque directory: only root can make one here\n");
+	} else {
+		assert_err(user_lookup(&f->image, "old", &f->arena, &ids, &e), &e,
+			   ERR_NOT_FOUND);
+	}
+	replace_upper(f, "passwd", S_IFCHR);
+	assert_err(user_lookup(&f->image, "old", &f->arena, &ids, &e), &e, ERR_NOT_FOUND);
+	assert_ok(user_lookup(&f->image, "9:wheel", &f->arena, &ids, &e), &e);
+	assert_int_equal(ids.gid, 10);
+	assert_null(ids.home);
+	replace_upper(f, "passwd", S_IFIFO);
+	assert_err(user_lookup(&f->image, "old", &f->arena, &ids, &e), &e, ERR_NOT_FOUND);
+	replace_upper(f, "", S_IFCHR);
+	assert_err(user_lookup(&f->image, "old", &f->arena, &ids, &e), &e, ERR_NOT_FOUND);
+}
+
+/* A file without end is refused, and the error names it. */
+static void test_large_file(void **state)
+{
+	struct fixture *f = *state;
+	struct user_ids ids;
+	char path[160];
+	struct err e;
+
+	(void)snprintf(path, sizeof(path), "%s/etc/passwd", f->layer[1]);
+	assert_int_equal(truncate(path, (4 << 20) + 1), 0);
+	assert_err(user_lookup(&f->image, "ann", &f->arena, &ids, &e), &e, ERR_INVALID);
+	assert_non_null(strstr(e.msg, "/etc/passwd of the image: larger than"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_deleted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_large_file, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_found, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_links_stay_inside, set_up, tear_down),
