@@ -14,7 +14,8 @@
 
 enum {
 	RECEIVE_SIZE = 16 * 1024,
-	ANSWER_SECONDS = 10
+	ANSWER_SECONDS = 10,
+	ERRNO_MAX = 4095
 };
 
 #define ALIGN(n) (((n) + 3U) & ~(size_t)3)
@@ -46,7 +47,7 @@ void nl_start(struct nl_request *r, uint16_t type, uint16_t flags, const void *f
 	p = take_room(r, sizeof(h));
 	memcpy(p, &h, sizeof(h));
 	p = take_room(r, fixed_len);
-	if (p)
+	if (p && fixed_len)
 		memcpy(p, fixed, fixed_len);
 }
 
@@ -195,28 +196,26 @@ struct answer {
 	void *arg;
 };
 
+/* The number that an error and the end of a dump begin with: 0 or a negative errno. */
 static int take_error(const struct nlmsghdr *m, struct err *e)
 {
-	const struct nlmsgerr *n = (const void *)(m + 1);
+	int error;
 
-	if (m->nlmsg_len < sizeof(*m) + sizeof(n->error))
+	if (m->nlmsg_len < sizeof(*m) + sizeof(error))
 		return err_set(e, ERR_PEER, 0, "broken netlink message");
-	if (n->error)
-		return err_set(e, ERR_SYS, -n->error, "netlink");
-	return 0;
+	memcpy(&error, m + 1, sizeof(error));
+	if (error > 0 || error < -ERRNO_MAX)
+		return err_set(e, ERR_PEER, 0, "netlink error %d", error);
+	return error ? err_set(e, ERR_SYS, -error, "netlink") : 0;
 }
 
 static int take_message(struct answer *a, const struct nlmsghdr *m, struct err *e)
 {
 	if (m->nlmsg_seq != a->seq)
 		return 0; /* of an earlier call that was given up */
-	if (m->nlmsg_type == NLMSG_ERROR) {
+	if (m->nlmsg_type == NLMSG_ERROR || m->nlmsg_type == NLMSG_DONE) {
 		a->done = true;
 		return take_error(m, e);
-	}
-	if (m->nlmsg_type == NLMSG_DONE) {
-		a->done = true;
-		return 0;
 	}
 	return a->each ? a->each(m, a->arg, e) : 0;
 }
