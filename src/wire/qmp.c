@@ -431,7 +431,9 @@ static int send_command(struct qmp *q, const char *command, struct jval *args, u
 {
 	OWN(buf) struct buf text = BUF_INIT;
 
-	if (encode(command, args, id, &text, e) < 0)
+	/* room first: once a part is sent the rest must follow */
+	if (encode(command, args, id, &text, e) < 0 ||
+	    buf_reserve(&q->out, buf_len(&text), e) < 0)
 		return -1;
 	if (pass_fd >= 0 && send_with_fd(q, &text, pass_fd, e) < 0)
 		return -1;

@@ -254,6 +254,162 @@ static void early(struct scene *s)
 	assert_err(qmp_handshake(s->qmp, deadline_in(2000), &e), &e, ERR_PEER);
 }
 
+/* A descriptor goes along with the first byte of its command. */
+static void take_fd(void *arg)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	char text[200] = "";
+	struct iovec iov = { .iov_base = text, .iov_len = sizeof(text) - 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof(control.space),
+	};
+	struct scene *s = arg;
+	struct cmsghdr *c;
+	struct err e;
+	int fd;
+
+	assert_ok(fiber_wait_fd(s->loop, s->peer, EPOLLIN, deadline_in(2000), &e), &e);
+	assert_true(recvmsg(s->peer, &msg, MSG_CMSG_CLOEXEC) > 0);
+	assert_string_equal(text, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"x\"},"
+				  "\"id\":2}\n");
+	c = CMSG_FIRSTHDR(&msg);
+	if (!c || c->cmsg_type != SCM_RIGHTS)
+		abort();
+	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	assert_int_equal(write(fd, "y", 1), 1);
+	(void)close(fd);
+	say(s, "{\"return\": {}, \"id\": 2}\n");
+}
+
+static void passes_fd(struct scene *s)
+{
+	struct jval *args = jval_new_object();
+	char byte = 0;
+	struct err e;
+	int p[2];
+
+	connect_up(s);
+	assert_ok(fd_pipe(p, &e), &e);
+	assert_ok(jval_set_str(args, "fdname", "x", &e), &e);
+	assert_ok(fiber_spawn(s->loop, "monitor", take_fd, s, NULL, &e), &e);
+	assert_ok(qmp_execute_fd(s->qmp, "getfd", args, p[1], deadline_in(2000), NULL, &e), &e);
+	(void)close(p[1]);
+	assert_int_equal(read(p[0], &byte, 1), 1);
+	assert_int_equal(byte, 'y');
+	(void)close(p[0]);
+	assert_err(qmp_execute_fd(s->qmp, "getfd", NULL, 99999, deadline_in(2000), NULL, &e),
+		   &e, ERR_PEER);
+	assert_non_null(strstr(e.msg, "QMP getfd: QMP: pass a descriptor: Bad file"));
+}
+
+static void one_of_many(void *arg)
+{
+	struct scene *s = arg;
+	struct err e;
+
+	assert_err(qmp_execute(s->qmp, "stuck", NULL, deadline_in(5000), NULL, &e), &e,
+		   ERR_CANCELLED);
+	assert_non_null(strstr(e.msg, "QMP stuck: QMP: the connection was given up"));
+	s->events++;
+}
+
+/* As many commands as may be, one more, and the end of all of them by qmp_free(). */
+static void many_in_flight(struct scene *s)
+{
+	struct err e;
+
+	connect_up(s);
+	for (int i = 0; i < QMP_MAX_IN_FLIGHT; i++)
+		assert_ok(fiber_spawn(s->loop, "many", one_of_many, s, NULL, &e), &e);
+	assert_ok(fiber_sleep(s->loop, 5, &e), &e);
+	assert_err(qmp_execute(s->qmp, "more", NULL, deadline_in(2000), NULL, &e), &e,
+		   ERR_STATE);
+	assert_non_null(strstr(e.msg, "QMP more: too many commands in flight"));
+	qmp_free(TAKE(s->qmp));
+	while (s->events < QMP_MAX_IN_FLIGHT)
+		assert_ok(fiber_sleep(s->loop, 1, &e), &e);
+	assert_int_equal(s->lost, 0); /* who gives up needs no telling */
+}
+
+/* A monitor that does not read: commands wait in a queue that has an end. */
+static void reads_nothing(struct scene *s)
+{
+	static char text[300 * 1024];
+	struct err e = ERR_INIT;
+	int tries = 0;
+
+	connect_up(s);
+	memset(text, 'x', sizeof(text) - 1);
+	do {
+		struct jval *args = jval_new_object();
+
+		assert_ok(jval_set_str(args, "a", text, &e), &e);
+		assert_int_equal(qmp_execute(s->qmp, "big", args, deadline_in(1), NULL, &e),
+				 -1);
+	} while (e.kind == ERR_TIMEOUT && ++tries < 20);
+	assert_int_equal(e.kind, ERR_NO_MEMORY);
+	assert_in_range(tries, 3, 6);
+	assert_err(qmp_execute_fd(s->qmp, "getfd", NULL, 0, deadline_in(100), NULL, &e), &e,
+		   ERR_STATE);
+	assert_non_null(strstr(e.msg, "the monitor does not read"));
+	assert_int_equal(s->lost, 0);
+}
+
+/* What the monitor said last is heard although it has just gone. */
+static void polled(struct scene *s)
+{
+	connect_up(s);
+	for (int i = 0; i < 100; i++)
+		say(s,
+		    "{\"event\": \"GUEST_PANICKED\", \"data\": {\"action\": \"poweroff\"}}\r\n");
+	say(s, "{\"event\": \"SHUTDOWN\"}\r\n");
+	fd_close(&s->peer);
+	qmp_poll(s->qmp);
+	assert_int_equal(s->events, 101);
+	assert_string_equal(s->last_event, "SHUTDOWN");
+	assert_int_equal(s->lost, 1);
+	qmp_poll(s->qmp);
+	assert_int_equal(s->lost, 1);
+}
+
+/* ---- a monitor that dies after every byte of a conversation ---- */
+
+static const char script[] = GREETING "{\"return\": {}, \"id\": 1}\r\n"
+				      "{\"event\": \"RESUME\"}\r\n"
+				      "{\"return\": {\"running\": true}, \"id\": 2}\r\n";
+static size_t script_end;
+
+static void dies(struct scene *s)
+{
+	OWN(jval) struct jval *ret = NULL;
+	struct err e = ERR_INIT;
+	bool running = false;
+
+	if (script_end)
+		assert_int_equal(send(s->peer, script, script_end, MSG_NOSIGNAL), script_end);
+	assert_int_equal(shutdown(s->peer, SHUT_WR), 0);
+	if (qmp_handshake(s->qmp, deadline_in(2000), &e) == 0 &&
+	    qmp_execute(s->qmp, "query-status", NULL, deadline_in(2000), &ret, &e) == 0) {
+		assert_true(jval_bool(jval_get(ret, "running"), &running) && running);
+	} else {
+		assert_int_equal(e.kind, ERR_PEER);
+		assert_int_equal(s->lost, 1);
+	}
+}
+
+static void test_dies(void **state)
+{
+	(void)state;
+	for (script_end = 0; script_end < sizeof(script); script_end++)
+		play(dies);
+}
+
 static void test_conversation(void **state)
 {
 	(void)state;
@@ -264,6 +420,25 @@ static void test_timeouts(void **state)
 {
 	(void)state;
 	play(timeouts);
+}
+
+static void test_limits(void **state)
+{
+	(void)state;
+	play(many_in_flight);
+	play(reads_nothing);
+}
+
+static void test_descriptors(void **state)
+{
+	(void)state;
+	play(passes_fd);
+}
+
+static void test_poll(void **state)
+{
+	(void)state;
+	play(polled);
 }
 
 static void test_flood(void **state)
@@ -284,7 +459,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_conversation), cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_hostile),      cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_silent),
+		cmocka_unit_test(test_silent),       cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_descriptors),  cmocka_unit_test(test_poll),
+		cmocka_unit_test(test_dies),
 	};
 
 	return cmocka_run_group_tests_name("qmp", tests, NULL, NULL);
