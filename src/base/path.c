@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/own.h"
+#include "base/rand.h"
 #include "base/sys.h"
 
 int path_open_beneath(int rootfd, const char *path, int flags, mode_t mode, int *out,
@@ -157,9 +158,41 @@ int path_mkdirs(const char *path, mode_t mode, struct err *e)
 	return 0;
 }
 
-static int remove_at(int dirfd, const char *name, unsigned depth, struct err *e);
+/*
+ * A tree while it is removed. Whoever filled it chose its depth, and every level takes a
+ * descriptor and some stack: what lies deeper than LEVELS_MAX is moved up to the tree's own
+ * directory and removed from there, in another pass.
+ */
+struct removal {
+	int top; /* the tree's own directory, -1 until it is open; borrowed */
+	bool lifted;
+};
 
-static int remove_entries(int fd, const char *name, unsigned depth, struct err *e)
+enum {
+	LEVELS_MAX = 256,
+	PASSES_MAX = 4096, /* a tree that others fill meanwhile need not end */
+	WRAPS_MAX = 8,     /* levels named in an error */
+	LIFTED_RANDOM = 12
+};
+
+static int remove_at(struct removal *r, int dirfd, const char *name, unsigned depth,
+		     struct err *e);
+
+static int lift(struct removal *r, int dirfd, const char *name, struct err *e)
+{
+	char unique[RAND_HEX_LEN(LIFTED_RANDOM)];
+
+	if (rand_hex(unique, LIFTED_RANDOM, e) < 0)
+		return -1;
+	if (renameat(dirfd, name, r->top, unique) < 0)
+		return err_set(e, errno == EBUSY ? ERR_STATE : ERR_SYS, errno,
+			       "remove '%s', which is nested deeply", name);
+	r->lifted = true;
+	return 0;
+}
+
+static int remove_entries(struct removal *r, int fd, const char *name, unsigned depth,
+			  struct err *e)
 {
 	OWN(fd) int own = fd;
 	DIR *dir = fdopendir(own);
@@ -169,42 +202,59 @@ static int remove_entries(int fd, const char *name, unsigned depth, struct err *
 	if (!dir)
 		return err_sys(e, "read directory '%s'", name);
 	fd_take(&own);
+	if (depth == 0)
+		r->top = fd;
 	while (rc == 0 && (errno = 0, ent = readdir(dir))) {
 		if (strcmp(ent->d_name, ".") == 0 || strcmp(ent->d_name, "..") == 0)
 			continue;
-		rc = remove_at(dirfd(dir), ent->d_name, depth + 1, e);
+		rc = remove_at(r, dirfd(dir), ent->d_name, depth + 1, e);
 	}
 	(void)closedir(dir);
-	return rc < 0 ? err_wrap(e, "%s", name) : 0;
+	return rc < 0 && depth < WRAPS_MAX ? err_wrap(e, "%s", name) : rc;
 }
 
-static int remove_at(int dirfd, const char *name, unsigned depth, struct err *e)
+/* A directory, by passes: each removes what it reaches, and the last the directory itself. */
+static int remove_dir(struct removal *r, int dirfd, const char *name, unsigned depth,
+		      struct err *e)
 {
-	int fd;
+	for (int pass = 0; pass < PASSES_MAX; pass++) {
+		int fd;
 
-	if (depth > 512)
-		return err_set(e, ERR_INVALID, ELOOP, "'%s': nested too deeply", name);
+		/* NO_XDEV makes a mount point inside the tree an error instead of its end */
+		fd = sys_openat2(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+				 0, RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
+		if (fd < 0)
+			return err_set(e, errno == EXDEV ? ERR_STATE : ERR_SYS, errno,
+				       "remove '%s'", name);
+		if (remove_entries(r, fd, name, depth, e) < 0)
+			return -1;
+		if (unlinkat(dirfd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+			return 0;
+		if (errno != ENOTEMPTY || depth > 0 || !r->lifted)
+			return err_set(e, errno == EBUSY ? ERR_STATE : ERR_SYS, errno,
+				       "rmdir '%s'", name);
+		r->lifted = false;
+	}
+	return err_set(e, ERR_STATE, ENOTEMPTY, "rmdir '%s'", name);
+}
+
+static int remove_at(struct removal *r, int dirfd, const char *name, unsigned depth,
+		     struct err *e)
+{
 	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
 		return 0;
 	if (errno == EBUSY) /* a file that is a mount point */
 		return err_set(e, ERR_STATE, EBUSY, "remove '%s'", name);
 	if (errno != EISDIR && errno != EPERM)
 		return err_sys(e, "remove '%s'", name);
-	/* NO_XDEV makes a mount point inside the tree an error instead of its end */
-	fd = sys_openat2(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0,
-			 RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
-	if (fd < 0)
-		return err_set(e, errno == EXDEV ? ERR_STATE : ERR_SYS, errno, "remove '%s'",
-			       name);
-	if (remove_entries(fd, name, depth, e) < 0)
-		return -1;
-	if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return err_sys(e, "rmdir '%s'", name);
-	return 0;
+	if (depth > LEVELS_MAX)
+		return lift(r, dirfd, name, e);
+	return remove_dir(r, dirfd, name, depth, e);
 }
 
 int path_remove_tree(int dirfd, const char *path, struct err *e)
 {
+	struct removal r = { .top = -1 };
 	OWN(fd) int parent = -1;
 	OWN(free) char *copy = strdup(path);
 	char *slash;
@@ -218,13 +268,13 @@ int path_remove_tree(int dirfd, const char *path, struct err *e)
 		return err_set(e, ERR_INVALID, 0, "'%s' does not end in a name to remove",
 			       path);
 	if (!slash)
-		return remove_at(dirfd, copy, 0, e);
+		return remove_at(&r, dirfd, copy, 0, e);
 	*slash = '\0';
 	/* the parent may be a mount point itself: only what lies below the tree counts */
 	parent = openat(dirfd, slash == copy ? "/" : copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (parent < 0)
 		return errno == ENOENT ? 0 : err_sys(e, "open '%s'", copy);
-	return remove_at(parent, slash + 1, 0, e);
+	return remove_at(&r, parent, slash + 1, 0, e);
 }
 
 const char *path_of_fd(int fd, char out[PATH_FD_LEN])

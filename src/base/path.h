@@ -29,9 +29,9 @@ int path_mkfile_beneath(int rootfd, const char *path, mode_t mode, int *out, str
 /* mkdir -p for trusted paths; ERR_EXISTS if something else than a directory is in the way. */
 int path_mkdirs(const char *path, mode_t mode, struct err *e);
 /*
- * Removes a tree (the last component is a name, not "." or "..") without following links or
- * crossing mounts. A missing tree is success; a mount point inside is ERR_STATE and stops the
- * removal there.
+ * Removes a tree, however deep (the last component is a name, not "." or ".."), without
+ * following links or crossing mounts. A missing tree is success; a mount point inside is
+ * ERR_STATE and stops the removal there.
  */
 int path_remove_tree(int dirfd, const char *path, struct err *e);
 

@@ -2,12 +2,19 @@
 /* Descriptors, small files and paths below a hostile root, in a directory of our own. */
 #include "unit.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -126,6 +133,96 @@ static void test_file_replace(void **state)
 	assert_err(file_replace(r->top_fd, "no/f", "y", 1, 0600, true, &e), &e, ERR_SYS);
 }
 
+static size_t entries_of(int dirfd)
+{
+	DIR *dir = fdopendir(openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	size_t n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	(void)closedir(dir);
+	return n;
+}
+
+/* No room for the new text: the old one stays, and nothing beside it. */
+static void test_replace_without_room(void **state)
+{
+	static char large[8192];
+	struct rlimit old, none;
+	struct room *r = *state;
+	OWN(free) char *s = NULL;
+	size_t before;
+	struct err e;
+
+	assert_ok(file_replace(r->top_fd, "f", "old", 3, 0600, true, &e), &e);
+	before = entries_of(r->top_fd);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	none = (struct rlimit){ .rlim_cur = 4096, .rlim_max = old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	assert_err(file_replace(r->top_fd, "f", large, sizeof(large), 0600, true, &e), &e,
+		   ERR_SYS);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(e.sys, EFBIG);
+	assert_string_equal(e.msg, "write 'f': write: File too large");
+	assert_ok(file_read(r->top_fd, "f", 100, &s, NULL, &e), &e);
+	assert_string_equal(s, "old");
+	assert_int_equal(entries_of(r->top_fd), before);
+}
+
+/* Errors name the file, and the value that was to go there. */
+static void test_values(void **state)
+{
+	struct room *r = *state;
+	char line[8] = "before";
+	struct err e;
+
+	assert_err(file_read_line(r->top_fd, "none", line, sizeof(line), &e), &e,
+		   ERR_NOT_FOUND);
+	assert_string_equal(e.msg, "open 'none': No such file or directory");
+	assert_err(file_read_line(r->top_fd, "root", line, sizeof(line), &e), &e, ERR_SYS);
+	assert_string_equal(e.msg, "read 'root': Is a directory");
+	assert_string_equal(line, "before");
+	assert_ok(file_replace(r->top_fd, "f", "twelve bytes", 12, 0600, false, &e), &e);
+	assert_ok(file_read_line(r->top_fd, "f", line, sizeof(line), &e), &e);
+	assert_string_equal(line, "twelve "); /* as much as fits */
+	assert_ok(file_replace(r->top_fd, "f", "\n\n", 2, 0600, false, &e), &e);
+	assert_ok(file_read_line(r->top_fd, "f", line, sizeof(line), &e), &e);
+	assert_string_equal(line, "");
+	assert_err(file_write_value(r->top_fd, "root", "1", &e), &e, ERR_SYS);
+	assert_err(file_write_value(AT_FDCWD, "/dev/full", "max", &e), &e, ERR_SYS);
+	assert_string_equal(e.msg, "write 'max' to '/dev/full': No space left on device");
+}
+
+static void test_descriptor_errors(void **state)
+{
+	OWN(buf) struct buf b = { .limit = 4 };
+	OWN(fd) int null = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	OWN(fd) int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	struct rlimit old, few;
+	int out[2] = { 7, 7 };
+	struct err e;
+
+	assert_err(fd_read_to_end(null, &b, &e), &e, ERR_INVALID);
+	assert_string_equal(e.msg, "larger than 4 bytes");
+	assert_err(fd_read_to_end(full, &b, &e), &e, ERR_SYS);
+	buf_clear(&b);
+	assert_err(fd_read_to_end(full, &b, &e), &e, ERR_SYS);
+	assert_err(fd_write_all(full, "x", 1, &e), &e, ERR_SYS);
+	assert_int_equal(e.sys, ENOSPC);
+	assert_err(fd_set_cloexec(-1, true, &e), &e, ERR_SYS);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few = (struct rlimit){ .rlim_cur = 3, .rlim_max = old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_err(fd_pipe(out, &e), &e, ERR_SYS);
+	assert_string_equal(e.msg, "pipe: Too many open files");
+	assert_err(fd_socketpair(out, &e), &e, ERR_SYS);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(out[0], 7);
+	assert_int_equal(out[1], 7);
+}
+
 static void test_file_read(void **state)
 {
 	struct room *r = *state;
@@ -224,6 +321,115 @@ static void test_remove_tree(void **state)
 	assert_err(path_remove_tree(r->root_fd, "", &e), &e, ERR_INVALID);
 }
 
+/* A chain of directories, far deeper than there are descriptors, with a file at its end. */
+static void make_chain(int dirfd, const char *name, int levels)
+{
+	OWN(fd) int at = dup(dirfd);
+	struct err e;
+
+	for (int i = 0; i < levels; i++) {
+		int next;
+
+		assert_int_equal(mkdirat(at, i ? "d" : name, 0755), 0);
+		next = openat(at, i ? "d" : name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(next >= 0);
+		fd_close(&at);
+		at = next;
+		if (i % 400 == 0)
+			assert_ok(file_replace(at, "f", "", 0, 0600, false, &e), &e);
+	}
+}
+
+/* Whoever fills a tree chooses its depth: that must not keep it from being removed. */
+static void test_remove_deep(void **state)
+{
+	struct room *r = *state;
+	OWN(fd) int tree = -1;
+	size_t before = entries_of(r->root_fd);
+	struct err e;
+
+	assert_int_equal(mkdirat(r->root_fd, "t", 0755), 0);
+	tree = openat(r->root_fd, "t", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < 3; i++) {
+		char name[8];
+
+		(void)snprintf(name, sizeof(name), "c%d", i);
+		make_chain(tree, name, 250 + 1000 * i);
+	}
+	assert_ok(path_remove_tree(r->root_fd, "t", &e), &e);
+	assert_int_equal(entries_of(r->root_fd), before);
+	make_chain(r->root_fd, "edge", 257);
+	assert_ok(path_remove_tree(r->root_fd, "edge", &e), &e);
+	make_chain(r->root_fd, "edge", 258);
+	assert_ok(path_remove_tree(r->root_fd, "edge", &e), &e);
+	assert_int_equal(entries_of(r->root_fd), before);
+}
+
+/* Paths that are too long, and a root that is gone. */
+static void test_long_paths(void **state)
+{
+	struct room *r = *state;
+	static char path[2 * PATH_MAX];
+	OWN(fd) int gone = -1;
+	struct err e;
+	int out = 7;
+
+	memset(path, 'x', sizeof(path) - 1);
+	assert_err(path_mkdirs(path, 0755, &e), &e, ERR_INVALID);
+	assert_err(path_mkdirs_beneath(r->root_fd, path, 0755, &out, &e), &e, ERR_INVALID);
+	assert_err(path_mkfile_beneath(r->root_fd, path, 0600, &out, &e), &e, ERR_INVALID);
+	path[NAME_MAX + 1] = '\0';
+	assert_err(path_mkdirs_beneath(r->root_fd, path, 0755, &out, &e), &e, ERR_INVALID);
+	assert_non_null(strstr(e.msg, "component of 'xxx"));
+	assert_int_equal(mkdirat(r->top_fd, "gone", 0755), 0);
+	gone = openat(r->top_fd, "gone", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(unlinkat(r->top_fd, "gone", AT_REMOVEDIR), 0);
+	assert_err(path_mkdirs_beneath(gone, "a", 0755, &out, &e), &e, ERR_SYS);
+	assert_string_equal(e.msg, "mkdir 'a': No such file or directory");
+	assert_err(path_mkdirs_beneath(-1, "a", 0755, &out, &e), &e, ERR_SYS);
+	assert_int_equal(out, 7);
+}
+
+/* A mount inside of a tree stops its removal, and keeps what it holds. Needs a mount. */
+static void test_mount_inside(void **state)
+{
+	struct room *r = *state;
+	char path[160];
+	int status;
+	pid_t pid;
+
+	if (geteuid() != 0) {
+		print_message("skipped: only root can mount\n");
+		skip();
+	}
+	(void)snprintf(path, sizeof(path), "%s/root/t/m", r->top);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct err e;
+
+		if (unshare(CLONE_NEWNS) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    path_mkdirs_beneath(r->root_fd, "t/m", 0755, NULL, &e) < 0 ||
+		    mount("unit", path, "tmpfs", 0, NULL) < 0)
+			_exit(2);
+		(void)snprintf(path, sizeof(path), "%s/root/t/m/keep", r->top);
+		if (path_mkdirs(path, 0755, &e) < 0)
+			_exit(3);
+		/* as the mount's namespace sees it, and as the one outside does */
+		(void)snprintf(path, sizeof(path), "%s/root/t", r->top);
+		if (path_remove_tree(AT_FDCWD, path, &e) == 0 || e.kind != ERR_STATE ||
+		    !strstr(e.msg, "t: remove 'm': "))
+			_exit(4);
+		if (path_remove_tree(r->root_fd, "t", &e) == 0 || e.kind != ERR_STATE)
+			_exit(5);
+		(void)snprintf(path, sizeof(path), "%s/root/t/m/keep", r->top);
+		_exit(access(path, F_OK) == 0 ? 0 : 6);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static void test_names(void **state)
 {
 	static const char *const good[] = { "a", "0", "a.b-c_d", "A9" };
@@ -279,6 +485,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mkfile, make_room, leave_room),
 		cmocka_unit_test_setup_teardown(test_mkdirs, make_room, leave_room),
 		cmocka_unit_test_setup_teardown(test_remove_tree, make_room, leave_room),
+		cmocka_unit_test_setup_teardown(test_replace_without_room, make_room,
+						leave_room),
+		cmocka_unit_test_setup_teardown(test_values, make_room, leave_room),
+		cmocka_unit_test_setup_teardown(test_remove_deep, make_room, leave_room),
+		cmocka_unit_test_setup_teardown(test_long_paths, make_room, leave_room),
+		cmocka_unit_test_setup_teardown(test_mount_inside, make_room, leave_room),
+		cmocka_unit_test(test_descriptor_errors),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_clean),
 	};
