@@ -97,7 +97,7 @@ static struct arena_chunk *arena_grow(struct arena *a, size_t size)
 
 void *arena_alloc(struct arena *a, size_t size)
 {
-	const size_t align = sizeof(max_align_t);
+	const size_t align = _Alignof(max_align_t);
 	struct arena_chunk *c = a->head;
 	void *p;
 

@@ -2,8 +2,11 @@
 /* The small modules of base: errors, memory, lists, time, random bytes. */
 #include "unit.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/list.h"
 #include "base/mem.h"
@@ -56,6 +59,31 @@ static void test_err_names(void **state)
 	}
 }
 
+/* A bug ends the program by SIGABRT, and its last words say where. */
+static void test_bug(void **state)
+{
+	char said[200] = "";
+	int p[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe(p), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)signal(SIGABRT, SIG_DFL);
+		(void)dup2(p[1], STDERR_FILENO);
+		BUG_ON(1 + 1 == 2);
+		_exit(0);
+	}
+	(void)close(p[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	assert_true(read(p[0], said, sizeof(said) - 1) > 0);
+	assert_non_null(strstr(said, "test_base.c:"));
+	assert_non_null(strstr(said, ": internal error: 1 + 1 == 2\n"));
+	(void)close(p[0]);
+}
+
 static void test_mem(void **state)
 {
 	OWN(free) char *zero = mem_zalloc(0);
@@ -85,7 +113,7 @@ static void test_arena(void **state)
 	for (int i = 0; i < 20000; i++)
 		assert_int_equal(big[i], 0);
 	for (size_t size = 0; size < 40; size++)
-		assert_int_equal((uintptr_t)arena_alloc(&a, size) % sizeof(max_align_t), 0);
+		assert_int_equal((uintptr_t)arena_alloc(&a, size) % _Alignof(max_align_t), 0);
 	assert_string_equal(arena_strndup(&a, "abcdef", 3), "abc");
 	assert_null(arena_alloc(&a, 64 * 1024));
 	assert_null(arena_alloc(&a, SIZE_MAX));
@@ -184,6 +212,7 @@ int main(void)
 		cmocka_unit_test(test_arena),     cmocka_unit_test(test_arena_of_zero),
 		cmocka_unit_test(test_list),      cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_rfc3339),   cmocka_unit_test(test_rand),
+		cmocka_unit_test(test_bug),
 	};
 
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
