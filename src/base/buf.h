@@ -33,13 +33,14 @@ static inline size_t buf_len(const struct buf *b)
 }
 static inline uint8_t *buf_head(const struct buf *b)
 {
-	return b->data + b->start;
+	/* in numbers: nothing may be added to the NULL of an empty buffer, not even 0 */
+	return (uint8_t *)((uintptr_t)b->data + b->start);
 }
 /* Makes room for `more` further bytes behind buf_tail(). ERR_NO_MEMORY past the limit. */
 int buf_reserve(struct buf *b, size_t more, struct err *e);
 static inline uint8_t *buf_tail(struct buf *b)
 {
-	return b->data + b->end;
+	return (uint8_t *)((uintptr_t)b->data + b->end);
 }
 /* Declares `len` bytes written behind the tail. */
 void buf_produced(struct buf *b, size_t len);

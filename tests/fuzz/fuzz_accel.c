@@ -6,6 +6,7 @@
 #include "fuzz.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -73,6 +74,20 @@ static void probe(void *arg)
 	struct err e;
 
 	FUZZ_CHECK(accel_probe(loop, &reaper, &c, v, &e) == 0);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+/* libFuzzer's threads must not take the signal that the reaper waits for. */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	sigset_t set;
+
+	(void)argc;
+	(void)argv;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	return sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
