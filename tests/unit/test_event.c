@@ -203,6 +203,36 @@ static void test_signal(void **state)
 	signal_watch_fini(&w);
 }
 
+/* A mask that no signal fits, and what a child gets back before its exec. */
+static void test_signal_reset(void **state)
+{
+	struct fixture *f = *state;
+	struct signal_watch w = { .loop = NULL };
+	sigset_t set, old;
+	int status;
+	pid_t pid;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGUSR2);
+	assert_ok(signal_watch_init(&w, f->loop, &set, on_usr1, &f->e), &f->e);
+	(void)signal(SIGHUP, SIG_IGN);
+	pid = fork();
+	if (pid == 0) {
+		struct sigaction a;
+
+		signal_reset_all();
+		(void)sigaction(SIGHUP, NULL, &a);
+		(void)sigprocmask(SIG_SETMASK, NULL, &old);
+		_exit(a.sa_handler == SIG_DFL && !sigismember(&old, SIGUSR2) ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	(void)signal(SIGHUP, SIG_DFL);
+	signal_watch_fini(&w);
+	assert_int_equal(sigprocmask(SIG_SETMASK, NULL, &old), 0);
+	assert_true(sigismember(&old, SIGUSR2)); /* they stay blocked */
+}
+
 static struct child children[20];
 static int ended;
 
@@ -366,6 +396,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_level_triggered, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(test_timers, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(test_signal, make_loop, free_loop),
+		cmocka_unit_test_setup_teardown(test_signal_reset, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(test_children, make_loop, free_loop),
 		cmocka_unit_test(test_spawn),
 		cmocka_unit_test(test_spawn_fds),
