@@ -37,6 +37,11 @@ int cgroup_freeze(const struct cgroup *c, bool frozen, struct err *e);
 bool cgroup_is_frozen(const struct cgroup *c);
 /* SIGKILL to every process in it. */
 int cgroup_kill(const struct cgroup *c, struct err *e);
+/* A signal to every process in it and below, SIGKILL to all at once. */
+int cgroup_signal(const struct cgroup *c, int sig, struct err *e);
+/* Visits every process in it and below (as seen from here) until one visit fails. */
+int cgroup_each_pid(const struct cgroup *c, int (*visit)(pid_t pid, void *arg, struct err *e),
+		    void *arg, struct err *e);
 bool cgroup_is_populated(const struct cgroup *c);
 /* Removes it and the empty cgroups its container made below. */
 int cgroup_remove(struct cgroup *c, struct err *e);

@@ -173,6 +173,16 @@ int process_signal(struct process *p, uint32_t signal, struct err *e)
 	return 0;
 }
 
+int process_signal_all(struct process *p, uint32_t signal, struct err *e)
+{
+	const struct container *c = p->container;
+
+	if (p != c->init || signal == 0 || signal >= NSIG)
+		return err_set(e, ERR_INVALID, 0, "signal %u for all processes of '%s'", signal,
+			       c->id);
+	return c->has_cgroup ? cgroup_signal(&c->cgroup, (int)signal, e) : 0;
+}
+
 int process_resize(struct process *p, uint32_t rows, uint32_t columns, struct err *e)
 {
 	struct winsize ws = { 0 };

@@ -121,6 +121,8 @@ void process_unref(struct process *p);
 void process_forget(struct process *p);
 int process_wait(struct process *p, int64_t deadline, struct err *e);
 int process_signal(struct process *p, uint32_t signal, struct err *e);
+/* To all of the container, whose first process `p` is; that may have ended. */
+int process_signal_all(struct process *p, uint32_t signal, struct err *e);
 int process_resize(struct process *p, uint32_t rows, uint32_t columns, struct err *e);
 /* Once its status and streams have been taken: an exec's entry goes. */
 void process_maybe_forget(struct process *p);

@@ -125,7 +125,7 @@ HANDLER(signal_process)
 
 	if (find_process(call, r->container_id, r->exec_id, &p, e) < 0)
 		return -1;
-	return process_signal(p, r->signal, e);
+	return r->all ? process_signal_all(p, r->signal, e) : process_signal(p, r->signal, e);
 }
 
 HANDLER(wait_process)

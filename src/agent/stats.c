@@ -25,7 +25,8 @@ enum {
 	MEMORY_KEYS_MAX = 256,
 	LINKS_MAX = 256,
 	IO_MAX = 1024,
-	HUGE_MAX = 16
+	HUGE_MAX = 16,
+	PIDS_MAX = 4096
 };
 
 #define NEW(type, descriptor, a) ((type *)message_new(&(descriptor), (a)))
@@ -343,6 +344,28 @@ static int add_links(struct arena *a, Grpc__StatsContainerResponse *out, struct 
 	return nl_open(&nl, e) < 0 ? -1 : link_each(nl, add_link, &x, e);
 }
 
+static int add_pid(pid_t pid, void *arg, struct err *e)
+{
+	Grpc__StatsContainerResponse *out = arg;
+
+	(void)e;
+	if (out->n_pids < PIDS_MAX)
+		out->pids[out->n_pids++] = (uint32_t)pid;
+	return 0;
+}
+
+/* What only our engine asks for: processes, and what the memory limit has cost. */
+static int add_ours(const struct cgroup *c, struct arena *a, Grpc__StatsContainerResponse *out,
+		    struct err *e)
+{
+	const char *events = read_text(c, "memory.events", a);
+
+	out->oom = value_of(events, "oom");
+	out->oom_kill = value_of(events, "oom_kill");
+	out->pids = arena_calloc(a, PIDS_MAX, sizeof(*out->pids));
+	return out->pids ? cgroup_each_pid(c, add_pid, out, e) : err_oom(e, "statistics");
+}
+
 int stats_container(struct ttrpc_call *call, const void *request, void *response, struct err *e)
 {
 	const Grpc__StatsContainerRequest *r = request;
@@ -362,7 +385,8 @@ int stats_container(struct ttrpc_call *call, const void *request, void *response
 	    add_memory(&c->cgroup, call->arena, s, e) < 0 ||
 	    add_pids(&c->cgroup, call->arena, s, e) < 0 ||
 	    add_io(&c->cgroup, call->arena, s, e) < 0 ||
-	    add_huge(&c->cgroup, call->arena, s, e) < 0)
+	    add_huge(&c->cgroup, call->arena, s, e) < 0 ||
+	    add_ours(&c->cgroup, call->arena, out, e) < 0)
 		return -1;
 	out->cgroup_stats = s;
 	return add_links(call->arena, out, e);

@@ -49,6 +49,8 @@ struct agent_client;
 
 /* Our fields (from 1000) of proto/oci.proto are honoured. */
 #define AGENT_FEATURE_SPEC "kata-c.spec.1"
+/* The same of proto/agent.proto. */
+#define AGENT_FEATURE_PROCESSES "kata-c.processes.1"
 
 /*
  * Speaks ttrpc on `fd` (taken over). `lost` is called once, from the loop, when the

@@ -47,6 +47,7 @@ static int container_new(struct sandbox *s, const struct container_config *cc,
 	c->refs = 1;
 	list_init(&c->node);
 	list_init(&c->execs);
+	cond_init(&c->exec_ended, s->loop);
 	arena_init(&c->arena, 2 * (size_t)SPEC_ARENA_BYTES);
 	c->id = strdup(cc->id);
 	c->bundle = strdup(cc->bundle);
@@ -141,6 +142,7 @@ static int open_streams(struct container *c, const struct container_config *cc, 
 		.out = cc->stdout_name,
 		.err = cc->stderr_name,
 		.terminal = cc->terminal,
+		.owner = { c->sandbox->reaper, c->id, c->sandbox->c.namespace },
 	};
 
 	p->terminal = cc->terminal;
@@ -351,6 +353,25 @@ int container_stats(struct container *c, struct arena *a, Grpc__StatsContainerRe
 		return -1;
 	req.container_id = c->id;
 	return agent_call(c->sandbox->agent, AGENT_STATS_CONTAINER, &req, a, out, e);
+}
+
+int container_processes(struct container *c, struct arena *a, const uint32_t **pids, size_t *n,
+			struct err *e)
+{
+	Grpc__StatsContainerResponse *s;
+	enum process_state st = c->init->state;
+
+	*pids = NULL;
+	*n = 0;
+	if (c->sandbox->state != SANDBOX_READY ||
+	    (st != PROCESS_RUNNING && st != PROCESS_PAUSED && st != PROCESS_CREATED) ||
+	    !agent_has_feature(c->sandbox->agent, AGENT_FEATURE_PROCESSES))
+		return 0;
+	if (container_stats(c, a, &s, e) < 0)
+		return -1;
+	*pids = s->pids;
+	*n = s->n_pids;
+	return 0;
 }
 
 size_t container_count(const struct sandbox *s)

@@ -70,6 +70,7 @@ struct container {
 	struct process *init;
 	struct list execs;
 	size_t exec_count;
+	struct cond exec_ended; /* woken at each end of a process */
 	struct stand_in stand_in;
 	bool shared;          /* something of it is in the share */
 	bool in_guest;        /* the agent knows it */

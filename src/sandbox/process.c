@@ -22,7 +22,8 @@ enum {
 	STATUS_LOST = 255,
 	STATUS_NOT_FOUND = 127,
 	STATUS_DENIED = 126,
-	EXEC_ID_MAX = 128
+	EXEC_ID_MAX = 128,
+	EXECS_END_MS = 5000
 };
 
 int process_new(struct container *c, const char *exec_id, struct process **out, struct err *e)
@@ -97,10 +98,47 @@ void process_ended(struct process *p, uint32_t status)
 	p->exit_status = status;
 	p->exited_at = time_wall_ns();
 	cond_wake_all(&p->changed);
+	cond_wake_all(&p->container->exec_ended);
 	if (p == p->container->init)
 		stand_in_kill(&p->container->stand_in);
 	if (s->c.observer.exited)
 		s->c.observer.exited(s->c.observer.arg, p);
+}
+
+static bool has_running_exec(const struct container *c)
+{
+	list_for_each(n, tmp, &c->execs) {
+		enum process_state s = list_entry(n, struct process, node)->state;
+
+		if (s == PROCESS_RUNNING || s == PROCESS_STARTING || s == PROCESS_PAUSED)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A container ends with its first process: what else runs in it is killed (the kernel has
+ * done so unless it shares the pod's process namespace) and reported before.
+ */
+static void end_execs(struct container *c)
+{
+	Grpc__SignalProcessRequest req = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
+	int64_t deadline = deadline_in(EXECS_END_MS);
+	struct err e;
+
+	if (!has_running_exec(c) || !c->sandbox->agent)
+		return;
+	req.container_id = c->id;
+	req.signal = SIGKILL;
+	req.all = agent_has_feature(c->sandbox->agent, AGENT_FEATURE_PROCESSES);
+	if (agent_do(c->sandbox->agent, AGENT_SIGNAL_PROCESS, &req, &e) < 0)
+		log_debug(&c->log, "ending execs: %s", e.msg);
+	while (has_running_exec(c)) {
+		if (cond_wait(&c->exec_ended, deadline, &e) < 0) {
+			log_warn(&c->log, "an exec outlives its container: %s", e.msg);
+			return;
+		}
+	}
 }
 
 static void wait_in_guest(void *arg)
@@ -118,6 +156,8 @@ static void wait_in_guest(void *arg)
 		log_debug(&p->container->log, "wait: %s", e.msg);
 		process_ended(p, STATUS_LOST);
 	} else {
+		if (p == p->container->init)
+			end_execs(p->container);
 		process_ended(p, (uint32_t)resp->status & 0xff);
 	}
 	process_unref(p);
@@ -176,26 +216,39 @@ static int follow(struct process *p, struct err *e)
 	return 0;
 }
 
-int process_start(struct process *p, struct err *e)
+/* Readers wait for the end of the streams before they delete it. */
+static int start_failed(struct process *p, const struct err *e)
 {
 	struct err ignored;
 
-	if (sandbox_need_ready(p->container->sandbox, e) < 0)
+	stdio_free(TAKE(p->stdio));
+	if (process_step(&p->state, PROCESS_EXIT, &ignored) == 0) {
+		p->exit_status = status_of_failure(e);
+		p->exited_at = time_wall_ns();
+		cond_wake_all(&p->changed);
+		cond_wake_all(&p->container->exec_ended);
+	}
+	return -1;
+}
+
+static int need_running(const struct container *c, struct err *e)
+{
+	if (c->init->state == PROCESS_RUNNING)
+		return 0;
+	return err_set(e, ERR_STATE, 0, "cannot exec in container '%s', which is %s", c->id,
+		       process_state_name(c->init->state));
+}
+
+int process_start(struct process *p, struct err *e)
+{
+	if (sandbox_need_ready(p->container->sandbox, e) < 0 ||
+	    process_step(&p->state, PROCESS_START, e) < 0)
 		return -1;
-	if (p != p->container->init && p->container->init->state != PROCESS_RUNNING)
-		return err_set(e, ERR_STATE, 0, "cannot exec in container '%s', which is %s",
-			       p->container->id, process_state_name(p->container->init->state));
-	if (process_step(&p->state, PROCESS_START, e) < 0)
-		return -1;
+	if (p != p->container->init && need_running(p->container, e) < 0)
+		return start_failed(p, e);
 	if (start_in_guest(p, e) < 0) {
 		(void)sandbox_blame(p->container->sandbox, e);
-		stdio_free(TAKE(p->stdio)); /* readers wait for its end before they delete */
-		if (process_step(&p->state, PROCESS_EXIT, &ignored) == 0) {
-			p->exit_status = status_of_failure(e);
-			p->exited_at = time_wall_ns();
-			cond_wake_all(&p->changed);
-		}
-		return -1;
+		return start_failed(p, e);
 	}
 	if (process_step(&p->state, PROCESS_STARTED, e) < 0)
 		return -1; /* its VM died meanwhile: reported as its end */
@@ -224,7 +277,9 @@ int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 		return err_set(e, ERR_NOT_FOUND, 0, "process already finished");
 	if (sandbox_need_ready(p->container->sandbox, e) < 0)
 		return -1;
-	(void)all; /* the agent's SIGKILL of a first process takes the whole container */
+	/* upstream's agent signals all of a container whenever it is its first process */
+	req.all = all && p == p->container->init &&
+		  agent_has_feature(agent_of(p), AGENT_FEATURE_PROCESSES);
 	req.container_id = p->container->id;
 	req.exec_id = p->exec_id;
 	req.signal = signal;
@@ -264,6 +319,7 @@ static int fill_exec(struct process *p, const struct exec_config *x, struct err 
 		.out = x->stdout_name,
 		.err = x->stderr_name,
 		.terminal = x->terminal,
+		.owner = { c->sandbox->reaper, c->id, c->sandbox->c.namespace },
 	};
 
 	p->terminal = x->terminal;

@@ -43,6 +43,7 @@ struct sandbox_observer {
 struct sandbox_config {
 	const char *id;
 	const char *host_name;            /* of its directories on the host; NULL: the id */
+	const char *namespace;            /* of its owner, for loggers; NULL: "" */
 	const char *hostname;             /* "" for the container's */
 	const struct kata_config *config; /* must outlive the sandbox */
 	enum network_kind network;
@@ -108,6 +109,13 @@ int container_resume(struct container *c, struct err *e);
 int container_update(struct container *c, const Grpc__LinuxResources *r, struct err *e);
 int container_stats(struct container *c, struct arena *a, Grpc__StatsContainerResponse **out,
 		    struct err *e);
+
+/*
+ * The guest's process ids of a living container, in `a`; none if the agent does not tell, or
+ * it does not live.
+ */
+int container_processes(struct container *c, struct arena *a, const uint32_t **pids, size_t *n,
+			struct err *e);
 
 struct exec_config {
 	const char *exec_id;

@@ -59,6 +59,7 @@ struct stdio {
 	char *container_id, *exec_id;
 	int in_fd;
 	bool terminal;
+	struct logger *logger;
 	struct fiber *in_fiber;
 	struct sink out[OUT_COUNT];
 	struct cond drained;
@@ -75,6 +76,7 @@ static void stdio_unuse(struct stdio *s)
 		fd_close(&s->out[i].fd);
 		fd_close(&s->out[i].log_fd);
 	}
+	logger_free(s->logger);
 	free(s->container_id);
 	free(s->exec_id);
 	free(s);
@@ -125,10 +127,30 @@ static int open_kata(struct sink *k, const char *rest, struct err *e)
 	return *fifo ? open_fifo(fifo, O_WRONLY, &k->fd, e) : 0;
 }
 
-static int open_sink(struct sink *k, const char *name, struct err *e)
+/* One program for both: stderr's name must be stdout's. */
+static int open_logger(struct sink *k, const struct stdio_names *n, const char *name,
+		       struct err *e)
+{
+	struct stdio *s = k->owner;
+	int stream = k == &s->out[0] ? 0 : 1;
+
+	if (stream == 1 && !(n->out && str_eq(n->out, name)))
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "stream '%.200s': stdout has another name; a logger takes both",
+			       name);
+	if (!s->logger && logger_start(s->loop, &n->owner, name, &s->logger, e) < 0)
+		return -1;
+	k->fd = logger_take(s->logger, stream);
+	return 0;
+}
+
+static int open_sink(struct sink *k, const struct stdio_names *n, const char *name,
+		     struct err *e)
 {
 	if (!name || !*name)
 		return 0;
+	if (str_starts(name, "binary://"))
+		return open_logger(k, n, name, e);
 	if (name[0] == '/')
 		return open_fifo(name, O_RDWR, &k->fd, e);
 	if (str_starts(name, "file:///"))
@@ -136,7 +158,8 @@ static int open_sink(struct sink *k, const char *name, struct err *e)
 	if (str_starts(name, "kata://"))
 		return open_kata(k, name + strlen("kata://"), e);
 	return err_set(e, ERR_UNSUPPORTED, 0,
-		       "stream '%.200s': only fifos, file:// and kata:// are understood", name);
+		       "stream '%.200s': only fifos, file://, binary://, kata:// are known",
+		       name);
 }
 
 int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx *log,
@@ -161,8 +184,8 @@ int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx
 	}
 	if (in && *in && open_fifo(in, O_RDONLY, &s->in_fd, e) < 0)
 		goto fail;
-	if (open_sink(&s->out[0], n->out, e) < 0 ||
-	    (!n->terminal && open_sink(&s->out[1], n->err, e) < 0))
+	if (open_sink(&s->out[0], n, n->out, e) < 0 ||
+	    (!n->terminal && open_sink(&s->out[1], n, n->err, e) < 0))
 		goto fail;
 	*out = s;
 	return 0;
@@ -411,6 +434,8 @@ int stdio_drain(struct stdio *s, int64_t deadline, struct err *e)
 		if (cond_wait(&s->drained, deadline, e) < 0)
 			return err_wrap(e, "output of the process");
 	}
+	if (s->logger && s->agent && logger_wait(s->logger, deadline, e) < 0)
+		return err_wrap(e, "the logger");
 	return 0;
 }
 

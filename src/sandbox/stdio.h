@@ -6,6 +6,7 @@
  *	/path			a fifo (containerd's way): held open at both ends, so that a
  *				client may go and come back; a full one makes its stream wait
  *	file:///path		a regular file, appended to (output only)
+ *	binary:///path?k=v	a program that takes both outputs (sandbox/logger.h)
  *	kata:///fifo?log=/path	ours: a fifo whose reader may leave for good (it then gets
  *				nothing more), and a log file in CRI's format; each optional
  * A stream that waits holds up only itself.
@@ -14,6 +15,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "sandbox/logger.h"
 
 struct agent_client;
 struct err;
@@ -24,6 +27,7 @@ struct stdio;
 struct stdio_names {
 	const char *in, *out, *err; /* NULL is "" */
 	bool terminal;              /* one output: `err` is not used */
+	struct logger_owner owner;  /* for binary:// */
 };
 
 /*
@@ -37,7 +41,10 @@ int stdio_start(struct stdio *s, struct agent_client *agent, const char *contain
 		const char *exec_id, struct err *e);
 /* No more input: what is in the fifo is still sent, then the guest's end is closed. */
 void stdio_close_in(struct stdio *s);
-/* Waits until both outputs have ended; ERR_TIMEOUT if a reader is too slow. */
+/*
+ * Waits until both outputs have ended, and a logger with them; ERR_TIMEOUT if a reader is too
+ * slow.
+ */
 int stdio_drain(struct stdio *s, int64_t deadline, struct err *e);
 /* Stops copying and closes everything. NULL is accepted. */
 void stdio_free(struct stdio *s);

@@ -142,6 +142,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES + (1 << 20) };
 	struct sandbox_config sc = { .id = en->id,
 				     .host_name = en->run.name,
+				     .namespace = en->namespace,
 				     .observer = task_observer(en) };
 	struct guest_assets assets;
 	const Katac__Options *o;

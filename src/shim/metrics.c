@@ -234,6 +234,7 @@ static int make_v1(const Grpc__StatsContainerResponse *s, struct arena *a,
 		m->pids->current = g->pids_stats->current;
 		m->pids->limit = g->pids_stats->limit;
 	}
+	m->memory_oom_control->oom_kill = s->oom_kill;
 	if (v1_add_cpu(g->cpu_stats, a, m, e) < 0 ||
 	    v1_add_memory(g->memory_stats, a, m, e) < 0 ||
 	    v1_add_io(g->blkio_stats, a, m, e) < 0 || v1_add_hugetlb(g, a, m, e) < 0)
@@ -395,6 +396,10 @@ static int make_v2(const Grpc__StatsContainerResponse *s, struct arena *a,
 	    v2_add_memory(g->memory_stats, a, m, e) < 0 ||
 	    v2_add_io(g->blkio_stats, a, m, e) < 0 || v2_add_hugetlb(g, a, m, e) < 0)
 		return -1;
+	if (m->memory_events) {
+		m->memory_events->oom = s->oom;
+		m->memory_events->oom_kill = s->oom_kill;
+	}
 	*out = &m->base;
 	return 0;
 }

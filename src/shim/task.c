@@ -9,12 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "engine.pb-c.h"
 #include "events.pb-c.h"
 #include "oci/spec.h"
 #include "sandbox/sandbox.h"
@@ -24,9 +26,12 @@
 #include "shim/metrics.h"
 #include "shim/self_end.h"
 #include "task.pb-c.h"
+#include "wire/message.h"
 #include "wire/ttrpc.h"
 
 #define VERSION_STRING "2"
+
+#define NEW(type, name, a) ((type *)message_new(&name##__descriptor, (a)))
 
 typedef Containerd__Task__CreateTaskRequest CreateTaskRequest;
 
@@ -438,24 +443,72 @@ static int task_close_io(struct ttrpc_call *c, const void *request, void *respon
 	return r->stdin ? process_close_stdin(p, e) : 0;
 }
 
+/* The guest's process ids as a google.protobuf.Struct (proto/engine.proto). */
+static int pids_info(const uint32_t *pids, size_t n, struct arena *a,
+		     Google__Protobuf__Any **out, struct err *e)
+{
+	Google__Protobuf__Any *any = NEW(Google__Protobuf__Any, google__protobuf__any, a);
+	Katac__PidInfo info = KATAC__PID_INFO__INIT;
+	Katac__PidInfo__FieldsEntry field = KATAC__PID_INFO__FIELDS_ENTRY__INIT;
+	Katac__PidInfo__FieldsEntry *fields[] = { &field };
+	Katac__PidValue value = KATAC__PID_VALUE__INIT;
+	Katac__PidList list = KATAC__PID_LIST__INIT;
+	OWN(buf) struct buf bytes = BUF_INIT;
+
+	list.values = arena_calloc(a, n, sizeof(*list.values));
+	if (!any || !list.values)
+		return err_oom(e, "a process list");
+	for (size_t i = 0; i < n; i++) {
+		Katac__PidNumber *number = NEW(Katac__PidNumber, katac__pid_number, a);
+
+		if (!number)
+			return err_oom(e, "a process list");
+		number->number_value = pids[i];
+		list.values[list.n_values++] = number;
+	}
+	value.list_value = &list;
+	field.key = text("guest_pids");
+	field.value = &value;
+	info.fields = fields;
+	info.n_fields = 1;
+	if (message_encode(&info.base, &bytes, e) < 0)
+		return -1;
+	any->type_url = text("google.protobuf.Struct");
+	any->value.len = buf_len(&bytes);
+	any->value.data = arena_alloc(a, buf_len(&bytes));
+	if (!any->value.data)
+		return err_oom(e, "a process list");
+	memcpy(any->value.data, buf_head(&bytes), buf_len(&bytes));
+	*out = any;
+	return 0;
+}
+
+/* One process of the host stands for all of the container's. */
 static int task_pids(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	const Containerd__Task__PidsRequest *r = request;
 	Containerd__Task__PidsResponse *resp = response;
+	Containerd__Task__ProcessInfo *p;
 	struct container *ct;
+	const uint32_t *pids;
+	uint32_t pid;
+	size_t n;
 
 	if (find_container(engine_of(c), r->id, &ct, e) < 0)
 		return -1;
-	if (container_pid(ct) == 0)
+	pid = (uint32_t)container_pid(ct);
+	if (pid == 0)
 		return 0;
+	if (container_processes(ct, c->arena, &pids, &n, e) < 0)
+		return -1;
 	resp->processes = arena_alloc(c->arena, sizeof(*resp->processes));
-	if (!resp->processes)
+	p = NEW(Containerd__Task__ProcessInfo, containerd__task__process_info, c->arena);
+	if (!resp->processes || !p)
 		return err_oom(e, "a process list");
-	resp->processes[0] = arena_alloc(c->arena, sizeof(**resp->processes));
-	if (!resp->processes[0])
-		return err_oom(e, "a process list");
-	containerd__task__process_info__init(resp->processes[0]);
-	resp->processes[0]->pid = (uint32_t)container_pid(ct);
+	p->pid = pid;
+	if (n && pids_info(pids, n, c->arena, &p->info, e) < 0)
+		return -1;
+	resp->processes[0] = p;
 	resp->n_processes = 1;
 	return 0;
 }
