@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's containerd and `ctr` drive the engine as io.containerd.kata.v2."""
+import fcntl
+import json
 import os
 import platform
+import pty
+import re
+import select
+import shutil
 import signal
+import struct
 import subprocess
+import termios
 import time
 import unittest
 
-from containerd_case import RUNTIME, ContainerdCase, folder
-from kata_case import BIN, BUSYBOX, processes
+from containerd_case import IMAGE, RUNTIME, ContainerdCase, folder
+from kata_case import BIN, BUSYBOX, TREE, processes
 
 TIMEOUT_S = 900
 
@@ -190,10 +198,40 @@ class Contract(ContainerdCase):
         self.assertEqual(self.status("same"), "RUNNING")
         self.remove("same")
 
-    def shim(self, *args, cwd="/"):
+    def test_configuration_named_by_the_client(self):
+        path = os.path.join(self.root, "configuration.toml")
+        with open(path, "w", encoding="ascii") as f:
+            f.write("[hypervisor.qemu]\ndefault_vcpus = 2\n")
+        self.assertEqual(self.run_ok("c", "nproc", options=("--runtime-config-path", path)), "2\n")
+        done = self.ctr(*self.run_args("c", "true", options=(
+            "--rm", "--runtime-config-path", "/nowhere/c.toml")))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("/nowhere/c.toml", done.stderr)
+
+    def shim(self, *args, cwd="/", stdin=""):
         return subprocess.run([os.path.join(BIN, "containerd-shim-kata-v2"), *args], cwd=cwd,
-                              capture_output=True, text=True, timeout=30, check=False,
-                              stdin=subprocess.DEVNULL)
+                              capture_output=True, timeout=30, check=False, text=True,
+                              errors="replace",
+                              input=stdin)
+
+    def test_answer_depends_on_the_parameters(self):
+        """containerd 2.3 says who it is on standard input; older ones put options there."""
+        new = "\x0a\x01j\x12\x01n\x22\x052.3.0"
+        for stdin, v3 in (("", False), ("\x0a\x05a.b.c\x12\x01x", False), (new, True)):
+            with self.subTest(stdin=stdin), folder(self.root, "j") as path:
+                shutil.copy(os.path.join(TREE, "tests/corpus/oci/ctr-0.json"),
+                            os.path.join(path, "config.json"))
+                args = ("-namespace", "n", "-address", "/c", "-publish-binary", "/bin/true",
+                        "-id", "j")
+                done = self.shim(*args, "start", cwd=path, stdin=stdin)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                address = "unix:///run/kata/j/shim.sock"
+                if v3:
+                    self.assertEqual(json.loads(done.stdout), {
+                        "version": 3, "address": address, "protocol": "ttrpc"})
+                else:
+                    self.assertEqual(done.stdout, address)
+                self.assertEqual(self.shim(*args, "-bundle", path, "delete").returncode, 0)
 
     def test_failures_are_one_line(self):
         for args, word in ((("-id", "x", "start"), "namespace"),
@@ -220,57 +258,128 @@ class Contract(ContainerdCase):
 
 
 class Task(ContainerdCase):
+    def exec(self, name, *command, **kw):
+        self.execs = getattr(self, "execs", 0) + 1
+        return self.ctr("task", "exec", "--exec-id", f"x{self.execs}", name, *command, **kw)
+
+    def exec_ok(self, name, *command, **kw):
+        done = self.exec(name, *command, **kw)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
     def test_exec(self):
         self.detached("e")
-        self.assertEqual(self.ok("task", "exec", "--exec-id", "1", "e", "cat", "/proc/1/comm"),
-                         "sleep\n")
-        done = self.ctr("task", "exec", "--exec-id", "2", "e", "sh", "-c", "echo o; exit 5")
-        self.assertEqual((done.returncode, done.stdout), (5, "o\n"))
-        self.assertEqual(self.ok("task", "exec", "--exec-id", "3", "e", "cat", stdin="abc"), "abc")
-        done = self.ctr("task", "exec", "--exec-id", "4", "e", "nothing")
+        self.assertEqual(self.exec_ok("e", "cat", "/proc/1/comm"), "sleep\n")
+        done = self.exec("e", "sh", "-c", "echo o; echo e >&2; exit 5")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (5, "o\n", "e\n"))
+        self.assertEqual(self.exec_ok("e", "cat", stdin="abc"), "abc")
+        done = self.exec("e", "nothing")
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("nothing", done.stderr)
+        done = self.ctr("task", "exec", "--cwd", "/tmp", "--exec-id", "1", "e", "pwd")
+        self.assertEqual(done.stdout, "/tmp\n")
         self.remove("e")
 
     def test_pause_and_resume(self):
-        self.detached("p", "sh", "-c", "while :; do sleep 0.2; date +%s.%N >/t; done")
+        self.detached("p")
         self.assertEqual(self.status("p"), "RUNNING")
         self.ok("task", "pause", "p")
         self.assertEqual(self.status("p"), "PAUSED")
-        done = self.ctr("task", "exec", "--exec-id", "1", "p", "true")
+        done = self.exec("p", "true")
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("paused", done.stderr)
+        self.assertNotEqual(self.ctr("task", "pause", "p").returncode, 0)
         self.ok("task", "resume", "p")
         self.assertEqual(self.status("p"), "RUNNING")
-        self.ok("task", "exec", "--exec-id", "2", "p", "true")
+        self.exec_ok("p", "true")
         self.remove("p")
 
     def test_kill(self):
-        self.detached("k", "sh", "-c", "trap 'exit 3' USR1; while :; do sleep 0.1; done")
-        time.sleep(1)
-        waiting = self.background("task", "attach", "k")
-        self.ok("task", "kill", "-s", "USR1", "k")
-        self.wait_stopped("k")
-        waiting.communicate(timeout=20)
-        self.assertEqual(waiting.returncode, 3)
+        self.detached("k", "sh", "-c", "trap 'exit 3' USR1; touch /ready; "
+                      "while :; do sleep 0.1; done")
+        self.wait_until(lambda: self.exec("k", "test", "-e", "/ready").returncode == 0)
+        with self.events() as events:
+            self.ok("task", "kill", "-s", "USR1", "k")
+            events.wait_for("/tasks/exit")
+        self.assertEqual(events.all[0][1]["exit_status"], 3)
+        done = self.ctr("task", "kill", "-s", "KILL", "k")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("already finished", done.stderr)
         self.ctr("task", "rm", "k")
         self.ok("container", "rm", "k")
 
-    def test_process_list_names_the_guests(self):
-        self.detached("l", "sh", "-c", "sleep 1000 & sleep 1001 & wait")
-        out = self.ok("task", "ps", "l")
-        self.assertIn("guest", out)
+    def test_kill_all(self):
+        """Every process gets the signal, not the first alone."""
+        self.detached("a", "sh", "-c", "trap 'echo first >>/log' USR1; "
+                      "sh -c 'trap \"echo second >>/log\" USR1; touch /ready; "
+                      "while :; do sleep 0.1; done' & while :; do sleep 0.1; done")
+        self.wait_until(lambda: self.exec("a", "test", "-e", "/ready").returncode == 0)
+        self.ok("task", "kill", "-a", "-s", "USR1", "a")
+        self.wait_until(lambda: sorted(self.exec("a", "cat", "/log").stdout.split())
+                        == ["first", "second"])
+        self.remove("a")
+
+    def test_kill_an_exec(self):
+        self.detached("k")
+        running = self.background("task", "exec", "--exec-id", "long", "k", "sh", "-c",
+                                  "echo ready; exec sleep 1000")
+        self.assertEqual(running.stdout.readline(), "ready\n")
+        self.ok("task", "kill", "--exec-id", "long", "-s", "KILL", "k")
+        running.communicate(timeout=20)
+        self.assertEqual(running.returncode, 137)
+        self.assertEqual(self.status("k"), "RUNNING")
+        self.remove("k")
+
+    def test_process_list(self):
+        """The stand-in's number, whose process has the container's root; the guest's in INFO."""
+        self.detached("l", "sh", "-c", "touch /here; sleep 1000 & sleep 1001 & wait")
+        self.wait_until(lambda: self.exec("l", "test", "-e", "/here").returncode == 0)
+        rows = self.ok("task", "ps", "l").splitlines()[1:]
+        self.assertEqual(len(rows), 1, rows)
+        pid = rows[0].split()[0]
+        self.assertEqual(processes()[int(pid)], "kata-stand-in")
+        self.assertTrue(os.path.exists(f"/proc/{pid}/root/here"))
+        self.assertEqual(len(re.findall(r"NumberValue:", rows[0])), 3, rows)
+        self.assertEqual(self.ok("task", "ls").split()[4], pid)
         self.remove("l")
 
     def test_attach(self):
-        self.detached("a", "sh", "-c", "while read x; do echo got $x; done; echo end",
-                      options=())
-        self.remove("a")
+        """Input and output; whoever attaches may be killed and another come."""
+        self.detached("a", "sh", "-c", "while read x; do echo got $x; done; "
+                      "while sleep 0.1; do echo tick; done")
+        attached = self.background("task", "attach", "a", stdin=subprocess.PIPE)
+        attached.stdin.write("one\n")
+        attached.stdin.flush()
+        self.assertEqual(attached.stdout.readline(), "got one\n")
+        attached.kill()
+        attached.communicate(timeout=20)
+        again = self.background("task", "attach", "a")
+        self.assertEqual(again.stdout.readline(), "tick\n")
+        self.ok("task", "kill", "-s", "KILL", "a")
+        again.communicate(timeout=20)
+        self.assertEqual(again.returncode, 137)
+        self.ctr("task", "rm", "a")
+        self.ok("container", "rm", "a")
 
     def test_metrics(self):
-        self.detached("m")
-        out = self.ok("task", "metrics", "m")
-        self.assertRegex(out, r"memory\.usage_in_bytes\s+[1-9]")
+        self.detached("m", options=("--memory-limit", str(96 << 20)))
+        self.exec_ok("m", "sh", "-c", "head -c 20m /dev/zero >/dev/shm/x; i=0; "
+                     "while [ $i -lt 2000 ]; do i=$((i+1)); done")
+        rows = dict(line.split()[:2] for line in self.ok("task", "metrics", "m").splitlines()
+                    if len(line.split()) >= 2)
+        got = json.loads(self.ok("task", "metrics", "--format", "json", "m"))
+        if "memory.usage_in_bytes" in rows:  # control groups version 1
+            self.assertEqual(int(rows["memory.limit_in_bytes"]), 96 << 20)
+            self.assertGreater(int(rows["memory.usage_in_bytes"]), 20 << 20)
+            self.assertGreater(int(rows["cpuacct.usage"]), 1000000)
+            self.assertEqual(int(rows["pids.current"]), 1)
+            self.assertGreaterEqual(got["memory"]["cache"], 20 << 20)
+        else:
+            self.assertEqual(int(rows["memory.usage_limit"]), 96 << 20)
+            self.assertGreater(int(rows["memory.usage"]), 20 << 20)
+            self.assertGreater(int(rows["cpu.usage_usec"]), 1000)
+            self.assertEqual(int(rows["pids.current"]), 1)
+            self.assertGreaterEqual(got["memory"]["shmem"], 20 << 20)
         self.remove("m")
 
     def test_delete(self):
@@ -280,6 +389,181 @@ class Task(ContainerdCase):
         self.assertIn("running", done.stderr)
         self.ok("task", "rm", "-f", "d")
         self.ok("container", "rm", "d")
+
+    def test_start_without_run(self):
+        self.ok("container", "create", "--runtime", RUNTIME, IMAGE, "c", "sleep", "1000")
+        self.ok("task", "start", "-d", "c")
+        self.assertEqual(self.exec_ok("c", "cat", "/proc/1/comm"), "sleep\n")
+        self.remove("c")
+
+    def test_checkpoint_is_refused(self):
+        self.detached("c")
+        done = self.ctr("task", "checkpoint", "c")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("checkpoint", done.stderr)
+        self.assertEqual(self.status("c"), "RUNNING")
+        self.remove("c")
+
+
+class AllEvents(ContainerdCase):
+    def test_nine_in_order_with_every_field(self):
+        with self.events() as events:
+            self.detached("n", options=("--memory-limit", str(64 << 20)))
+            pid = int(self.ok("task", "ls").split()[4])
+            self.ok("task", "exec", "--exec-id", "x", "n", "true")
+            self.ok("task", "pause", "n")
+            self.ok("task", "resume", "n")
+            self.ctr("task", "exec", "--exec-id", "hog", "n", "tail", "/dev/zero")
+            events.wait_for("/tasks/oom")
+            self.ok("task", "kill", "-s", "KILL", "n")
+            events.wait_for("/tasks/exit", 3)
+            self.ctr("task", "rm", "n")
+            events.wait_for("/tasks/delete")
+        self.ok("container", "rm", "n")
+        got = [item for item in events.all if item[0] != "/tasks/oom"]
+        self.assertEqual([topic for topic, _ in got], [
+            "/tasks/create", "/tasks/start", "/tasks/exec-added", "/tasks/exec-started",
+            "/tasks/exit", "/tasks/paused", "/tasks/resumed", "/tasks/exec-added",
+            "/tasks/exec-started", "/tasks/exit", "/tasks/exit", "/tasks/delete"])
+        create, start, added, started, exit_x, paused, resumed, _, _, exit_hog, exit_n, delete = [
+            event for _, event in got]
+        self.assertEqual((create["container_id"], create["pid"]), ("n", pid))
+        self.assertEqual(create["bundle"], self.bundle("n"))
+        self.assertEqual(create["rootfs"][0]["type"], "overlay")
+        self.assertTrue(create["io"]["stdout"].endswith("-stdout"))
+        self.assertEqual(start, {"container_id": "n", "pid": pid})
+        self.assertEqual(added, {"container_id": "n", "exec_id": "x"})
+        self.assertEqual(started, {"container_id": "n", "exec_id": "x", "pid": pid})
+        for event, ident, status in ((exit_x, "x", None), (exit_hog, "hog", 137),
+                                     (exit_n, "n", 137)):
+            self.assertEqual((event["container_id"], event["id"], event["pid"]), ("n", ident, pid))
+            self.assertEqual(event.get("exit_status"), status)
+            self.assertRegex(event["exited_at"], r"^20\d\d-\d\d-\d\dT")
+        self.assertEqual((paused, resumed), ({"container_id": "n"}, {"container_id": "n"}))
+        self.assertEqual((delete["container_id"], delete["exit_status"], delete["id"]),
+                         ("n", 137, "n"))
+        self.assertEqual(delete["exited_at"], exit_n["exited_at"])
+
+    def test_execs_end_before_their_container(self):
+        self.detached("o")
+        for name in ("one", "two", "three"):
+            running = self.background("task", "exec", "--exec-id", name, "o", "sh", "-c",
+                                      "echo ready; exec sleep 1000")
+            self.assertEqual(running.stdout.readline(), "ready\n")
+        with self.events() as events:
+            self.ok("task", "kill", "-s", "KILL", "o")
+            events.wait_for("/tasks/exit", 4)
+        self.assertEqual(sorted(e["id"] for _, e in events.all[:3]), ["one", "three", "two"])
+        self.assertEqual(events.all[3][1]["id"], "o")
+        self.ctr("task", "rm", "o")
+        self.ok("container", "rm", "o")
+
+
+class Streams(ContainerdCase):
+    """Terminals, files, loggers."""
+
+    def terminal(self, *args):
+        """`ctr ARGS` on a terminal; returns (process, master)."""
+        master, slave = pty.openpty()
+        process = self.background(*args, stdin=slave, stdout=slave, stderr=slave, text=False)
+        os.close(slave)
+        self.addCleanup(os.close, master)
+        return process, master
+
+    def read_until(self, fd, text, seconds=30):
+        got, end = b"", time.monotonic() + seconds
+        while text not in got:
+            ready = select.select([fd], [], [], max(0, end - time.monotonic()))[0]
+            self.assertTrue(ready, f"{text} does not come, only {got}")
+            try:
+                got += os.read(fd, 4096)
+            except OSError:
+                self.fail(f"{text} did not come, only {got}")
+        return got
+
+    def test_run_on_a_terminal(self):
+        process, fd = self.terminal(*self.run_args("t", "sh", options=("--rm", "-t")))
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+        self.read_until(fd, b"# ")
+        process.send_signal(signal.SIGWINCH)
+        os.write(fd, b"tty; sleep 1; stty size\n")
+        got = self.read_until(fd, b"33 101")
+        self.assertIn(b"/dev/pts/0", got)
+        os.write(fd, b"exit 9\n")
+        self.assertEqual(process.wait(30), 9)
+
+    def test_exec_on_a_terminal(self):
+        self.detached("t")
+        process, fd = self.terminal("task", "exec", "-t", "--exec-id", "x", "t", "sh")
+        self.read_until(fd, b"# ")
+        os.write(fd, b"tty\n")
+        self.read_until(fd, b"\r\n/dev/pts/")
+        self.read_until(fd, b"# ")
+        os.write(fd, b"\x04")  # end of input
+        self.assertEqual(process.wait(30), 0)
+        self.remove("t")
+
+    def test_file(self):
+        path = os.path.join(self.root, "out")
+        self.detached("f", "sh", "-c", "echo out; echo err >&2", options=(
+            "--log-uri", f"file://{path}"))
+        self.wait_stopped("f")
+        self.ctr("task", "rm", "f")
+        self.ok("container", "rm", "f")
+        self.assertEqual(sorted(self.read(path).split()), ["err", "out"])
+
+    LOGGER = """#!/bin/sh
+echo "$0 $* $CONTAINER_ID $CONTAINER_NAMESPACE" >{out}
+exec 5>&-
+cat <&3 >>{out}
+cat <&4 >>{out}
+echo end >>{out}
+"""
+
+    def logger(self, text):
+        path = os.path.join(self.root, "logger")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        os.chmod(path, 0o755)
+        return path
+
+    def test_logger(self):
+        out = os.path.join(self.root, "logged")
+        path = self.logger(self.LOGGER.format(out=out))
+        self.detached("b", "sh", "-c", "echo out; echo err >&2", options=(
+            "--log-uri", f"binary://{path}?key=a%20b&only"))
+        self.wait_stopped("b")
+        self.ctr("task", "rm", "b")
+        self.ok("container", "rm", "b")
+        self.assertEqual(self.read(out), f"{path} key a b only b default\nout\nerr\nend\n")
+
+    def test_logger_that_cannot_run(self):
+        for text, words in (("#!/bin/sh\nexec /nowhere/program\n", None), (None, "/nowhere")):
+            path = self.logger(text) if text else "/nowhere/logger"
+            done = self.ctr(*self.run_args("b", "true", options=(
+                "-d", "--log-uri", f"binary://{path}")))
+            if words:
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn(words, done.stderr)
+            else:
+                self.wait_stopped("b")
+                self.ctr("task", "rm", "b")
+            self.ctr("container", "rm", "b")
+
+    def test_much_output(self):
+        done = self.ctr(*self.run_args("o", "head", "-c", str(32 << 20), "/dev/zero",
+                                       options=("--rm",)), text=False)
+        self.assertEqual((done.returncode, len(done.stdout)), (0, 32 << 20))
+
+    def test_reader_that_stops_holds_up_its_stream_only(self):
+        running = self.background(*self.run_args(
+            "s", "sh", "-c", "head -c 8000000 /dev/zero & echo here >&2; wait; echo end >&2",
+            options=("--rm",)))
+        self.assertEqual(running.stderr.readline(), "here\n")
+        time.sleep(1)
+        self.assertEqual(self.ok("task", "exec", "--exec-id", "1", "s", "echo", "well"), "well\n")
+        out, err = running.communicate(timeout=60)
+        self.assertEqual((len(out), err), (8000000, "end\n"))
 
 
 if __name__ == "__main__":
