@@ -122,9 +122,18 @@ class ContainerdCase(unittest.TestCase):
             raise unittest.SkipTest("not on the PATH: " + ", ".join(missing()))
         cls.root = tempfile.mkdtemp(prefix="kata-ctr.", dir="/var/tmp")
         cls.addClassCleanup(cls.clean_root)
+        cls.prepare()
         cls.daemon = Daemon(cls.root, cls.more, cls.disabled)
         cls.addClassCleanup(lambda: cls.daemon.stop())
         cls.daemon.start()
+        cls.load_images()
+
+    @classmethod
+    def prepare(cls):
+        """Before the daemon starts: files below cls.root, cls.more."""
+
+    @classmethod
+    def load_images(cls):
         cls.ok("image", "import", BUSYBOX)
 
     @classmethod

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of pods share: containerd with its CRI plug-in, an image for the pause container, a
+CNI plug-in that gives an address and makes no link, and the calls a kubelet makes."""
+import io
+import json
+import os
+import tarfile
+
+import grpc_client as rpc
+from containerd_case import DISABLED, IMAGE, ContainerdCase
+from kata_case import BUSYBOX
+
+PAUSE = "docker.io/library/pause:test"
+PAUSE_COMMAND = ["sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 0.2; done"]
+NAMESPACE = "k8s.io"
+CREATED, RUNNING, EXITED = 0, 1, 2
+POD, CONTAINER, NODE, TARGET = 0, 1, 2, 3
+
+# Of the CNI specification's verbs, ADD alone has an answer.
+PLUGIN = """#!/bin/sh
+cat >/dev/null
+[ "$CNI_COMMAND" = ADD ] || exit 0
+echo '{"cniVersion":"0.3.1","interfaces":[{"name":"'"$CNI_IFNAME"'","sandbox":"'"$CNI_NETNS"'"}],
+"ips":[{"version":"4","address":"10.88.0.2/16","interface":0}]}'
+"""
+
+CRI = """
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{root}/cni"
+    conf_dir = "{root}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "kata"
+    snapshotter = "overlayfs"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kata]
+    runtime_type = "io.containerd.kata.v2"
+    privileged_without_host_devices = true
+    pod_annotations = ["io.katacontainers.*"]
+    container_annotations = ["io.katacontainers.*"]
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kata.options]
+      ConfigPath = "{root}/configuration.toml"
+"""
+
+
+def with_command(source, target, name, command):
+    """A docker archive like `source` whose image is called `name` and runs `command`."""
+    with tarfile.open(source) as old, tarfile.open(target, "w") as new:
+        files = {m.name: (m, old.extractfile(m).read() if m.isfile() else None)
+                 for m in old.getmembers()}
+        manifest = json.loads(files["manifest.json"][1])
+        config = json.loads(files[manifest[0]["Config"]][1])
+        config["config"].update(Entrypoint=None, Cmd=command)
+        manifest[0].update(RepoTags=[name], Config="pause.json")
+        files["manifest.json"] = (files["manifest.json"][0], json.dumps(manifest).encode())
+        files["pause.json"] = (tarfile.TarInfo("pause.json"), json.dumps(config).encode())
+        for member, data in files.values():
+            if data is not None:
+                member.size = len(data)
+            new.addfile(member, io.BytesIO(data) if data is not None else None)
+
+
+class CriCase(ContainerdCase):
+    disabled = tuple(name for name in DISABLED if not name.endswith(".cri"))
+    configuration = "[hypervisor.qemu]\ndefault_memory = 512\n"
+
+    @classmethod
+    def prepare(cls):
+        cls.more = CRI.format(root=cls.root, pause=PAUSE)
+        os.makedirs(os.path.join(cls.root, "cni"))
+        for name, text in (("cni/none", PLUGIN), ("cni/10-none.conflist", json.dumps({
+                "cniVersion": "0.3.1", "name": "none", "plugins": [{"type": "none"}]})),
+                           ("cni/loopback", PLUGIN), ("configuration.toml", cls.configuration)):
+            with open(os.path.join(cls.root, name), "w", encoding="ascii") as f:
+                f.write(text)
+            os.chmod(os.path.join(cls.root, name), 0o755)
+
+    @classmethod
+    def load_images(cls):
+        pause = os.path.join(cls.root, "pause.tar")
+        with_command(BUSYBOX, pause, PAUSE, PAUSE_COMMAND)
+        cls.ok("image", "import", BUSYBOX, namespace=NAMESPACE)
+        cls.ok("image", "import", pause, namespace=NAMESPACE)
+
+    # ---- calls ----
+
+    def cri(self, method, request, timeout=120):
+        return rpc.call(self.daemon.socket, "/runtime.v1.RuntimeService/" + method, request, timeout)
+
+    def pod_config(self, name, annotations=None, linux=None):
+        return {1: {1: name, 2: name + "-uid", 3: "test"}, 2: name,
+                3: os.path.join(self.root, "logs"), 7: rpc.pairs(annotations or {}),
+                8: linux or {}}
+
+    def run_pod(self, name, **kw):
+        """RunPodSandbox; returns (id, configuration)."""
+        config = self.pod_config(name, **kw)
+        ident = rpc.text(self.cri("RunPodSandbox", {1: config, 2: "kata"}), 1)
+        self.pods.append(ident)
+        return ident, config
+
+    def create(self, pod, name, *command, mounts=(), linux=None, annotations=None, image=IMAGE):
+        ident, config = pod
+        return rpc.text(self.cri("CreateContainer", {1: ident, 2: {
+            1: {1: name}, 2: {1: image}, 3: list(command),
+            7: [{1: inside, 2: outside, 3: read_only} for inside, outside, read_only in mounts],
+            10: rpc.pairs(annotations or {}), 11: name + ".log", 15: linux or {}}, 3: config}), 1)
+
+    def start(self, pod, name, *command, **kw):
+        ident = self.create(pod, name, *(command or ("sleep", "1000")), **kw)
+        self.cri("StartContainer", {1: ident})
+        return ident
+
+    def sync(self, ident, *command, timeout=30):
+        """ExecSync: (status, standard output)."""
+        done = self.cri("ExecSync", {1: ident, 2: list(command), 3: timeout})
+        return rpc.number(done, 3), rpc.text(done, 1)
+
+    def output(self, ident, *command):
+        status, out = self.sync(ident, *command)
+        self.assertEqual(status, 0, out)
+        return out
+
+    def container_status(self, ident):
+        """(state, exit code)"""
+        status = rpc.inner(self.cri("ContainerStatus", {1: ident}), 1)
+        return rpc.number(status, 3), rpc.number(status, 7)
+
+    def wait_exited(self, ident):
+        self.wait_until(lambda: self.container_status(ident)[0] == EXITED)
+        return self.container_status(ident)[1]
+
+    def remove_pod(self, pod):
+        self.cri("StopPodSandbox", {1: pod[0]})
+        self.cri("RemovePodSandbox", {1: pod[0]})
+        self.pods.remove(pod[0])
+
+    def setUp(self):
+        super().setUp()
+        self.pods = []
+        self.addCleanup(self.remove_pods)
+
+    def remove_pods(self):
+        for ident in list(self.pods):
+            for method in ("StopPodSandbox", "RemovePodSandbox"):
+                try:
+                    self.cri(method, {1: ident})
+                except rpc.RpcError as error:
+                    print(f"{method} {ident}: {error}")
