@@ -120,14 +120,35 @@ static int share_root(struct container *c, const struct container_config *cc,
 	return 0;
 }
 
+/* The network namespace the specification names; -1 if it wants a new one. */
+static int open_netns(const struct container *c, int *out, struct err *e)
+{
+	const Grpc__Linux *l = c->spec->linux;
+
+	*out = -1;
+	for (size_t i = 0; l && i < l->n_namespaces; i++) {
+		const Grpc__LinuxNamespace *n = l->namespaces[i];
+
+		if (!str_eq(n->type, "network") || !n->path || !*n->path)
+			continue;
+		*out = open(n->path, O_RDONLY | O_CLOEXEC);
+		return *out < 0 ? err_sys(e, "linux.namespaces: network '%.200s'", n->path) : 0;
+	}
+	return 0;
+}
+
 static int start_stand_in(struct container *c, const char *host_root, struct err *e)
 {
 	OWN(fd) int root = open(host_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct stand_in_config sc = { .root_fd = root, .netns_fd = -1 };
+	OWN(fd) int netns = -1;
+	struct stand_in_config sc = { .root_fd = root };
 	OWN(free) char *program = NULL;
 
 	if (root < 0)
 		return err_sys(e, "open '%s'", host_root);
+	if (open_netns(c, &netns, e) < 0)
+		return -1;
+	sc.netns_fd = netns;
 	if (paths_libexec("kata-stand-in", &program, e) < 0)
 		return -1;
 	sc.program = program;

@@ -3,6 +3,7 @@
  * A container's specification as the guest gets it: paths of the host replaced by those of
  * the share, and what only the host could do taken out (oci/guest_spec.h).
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,6 +35,16 @@ static bool is_bind(const Grpc__Mount *m)
 	return str_eq(m->type, "bind") || has_word(m, "bind") || has_word(m, "rbind");
 }
 
+static bool is_on(const Grpc__Mount *m, const char *destination)
+{
+	OWN(free) char *d = strdup(m->destination);
+
+	if (!d)
+		return false;
+	path_clean(d);
+	return str_eq(d, destination);
+}
+
 /* Bind mounts name files of the host: they go into the share. */
 static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 {
@@ -41,6 +52,11 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 
 	if (!is_bind(m))
 		return 0;
+	if (c->sandbox->c.shm_bytes && is_on(m, "/dev/shm")) {
+		/* memory of the guest: a pod's is no file of the host */
+		m->source = arena_strdup(&c->arena, SANDBOX_SHM_DIR);
+		return m->source ? 0 : err_oom(e, "a mount");
+	}
 	if (share_add_volume(c->sandbox->share, c->id, m->source, has_word(m, "ro"),
 			     has_word(m, "private") || has_word(m, "rprivate"), &entry, e) < 0)
 		return err_wrap(e, "mount on '%s'", m->destination);
@@ -52,12 +68,7 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 static bool mounts_on(const Grpc__Spec *s, const char *destination)
 {
 	for (size_t i = 0; i < s->n_mounts; i++) {
-		OWN(free) char *d = strdup(s->mounts[i]->destination);
-
-		if (!d)
-			continue;
-		path_clean(d);
-		if (str_eq(d, destination))
+		if (is_on(s->mounts[i], destination))
 			return true;
 	}
 	return false;
@@ -114,6 +125,31 @@ static void log_notes(struct container *c, const struct oci_notes *notes)
 		log_info(&c->log, "specification for the guest: %s", notes->text);
 }
 
+/*
+ * A process namespace to be joined is named by a process of the host, which here is a
+ * container's stand-in: the pod's own is the one of its first container.
+ */
+static int check_pid_ns(const struct container *c, struct err *e)
+{
+	const Grpc__Linux *l = c->spec->linux;
+	const struct container *first =
+		list_entry(c->sandbox->containers.next, struct container, node);
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)container_pid(first));
+	for (size_t i = 0; l && i < l->n_namespaces; i++) {
+		const Grpc__LinuxNamespace *n = l->namespaces[i];
+
+		if (str_eq(n->type, "pid") && n->path && *n->path &&
+		    (first == c || !str_eq(n->path, path)))
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "linux.namespaces: pid '%.80s': only the process "
+				       "namespace of the pod can be joined, which is '%s'",
+				       n->path, path);
+	}
+	return 0;
+}
+
 int container_guest_spec(struct container *c, const char *guest_root, struct guest_spec *out,
 			 struct err *e)
 {
@@ -125,6 +161,8 @@ int container_guest_spec(struct container *c, const char *guest_root, struct gue
 	struct guest_spec gs;
 	Grpc__Spec *s;
 
+	if (check_pid_ns(c, e) < 0)
+		return -1;
 	if (guest_spec_make(c->spec, &o, &c->arena, &notes, &gs, e) < 0)
 		return -1;
 	log_notes(c, &notes);

@@ -83,6 +83,9 @@ enum {
 	EXECS_MAX = 1024
 };
 
+/* Where a pod's /dev/shm lies in the guest. */
+#define SANDBOX_SHM_DIR "/run/kata-containers/sandbox/shm"
+
 /* vm.c: the machine and the agent in it. */
 int vm_start(struct sandbox *s, struct err *e);
 void vm_stop(struct sandbox *s);

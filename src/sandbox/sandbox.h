@@ -51,6 +51,7 @@ struct sandbox_config {
 	size_t port_count;
 	uint32_t vcpus; /* size of the VM */
 	uint64_t memory_mib;
+	uint64_t shm_bytes; /* of the /dev/shm that the containers of a pod share; 0: none */
 	struct sandbox_observer observer;
 };
 

@@ -7,7 +7,9 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "config/config.h"
+#include "oci/annotations.h"
 #include "oci.pb-c.h"
 #include "sandbox/sandbox.h"
 
@@ -35,14 +37,52 @@ static uint64_t host_memory_mib(void)
 	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / MIB : UINT64_MAX;
 }
 
-/* ceil(quota / period), at least 1; 0 without a quota. */
-static uint64_t vcpus_of(const Grpc__LinuxCPU *cpu)
-{
-	uint64_t period = cpu && cpu->period ? cpu->period : 100000;
+#define POD_QUOTA  "io.kubernetes.cri.sandbox-cpu-quota"
+#define POD_PERIOD "io.kubernetes.cri.sandbox-cpu-period"
+#define POD_MEMORY "io.kubernetes.cri.sandbox-memory"
 
-	if (!cpu || cpu->quota <= 0)
+struct limits {
+	int64_t quota, period, memory; /* 0 or less: none */
+};
+
+static int number_of(const Grpc__Spec *spec, const char *key, int64_t *out, struct err *e)
+{
+	const char *value = spec_annotation(spec, key);
+
+	return value ? str_to_i64(value, INT64_MIN, INT64_MAX, key, out, e) : 0;
+}
+
+static int limits_of(const Grpc__Spec *spec, struct limits *out, struct err *e)
+{
+	const Grpc__LinuxResources *r = spec->linux ? spec->linux->resources : NULL;
+	struct oci_identity id;
+
+	*out = (struct limits){ 0 };
+	if (spec_identity(spec, &id, e) < 0)
+		return -1;
+	if (id.kind == OCI_POD_SANDBOX)
+		return number_of(spec, POD_QUOTA, &out->quota, e) < 0 ||
+				       number_of(spec, POD_PERIOD, &out->period, e) < 0 ||
+				       number_of(spec, POD_MEMORY, &out->memory, e) < 0
+			       ? -1
+			       : 0;
+	if (r && r->memory)
+		out->memory = r->memory->limit;
+	if (r && r->cpu) {
+		out->quota = r->cpu->quota;
+		out->period = r->cpu->period < INT64_MAX ? (int64_t)r->cpu->period : INT64_MAX;
+	}
+	return 0;
+}
+
+/* ceil(quota / period), at least 1; 0 without a quota. */
+static uint64_t vcpus_of(const struct limits *l)
+{
+	uint64_t period = l->period > 0 ? (uint64_t)l->period : 100000;
+
+	if (l->quota <= 0)
 		return 0;
-	return ((uint64_t)cpu->quota + period - 1) / period;
+	return ((uint64_t)l->quota + period - 1) / period;
 }
 
 /* The configuration's number: below 0 stands for all of the host's. */
@@ -73,18 +113,20 @@ int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
 		   uint64_t overhead_mib, struct sandbox_config *out, struct err *e)
 {
 	const struct config_hypervisor *h = &config->hypervisor;
-	const Grpc__LinuxResources *r = spec->linux ? spec->linux->resources : NULL;
-	int64_t limit = r && r->memory ? r->memory->limit : 0;
-	uint64_t vcpus = vcpus_of(r ? r->cpu : NULL), mib = h->default_memory;
 	uint64_t max_cpus = h->default_maxvcpus ? h->default_maxvcpus : host_cpus();
+	uint64_t vcpus, mib = h->default_memory;
+	struct limits limits;
 
-	if (limit > 0) {
-		mib = ((uint64_t)limit + MIB - 1) / MIB;
+	if (limits_of(spec, &limits, e) < 0)
+		return -1;
+	vcpus = vcpus_of(&limits);
+	if (limits.memory > 0) {
+		mib = ((uint64_t)limits.memory + MIB - 1) / MIB;
 		if (mib > (uint64_t)16 << 20)
 			return err_set(
 				e, ERR_INVALID, 0,
 				"linux.resources.memory.limit: %lld bytes is more than 16 TiB",
-				(long long)limit);
+				(long long)limits.memory);
 		mib = (mib + overhead_of(mib, overhead_mib) + 1) & ~(uint64_t)1;
 	}
 	if (vcpus == 0)

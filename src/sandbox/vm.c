@@ -387,13 +387,36 @@ static int seed_guest(struct sandbox *s, struct err *e)
 	return agent_do(s->agent, AGENT_SET_GUEST_DATE_TIME, &when, e);
 }
 
+/* The memory that is every container's /dev/shm in a pod. */
+static int fill_shm(struct sandbox *s, Grpc__Storage *st, struct err *e)
+{
+	static const char *const words[] = { "nosuid", "nodev", "noexec", "mode=1777" };
+	const char **options =
+		arena_calloc(&s->arena, ARRAY_LEN(words) + 1, sizeof(*options));
+
+	if (!options)
+		return err_oom(e, "a storage");
+	memcpy(options, words, sizeof(words));
+	options[ARRAY_LEN(words)] =
+		arena_printf(&s->arena, "size=%llu", (unsigned long long)s->c.shm_bytes);
+	if (!options[ARRAY_LEN(words)])
+		return err_oom(e, "a storage");
+	st->driver = (char *)(uintptr_t) "ephemeral";
+	st->source = (char *)(uintptr_t) "shm";
+	st->fstype = (char *)(uintptr_t) "tmpfs";
+	st->mount_point = (char *)(uintptr_t)SANDBOX_SHM_DIR;
+	st->options = (char **)(uintptr_t)options;
+	st->n_options = ARRAY_LEN(words) + 1;
+	return 0;
+}
+
 static int prepare_guest(struct plan *p, struct err *e)
 {
 	struct sandbox *s = p->s;
 	const struct share_storage *shared = share_storage(s->share);
 	Grpc__CreateSandboxRequest req = GRPC__CREATE_SANDBOX_REQUEST__INIT;
-	Grpc__Storage storage = GRPC__STORAGE__INIT;
-	Grpc__Storage *storages[] = { &storage };
+	Grpc__Storage storage = GRPC__STORAGE__INIT, shm = GRPC__STORAGE__INIT;
+	Grpc__Storage *storages[2];
 
 	req.sandbox_id = (char *)(uintptr_t)s->c.id;
 	req.hostname = (char *)(uintptr_t)s->c.hostname;
@@ -404,9 +427,14 @@ static int prepare_guest(struct plan *p, struct err *e)
 		storage.mount_point = (char *)(uintptr_t)shared->mount_point;
 		storage.options = (char **)(uintptr_t)shared->options;
 		storage.n_options = shared->option_count;
-		req.storages = storages;
-		req.n_storages = 1;
+		storages[req.n_storages++] = &storage;
 	}
+	if (s->c.shm_bytes) {
+		if (fill_shm(s, &shm, e) < 0)
+			return -1;
+		storages[req.n_storages++] = &shm;
+	}
+	req.storages = storages;
 	if (seed_guest(s, e) < 0)
 		return -1;
 	if (agent_do(s->agent, AGENT_CREATE_SANDBOX, &req, e) < 0)

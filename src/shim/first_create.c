@@ -2,8 +2,10 @@
 /* Reading what a sandbox is to be, and booting it. */
 #include "shim/first_create.h"
 
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -15,6 +17,7 @@
 #include "engine.pb-c.h"
 #include "event/fiber.h"
 #include "net/user_net.h"
+#include "oci/annotations.h"
 #include "oci/guest_spec.h"
 #include "oci/spec.h"
 #include "options.pb-c.h"
@@ -136,6 +139,24 @@ static void log_config(const struct kata_config *c)
 		log_set_level(level); /* unless the caller has asked for more */
 }
 
+/*
+ * A pod's callers make a tmpfs on the host that is every container's /dev/shm. In the guest it
+ * is memory of the guest, of the same size.
+ */
+static uint64_t shm_size(const Grpc__Spec *spec)
+{
+	struct statfs fs;
+
+	for (size_t i = 0; i < spec->n_mounts; i++) {
+		const Grpc__Mount *m = spec->mounts[i];
+
+		if (str_eq(m->destination, "/dev/shm") && m->source && m->source[0] == '/' &&
+		    statfs(m->source, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
+			return (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
+	}
+	return 0;
+}
+
 static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
 			struct err *e)
 {
@@ -145,6 +166,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 				     .namespace = en->namespace,
 				     .observer = task_observer(en) };
 	struct guest_assets assets;
+	struct oci_identity identity;
 	const Katac__Options *o;
 	Grpc__Spec *spec;
 
@@ -158,6 +180,10 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	log_config(en->config);
 	sc.config = en->config;
 	sc.hostname = spec->hostname;
+	if (spec_identity(spec, &identity, e) < 0)
+		return -1;
+	if (identity.kind == OCI_POD_SANDBOX)
+		sc.shm_bytes = shm_size(spec);
 	if (guest_assets_find(en->config, &a, &assets, e) < 0 ||
 	    choose_network(o, &sc, &a, e) < 0 ||
 	    sizing_of_spec(spec, en->config, assets.overhead_mib, &sc, e) < 0)

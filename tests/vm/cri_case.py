@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tarfile
+import time
 
 import grpc_client as rpc
 from containerd_case import DISABLED, IMAGE, ContainerdCase
@@ -89,10 +90,21 @@ class CriCase(ContainerdCase):
     def cri(self, method, request, timeout=120):
         return rpc.call(self.daemon.socket, "/runtime.v1.RuntimeService/" + method, request, timeout)
 
+    def restart(self, sig):
+        self.daemon.stop(sig)
+        self.daemon.start()
+        end = time.monotonic() + 30
+        while True:
+            try:
+                return self.cri("ListContainers", {})
+            except rpc.RpcError as error:  # the plug-in is the last to be ready
+                self.assertLess(time.monotonic(), end, error)
+                time.sleep(0.1)
+
     def pod_config(self, name, annotations=None, linux=None):
         return {1: {1: name, 2: name + "-uid", 3: "test"}, 2: name,
                 3: os.path.join(self.root, "logs"), 7: rpc.pairs(annotations or {}),
-                8: linux or {}}
+                8: {2: {1: {2: CONTAINER}}, **(linux or {})}}
 
     def run_pod(self, name, **kw):
         """RunPodSandbox; returns (id, configuration)."""
@@ -106,7 +118,8 @@ class CriCase(ContainerdCase):
         return rpc.text(self.cri("CreateContainer", {1: ident, 2: {
             1: {1: name}, 2: {1: image}, 3: list(command),
             7: [{1: inside, 2: outside, 3: read_only} for inside, outside, read_only in mounts],
-            10: rpc.pairs(annotations or {}), 11: name + ".log", 15: linux or {}}, 3: config}), 1)
+            10: rpc.pairs(annotations or {}), 11: name + ".log",
+            15: {2: {3: {2: CONTAINER}}, **(linux or {})}}, 3: config}), 1)
 
     def start(self, pod, name, *command, **kw):
         ident = self.create(pod, name, *(command or ("sleep", "1000")), **kw)

@@ -2,23 +2,239 @@
 """Pods through the CRI plug-in of Debian's containerd, as a kubelet makes them."""
 import os
 import platform
+import signal
 import unittest
 
-from cri_case import CriCase
+import grpc_client as rpc
+from containerd_case import folder
+from cri_case import NAMESPACE, NODE, POD, RUNNING, CriCase
+from kata_case import processes
 
 TIMEOUT_S = 900
 
 
 class Pod(CriCase):
     def test_two_containers_in_one_machine(self):
+        """One VM; network, IPC, host name and /dev/shm are shared, processes are not."""
         pod = self.run_pod("two")
         first, second = self.start(pod, "first"), self.start(pod, "second")
-        releases = [self.output(c, "uname", "-r") for c in (first, second)]
-        self.assertEqual(releases[0], releases[1])
-        self.assertNotEqual(releases[0].strip(), platform.release())
-        boots = [self.output(c, "cat", "/proc/sys/kernel/random/boot_id") for c in (first, second)]
-        self.assertEqual(boots[0], boots[1])
+        self.assertEqual(list(processes().values()).count("qemu-system-x86_64"),
+                         list(self.before["processes"].values()).count("qemu-system-x86_64") + 1)
+        for read in (("uname", "-r"), ("cat", "/proc/sys/kernel/random/boot_id"), ("hostname",),
+                     ("readlink", "/proc/self/ns/ipc"), ("readlink", "/proc/self/ns/uts"),
+                     ("readlink", "/proc/self/ns/net")):
+            self.assertEqual(self.output(first, *read), self.output(second, *read), read)
+        self.assertNotEqual(self.output(first, "uname", "-r").strip(), platform.release())
+        self.assertEqual(self.output(first, "hostname"), "two\n")
+        self.assertNotEqual(self.output(first, "readlink", "/proc/self/ns/pid"),
+                            self.output(second, "readlink", "/proc/self/ns/pid"))
+        self.assertEqual(self.output(first, "cat", "/proc/1/comm"), "sleep\n")
+        self.output(first, "sh", "-c", "echo shared >/dev/shm/x; (echo well | nc -l -p 4000) "
+                    ">/dev/null 2>&1 &")
+        self.assertEqual(self.output(second, "cat", "/dev/shm/x"), "shared\n")
+        self.assertEqual(self.output(second, "df", "-k", "/dev/shm").split("\n")[1].split()[1],
+                         "65536")
+        self.assertEqual(self.output(second, "sh", "-c", "ifconfig lo up; nc 127.0.0.1 4000 "
+                                     "</dev/null"), "well\n")
         self.remove_pod(pod)
+
+    def test_shared_processes(self):
+        pod = self.run_pod("pids", linux={2: {1: {2: POD}}})
+        first = self.start(pod, "first", linux={2: {3: {2: POD}}})
+        second = self.start(pod, "second", "sh", "-c", "sleep 4321; true",
+                            linux={2: {3: {2: POD}}})
+        self.assertIn("sleep 4321", self.output(first, "ps"))
+        self.assertNotEqual(self.output(first, "cat", "/proc/1/comm"), "sleep\n")
+        self.assertEqual(self.output(first, "readlink", "/proc/self/ns/pid"),
+                         self.output(second, "readlink", "/proc/self/ns/pid"))
+        self.cri("StopContainer", {1: second, 2: 0})
+        self.assertNotIn("sleep 4321", self.output(first, "ps"))
+        self.remove_pod(pod)
+
+    def test_init_container_and_restart(self):
+        """Containers come and go; the pod lives on, also when none is left."""
+        pod = self.run_pod("restart")
+        with folder(self.root, "empty-dir") as path:
+            volume = [("/data", path, False)]
+            init = self.start(pod, "init", "sh", "-c", "echo made >/data/x", mounts=volume)
+            self.assertEqual(self.wait_exited(init), 0)
+            self.cri("RemoveContainer", {1: init})
+            for attempt in range(3):
+                main = self.start(pod, f"main{attempt}", "sh", "-c", "cat /data/x; exit 3",
+                                  mounts=volume)
+                self.assertEqual(self.wait_exited(main), 3)
+                self.cri("RemoveContainer", {1: main})
+                self.assertIn("made", self.read(self.root, "logs", f"main{attempt}.log"))
+        again = self.start(pod, "again")
+        self.assertEqual(self.container_status(again)[0], RUNNING)
+        self.remove_pod(pod)
+
+    def test_exec_and_exit_status(self):
+        pod = self.run_pod("exec")
+        c = self.start(pod, "c")
+        self.assertEqual(self.sync(c, "sh", "-c", "echo out; exit 7"), (7, "out\n"))
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.sync(c, "sleep", "77", timeout=1)
+        self.assertEqual(caught.exception.code, 4)
+        self.assertNotIn("sleep 77", self.output(c, "ps"))
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.sync(c, "no-such-program")
+        self.assertIn("no-such-program", str(caught.exception))
+        self.remove_pod(pod)
+
+    def test_stop_with_grace(self):
+        pod = self.run_pod("grace")
+        c = self.start(pod, "c", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done")
+        d = self.start(pod, "d", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+        self.cri("StopContainer", {1: c, 2: 20})
+        self.assertEqual(self.container_status(c)[1], 5)
+        self.cri("StopContainer", {1: d, 2: 1})
+        self.assertEqual(self.container_status(d)[1], 137)
+        self.remove_pod(pod)
+
+    def test_termination_message(self):
+        pod = self.run_pod("message")
+        path = os.path.join(self.root, "message")
+        with open(path, "w", encoding="ascii"):
+            pass
+        c = self.start(pod, "c", "sh", "-c", "echo why >/dev/termination-log",
+                       mounts=[("/dev/termination-log", path, False)])
+        self.wait_exited(c)
+        self.assertEqual(self.read(path), "why\n")
+        self.remove_pod(pod)
+
+    def test_limits_size_the_machine(self):
+        """The sum of the containers' limits stands in the sandbox's annotations."""
+        pod = self.run_pod("sized", linux={5: {1: 100000, 2: 200000, 4: 256 << 20}})
+        c = self.start(pod, "c", linux={1: {1: 100000, 2: 50000, 4: 64 << 20}})
+        self.assertEqual(self.output(c, "nproc"), "2\n")
+        total = int(self.output(c, "cat", "/proc/meminfo").split()[1]) >> 10
+        self.assertGreater(total, 256)
+        self.assertLess(total, 512)
+        self.assertEqual(self.output(c, "cat", "/sys/fs/cgroup/memory.max"), f"{64 << 20}\n")
+        self.assertEqual(self.output(c, "cat", "/sys/fs/cgroup/cpu.max"), "50000 100000\n")
+        self.cri("UpdateContainerResources", {1: c, 2: {1: 100000, 2: 30000, 4: 80 << 20}})
+        self.assertEqual(self.output(c, "cat", "/sys/fs/cgroup/memory.max"), f"{80 << 20}\n")
+        self.assertEqual(self.output(c, "cat", "/sys/fs/cgroup/cpu.max"), "30000 100000\n")
+        self.remove_pod(pod)
+
+    def test_stats(self):
+        pod = self.run_pod("stats")
+        c = self.start(pod, "c")
+        self.output(c, "sh", "-c", "head -c 20m /dev/zero >/dev/null")
+        stats = rpc.inner(self.cri("ContainerStats", {1: c}), 1)
+        self.assertGreater(rpc.number(rpc.inner(stats, 2, 2), 1), 1000000)  # CPU, ns
+        self.assertGreater(rpc.number(rpc.inner(stats, 3, 2), 1), 4096)     # working set
+        self.remove_pod(pod)
+
+    def test_privileged(self):
+        pod = self.run_pod("privileged", linux={2: {6: 1}})
+        c = self.start(pod, "c", linux={2: {2: 1}})
+        self.output(c, "mount", "-t", "tmpfs", "t", "/tmp")
+        host = set(os.listdir("/dev"))
+        self.assertNotIn("vda", set(self.output(c, "ls", "/dev").split()) & host - {"console"})
+        self.remove_pod(pod)
+
+    def test_host_network_is_refused(self):
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.run_pod("host", linux={2: {1: {1: NODE}}})
+        self.assertIn("network", str(caught.exception))
+
+    def test_volumes_are_seen_to_change(self):
+        """As kubelet does with a configmap: a new directory, then the link is replaced."""
+        pod = self.run_pod("configmap")
+        with folder(self.root, "config") as path:
+            for n in ("1", "2"):
+                os.makedirs(os.path.join(path, "..data" + n))
+                with open(os.path.join(path, "..data" + n, "key"), "w", encoding="ascii") as f:
+                    f.write("value" + n)
+            os.symlink("..data1", os.path.join(path, "..data"))
+            os.symlink("..data/key", os.path.join(path, "key"))
+            c = self.start(pod, "c", mounts=[("/config", path, True)])
+            self.assertEqual(self.output(c, "cat", "/config/key"), "value1")
+            os.symlink("..data2", os.path.join(path, "..tmp"))
+            os.rename(os.path.join(path, "..tmp"), os.path.join(path, "..data"))
+            self.wait_until(lambda: self.output(c, "cat", "/config/key") == "value2")
+            self.assertNotEqual(self.sync(c, "touch", "/config/new")[0], 0)
+            self.cri("StopContainer", {1: c, 2: 0})
+            self.remove_pod(pod)
+
+
+class Life(CriCase):
+    def sandbox_state(self, pod):
+        """0: ready, 1: not ready"""
+        return rpc.number(rpc.inner(self.cri("PodSandboxStatus", {1: pod[0]}), 1), 3)
+
+    def engine_pid(self, pod):
+        return int(self.read(self.bundle(pod[0], namespace=NAMESPACE), "shim.pid"))
+
+    def test_containerd_restarts(self):
+        pod = self.run_pod("life")
+        c = self.start(pod, "c")
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            self.restart(sig)
+            self.assertEqual(self.container_status(c)[0], RUNNING)
+            self.assertEqual(self.output(c, "echo", "well"), "well\n")
+            self.assertEqual(self.sandbox_state(pod), 0)
+        d = self.start(pod, "d")
+        self.assertEqual(self.output(d, "echo", "well"), "well\n")
+        self.remove_pod(pod)
+
+    def test_killed_engine(self):
+        pod = self.run_pod("killed")
+        c = self.start(pod, "c")
+        os.kill(self.engine_pid(pod), signal.SIGKILL)
+        self.assertIn(self.wait_exited(c), (137, 255))
+        self.wait_until(lambda: self.sandbox_state(pod) == 1)
+        self.remove_pod(pod)
+
+    def test_killed_machine(self):
+        pod = self.run_pod("lost")
+        c = self.start(pod, "c")
+        for pid, name in processes().items():
+            if name.startswith("qemu") and pid not in self.before["processes"]:
+                os.kill(pid, signal.SIGKILL)
+        self.assertNotEqual(self.wait_exited(c), 0)
+        self.wait_until(lambda: self.sandbox_state(pod) == 1)
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.start(pod, "d")
+        self.assertNotIn("panic", str(caught.exception))
+        self.remove_pod(pod)
+
+    def test_host_process_id(self):
+        """Whose network namespace is the pod's, and whose root is the container's."""
+        pod = self.run_pod("pid")
+        self.start(pod, "c", "sh", "-c", "touch /here; sleep 1000")
+        rows = [line.split() for line in self.ok("task", "ls", namespace=NAMESPACE).splitlines()[1:]]
+        self.assertEqual(len(rows), 2)
+        networks = set()
+        for ident, pid, _ in rows:
+            self.assertEqual(processes()[int(pid)], "kata-stand-in", ident)
+            networks.add(os.readlink(f"/proc/{pid}/ns/net"))
+        self.assertEqual(len(networks), 1)
+        self.assertNotIn(os.readlink("/proc/self/ns/net"), networks)
+        self.wait_until(lambda: any(os.path.exists(f"/proc/{row[1]}/root/here") for row in rows))
+        self.remove_pod(pod)
+
+    def test_container_that_cannot_be_made_leaves_the_pod(self):
+        pod = self.run_pod("bad")
+        good = self.start(pod, "good")
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.start(pod, "bad", mounts=[("/x", "/dev/null", False)])
+        self.assertIn("/dev/null", str(caught.exception))
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.start(pod, "none", "/no/such/program")
+        self.assertIn("/no/such/program", str(caught.exception))
+        self.assertEqual(self.output(good, "echo", "well"), "well\n")
+        self.remove_pod(pod)
+
+    def test_three_pods(self):
+        pods = [self.run_pod(f"pod{n}") for n in range(3)]
+        containers = [self.start(pod, "c") for pod in pods]
+        boots = {self.output(c, "cat", "/proc/sys/kernel/random/boot_id") for c in containers}
+        self.assertEqual(len(boots), 3)
+        for pod in pods:
+            self.remove_pod(pod)
 
 
 if __name__ == "__main__":
