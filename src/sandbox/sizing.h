@@ -13,8 +13,8 @@ struct sandbox_config;
 typedef struct Grpc__Spec Grpc__Spec;
 
 /*
- * A pod's limits are those of its sandbox's annotations (containerd's CRI plug-in puts the sum of
- * its containers' there), a single container's those of its specification.
+ * A pod's limits are those of its sandbox's annotations (containerd's CRI plug-in puts the
+ * sum of its containers' there), a single container's those of its specification.
  * Fills in vcpus and memory_mib. `overhead_mib` is what a small guest takes of its memory
  * (sandbox/guest_assets.h); what grows with the memory is added here.
  */
