@@ -120,39 +120,34 @@ static int share_root(struct container *c, const struct container_config *cc,
 	return 0;
 }
 
-/* The network namespace the specification names; -1 if it wants a new one. */
-static int open_netns(const struct container *c, int *out, struct err *e)
+/* The network namespace the specification names; "" if it wants a new one. */
+static const char *netns_of(const struct container *c)
 {
 	const Grpc__Linux *l = c->spec->linux;
 
-	*out = -1;
 	for (size_t i = 0; l && i < l->n_namespaces; i++) {
-		const Grpc__LinuxNamespace *n = l->namespaces[i];
-
-		if (!str_eq(n->type, "network") || !n->path || !*n->path)
-			continue;
-		*out = open(n->path, O_RDONLY | O_CLOEXEC);
-		return *out < 0 ? err_sys(e, "linux.namespaces: network '%.200s'", n->path) : 0;
+		if (str_eq(l->namespaces[i]->type, "network") && l->namespaces[i]->path)
+			return l->namespaces[i]->path;
 	}
-	return 0;
+	return "";
 }
 
-static int start_stand_in(struct container *c, const char *host_root, struct err *e)
+int start_stand_in(struct sandbox *s, struct stand_in *st, const char *netns, const char *root,
+		   struct err *e)
 {
-	OWN(fd) int root = open(host_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	OWN(fd) int netns = -1;
-	struct stand_in_config sc = { .root_fd = root };
+	OWN(fd) int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	OWN(fd) int netns_fd = *netns ? open(netns, O_RDONLY | O_CLOEXEC) : -1;
+	struct stand_in_config sc = { .root_fd = root_fd, .netns_fd = netns_fd };
 	OWN(free) char *program = NULL;
 
-	if (root < 0)
-		return err_sys(e, "open '%s'", host_root);
-	if (open_netns(c, &netns, e) < 0)
-		return -1;
-	sc.netns_fd = netns;
+	if (*netns && netns_fd < 0)
+		return err_sys(e, "network namespace '%.200s'", netns);
+	if (root_fd < 0)
+		return err_sys(e, "open '%s'", root);
 	if (paths_libexec("kata-stand-in", &program, e) < 0)
 		return -1;
 	sc.program = program;
-	return stand_in_start(&c->stand_in, c->sandbox->reaper, &sc, e);
+	return stand_in_start(st, s->reaper, &sc, e);
 }
 
 static int open_streams(struct container *c, const struct container_config *cc, struct err *e)
@@ -209,7 +204,7 @@ static int container_set_up(struct container *c, const struct container_config *
 		return -1;
 	if (share_root(c, cc, &root, e) < 0)
 		return -1;
-	if (start_stand_in(c, root.host_path, e) < 0)
+	if (start_stand_in(c->sandbox, &c->stand_in, netns_of(c), root.host_path, e) < 0)
 		return -1;
 	if (create_in_guest(c, root.guest_path, e) < 0)
 		return -1;

@@ -125,6 +125,21 @@ static void log_notes(struct container *c, const struct oci_notes *notes)
 		log_info(&c->log, "specification for the guest: %s", notes->text);
 }
 
+/* Without a pause container nobody keeps a process namespace alive for all. */
+static int refuse_pid_ns(const Grpc__Linux *l, struct err *e)
+{
+	for (size_t i = 0; l && i < l->n_namespaces; i++) {
+		const Grpc__LinuxNamespace *n = l->namespaces[i];
+
+		if (str_eq(n->type, "pid") && n->path && *n->path)
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "linux.namespaces: pid '%.80s': a pod without a pause "
+				       "container (sandboxer \"shim\") cannot share processes",
+				       n->path);
+	}
+	return 0;
+}
+
 /*
  * A process namespace to be joined is named by a process of the host, which here is a
  * container's stand-in: the pod's own is the one of its first container.
@@ -136,6 +151,8 @@ static int check_pid_ns(const struct container *c, struct err *e)
 		list_entry(c->sandbox->containers.next, struct container, node);
 	char path[48];
 
+	if (sandbox_pid(c->sandbox))
+		return refuse_pid_ns(l, e);
 	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)container_pid(first));
 	for (size_t i = 0; l && i < l->n_namespaces; i++) {
 		const Grpc__LinuxNamespace *n = l->namespaces[i];

@@ -29,6 +29,8 @@ struct sandbox {
 	struct list containers;
 	size_t container_count;
 	struct cond changed; /* state, or a container gone */
+	struct stand_in stand_in; /* of the sandbox itself; see sandbox_add_stand_in() */
+	int64_t ready_at, stopped_at;
 
 	/* the machine: see vm.c */
 	struct vmm *vmm;
@@ -97,6 +99,10 @@ int sandbox_need_ready(const struct sandbox *s, struct err *e);
 int sandbox_blame(struct sandbox *s, struct err *e);
 /* Everything of the machine has gone without being asked: from vm.c to sandbox.c. */
 void sandbox_vm_lost(struct sandbox *s, const struct err *why);
+
+/* container.c: starts a stand-in in the network namespace at a path ("" for a new one). */
+int start_stand_in(struct sandbox *s, struct stand_in *st, const char *netns, const char *root,
+		   struct err *e);
 
 /* guest_mounts.c: the specification for the guest, volumes brought into the share. */
 int container_guest_spec(struct container *c, const char *guest_root, struct guest_spec *out,

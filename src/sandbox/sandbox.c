@@ -82,6 +82,7 @@ int sandbox_boot(struct sandbox *s, struct err *e)
 		sandbox_stop(s);
 		return err_wrap(e, "start the sandbox"); /* whose id the caller knows */
 	}
+	s->ready_at = time_wall_ns();
 	log_info(&s->log, "sandbox ready after %lld ms: %s",
 		 (long long)(time_mono_ms() - began), s->description);
 	return 0;
@@ -121,6 +122,7 @@ void sandbox_stop(struct sandbox *s)
 	vm_stop(s);
 	end_processes(s, s->vm_lost ? STATUS_LOST : STATUS_KILLED);
 	(void)sandbox_step(&s->state, SANDBOX_GONE, &ignored);
+	s->stopped_at = time_wall_ns();
 	fiber_shield(s->loop, false);
 	cond_wake_all(&s->changed);
 }
@@ -174,6 +176,37 @@ int sandbox_need_ready(const struct sandbox *s, struct err *e)
 		return err_set(e, ERR_STATE, 0, "sandbox '%s' is %s", s->c.id,
 			       sandbox_state_name(s->state));
 	return 0;
+}
+
+int sandbox_wait(struct sandbox *s, struct err *e)
+{
+	while (s->state != SANDBOX_STOPPED) {
+		if (cond_wait(&s->changed, DEADLINE_NONE, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int64_t sandbox_ready_at(const struct sandbox *s)
+{
+	return s->ready_at;
+}
+
+int64_t sandbox_stopped_at(const struct sandbox *s)
+{
+	return s->stopped_at;
+}
+
+int sandbox_add_stand_in(struct sandbox *s, const char *netns, const char *root, struct err *e)
+{
+	if (sandbox_need_ready(s, e) < 0)
+		return -1;
+	return start_stand_in(s, &s->stand_in, netns, root, e);
+}
+
+pid_t sandbox_pid(const struct sandbox *s)
+{
+	return stand_in_pid(&s->stand_in);
 }
 
 const char *sandbox_lost_why(const struct sandbox *s)

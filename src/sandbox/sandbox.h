@@ -67,6 +67,22 @@ int sandbox_boot(struct sandbox *s, struct err *e);
 void sandbox_stop(struct sandbox *s);
 /* Why its machine ended unasked; NULL if it did not. */
 const char *sandbox_lost_why(const struct sandbox *s);
+/* Waits for its end; no deadline (the caller's fiber may be cancelled). */
+int sandbox_wait(struct sandbox *s, struct err *e);
+/* Wall clock, ns; 0 before it has happened. */
+int64_t sandbox_ready_at(const struct sandbox *s);
+int64_t sandbox_stopped_at(const struct sandbox *s);
+/*
+ * A process of the host that stands for the sandbox itself where no container does (a pod
+ * without a pause container): in the network namespace `netns` (a path, or "" for a new one)
+ * with `root` (a directory) as its root. It ends with the sandbox.
+ */
+int sandbox_add_stand_in(struct sandbox *s, const char *netns, const char *root, struct err *e);
+/* Its process id, 0 if there is none. */
+pid_t sandbox_pid(const struct sandbox *s);
+/* The sum of its containers' figures, in `a`; links are counted once. */
+int sandbox_stats(struct sandbox *s, struct arena *a, Grpc__StatsContainerResponse **out,
+		  struct err *e);
 enum sandbox_state sandbox_state(const struct sandbox *s);
 const char *sandbox_id(const struct sandbox *s);
 /* One line for people: VMM, acceleration, transport, share. */

@@ -41,10 +41,6 @@ static uint64_t host_memory_mib(void)
 #define POD_PERIOD "io.kubernetes.cri.sandbox-cpu-period"
 #define POD_MEMORY "io.kubernetes.cri.sandbox-memory"
 
-struct limits {
-	int64_t quota, period, memory; /* 0 or less: none */
-};
-
 static int number_of(const Grpc__Spec *spec, const char *key, int64_t *out, struct err *e)
 {
 	const char *value = spec_annotation(spec, key);
@@ -52,12 +48,12 @@ static int number_of(const Grpc__Spec *spec, const char *key, int64_t *out, stru
 	return value ? str_to_i64(value, INT64_MIN, INT64_MAX, key, out, e) : 0;
 }
 
-static int limits_of(const Grpc__Spec *spec, struct limits *out, struct err *e)
+int sizing_limits_of(const Grpc__Spec *spec, struct sizing_limits *out, struct err *e)
 {
 	const Grpc__LinuxResources *r = spec->linux ? spec->linux->resources : NULL;
 	struct oci_identity id;
 
-	*out = (struct limits){ 0 };
+	*out = (struct sizing_limits){ 0 };
 	if (spec_identity(spec, &id, e) < 0)
 		return -1;
 	if (id.kind == OCI_POD_SANDBOX)
@@ -76,7 +72,7 @@ static int limits_of(const Grpc__Spec *spec, struct limits *out, struct err *e)
 }
 
 /* ceil(quota / period), at least 1; 0 without a quota. */
-static uint64_t vcpus_of(const struct limits *l)
+static uint64_t vcpus_of(const struct sizing_limits *l)
 {
 	uint64_t period = l->period > 0 ? (uint64_t)l->period : 100000;
 
@@ -109,24 +105,20 @@ static uint64_t overhead_of(uint64_t mib, uint64_t base)
 	return base + mib / MEMORY_PER_OVERHEAD + (mib >= SWIOTLB_FROM_MIB ? SWIOTLB_MIB : 0);
 }
 
-int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
-		   uint64_t overhead_mib, struct sandbox_config *out, struct err *e)
+int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *config,
+		     uint64_t overhead_mib, struct sandbox_config *out, struct err *e)
 {
 	const struct config_hypervisor *h = &config->hypervisor;
 	uint64_t max_cpus = h->default_maxvcpus ? h->default_maxvcpus : host_cpus();
-	uint64_t vcpus, mib = h->default_memory;
-	struct limits limits;
+	uint64_t vcpus = vcpus_of(l), mib = h->default_memory;
 
-	if (limits_of(spec, &limits, e) < 0)
-		return -1;
-	vcpus = vcpus_of(&limits);
-	if (limits.memory > 0) {
-		mib = ((uint64_t)limits.memory + MIB - 1) / MIB;
+	if (l->memory > 0) {
+		mib = ((uint64_t)l->memory + MIB - 1) / MIB;
 		if (mib > (uint64_t)16 << 20)
 			return err_set(
 				e, ERR_INVALID, 0,
 				"linux.resources.memory.limit: %lld bytes is more than 16 TiB",
-				(long long)limits.memory);
+				(long long)l->memory);
 		mib = (mib + overhead_of(mib, overhead_mib) + 1) & ~(uint64_t)1;
 	}
 	if (vcpus == 0)
@@ -138,4 +130,14 @@ int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
 						       : host_memory_mib() & ~(uint64_t)1,
 				  "MiB of memory");
 	return 0;
+}
+
+int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
+		   uint64_t overhead_mib, struct sandbox_config *out, struct err *e)
+{
+	struct sizing_limits l;
+
+	if (sizing_limits_of(spec, &l, e) < 0)
+		return -1;
+	return sizing_of_limits(&l, config, overhead_mib, out, e);
 }

@@ -12,9 +12,20 @@ struct kata_config;
 struct sandbox_config;
 typedef struct Grpc__Spec Grpc__Spec;
 
+struct sizing_limits {
+	int64_t quota, period; /* of CPU time in us; 0 or less: none, 100000 */
+	int64_t memory;        /* bytes; 0 or less: none */
+};
+
 /*
  * A pod's limits are those of its sandbox's annotations (containerd's CRI plug-in puts the
  * sum of its containers' there), a single container's those of its specification.
+ */
+int sizing_limits_of(const Grpc__Spec *spec, struct sizing_limits *out, struct err *e);
+/* sizing_of_spec() for limits that stand elsewhere. */
+int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *config,
+		     uint64_t overhead_mib, struct sandbox_config *out, struct err *e);
+/*
  * Fills in vcpus and memory_mib. `overhead_mib` is what a small guest takes of its memory
  * (sandbox/guest_assets.h); what grows with the memory is added here.
  */

@@ -488,6 +488,7 @@ static void end_stand_ins(struct sandbox *s)
 {
 	bool again = true;
 
+	stand_in_end(&s->stand_in);
 	while (again) {
 		again = false;
 		list_for_each(n, tmp, &s->containers) {

@@ -32,3 +32,5 @@ int shim_info(const struct shim_options *o, struct err *e);
 #define SHIM_ENV_LOCK_FD   "KATA_SHIM_LOCK_FD"
 /* The name of its run-time directory, which is not always the sandbox's id. */
 #define SHIM_ENV_NAME "KATA_SHIM_NAME"
+/* The configuration file that its caller named, if any; options of Create come first. */
+#define SHIM_ENV_CONFIG "KATA_SHIM_CONFIG"

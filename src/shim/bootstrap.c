@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,9 +15,12 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "bootstrap.pb-c.h"
+#include "options.pb-c.h"
 #include "shim/options.h"
 #include "wire/json.h"
 #include "wire/message.h"
+
+#define RUNTIME_OPTIONS_URL "runtimeoptions.v1.Options"
 
 enum {
 	PARAMS_MAX = 4 << 20,
@@ -51,26 +55,58 @@ static int read_params(struct buf *b, struct err *e)
 	return 0;
 }
 
-int bootstrap_read(const struct shim_options *o, bool *v3, struct err *e)
+/* What is no message of that type, or does not fit, is something else: no error. */
+static const void *try_decode(const ProtobufCMessageDescriptor *type, const void *p, size_t len,
+			      struct arena *a)
 {
-	OWN(buf) struct buf bytes = { .limit = PARAMS_MAX };
-	OWN(arena) struct arena a = { .limit = 2 * PARAMS_MAX };
-	const Containerd__Bootstrap__BootstrapParams *p;
 	ProtobufCMessage *m;
 	struct err other;
 
-	*v3 = false;
+	return message_decode(type, len ? p : "", len, a, &m, &other) == 0 ? m : NULL;
+}
+
+/* The file that a runtime's options name. */
+static int take_options(const Google__Protobuf__Any *any, struct arena *a, struct bootstrap *b,
+			struct err *e)
+{
+	const Runtimeoptions__V1__Options *o;
+
+	if (!any || !str_eq(any->type_url, RUNTIME_OPTIONS_URL))
+		return 0;
+	o = try_decode(&runtimeoptions__v1__options__descriptor, any->value.data,
+		       any->value.len, a);
+	if (!o || !*o->config_path)
+		return 0;
+	free(b->config_path);
+	b->config_path = strdup(o->config_path);
+	return b->config_path ? 0 : err_oom(e, "a path");
+}
+
+int bootstrap_read(const struct shim_options *o, struct bootstrap *out, struct err *e)
+{
+	OWN(buf) struct buf bytes = { .limit = PARAMS_MAX };
+	OWN(arena) struct arena a = { .limit = 4 * PARAMS_MAX };
+	const Containerd__Bootstrap__BootstrapParams *p;
+
+	*out = (struct bootstrap){ 0 };
 	if (!*o->publish_binary)
 		return 0;
 	if (read_params(&bytes, e) < 0)
 		return err_wrap(e, "bootstrap parameters");
-	if (message_decode(&containerd__bootstrap__bootstrap_params__descriptor,
-			   buf_len(&bytes) ? buf_head(&bytes) : (const uint8_t *)"",
-			   buf_len(&bytes), &a, &m, &other) < 0)
-		return 0; /* an older containerd's options */
-	p = (const Containerd__Bootstrap__BootstrapParams *)(const void *)m;
-	*v3 = *p->containerd_version && str_eq(p->instance_id, o->id) &&
-	      str_eq(p->namespace_, o->namespace);
+	if (buf_len(&bytes) == 0)
+		return 0;
+	p = try_decode(&containerd__bootstrap__bootstrap_params__descriptor, buf_head(&bytes),
+		       buf_len(&bytes), &a);
+	out->v3 = p && *p->containerd_version && str_eq(p->instance_id, o->id) &&
+		  str_eq(p->namespace_, o->namespace);
+	if (!out->v3)
+		return take_options(try_decode(&google__protobuf__any__descriptor,
+					       buf_head(&bytes), buf_len(&bytes), &a),
+				    &a, out, e);
+	for (size_t i = 0; i < p->n_extensions; i++) {
+		if (take_options(p->extensions[i]->value, &a, out, e) < 0)
+			return -1;
+	}
 	return 0;
 }
 

@@ -10,11 +10,15 @@
 struct err;
 struct shim_options;
 
+struct bootstrap {
+	bool v3; /* the caller takes version 3 of the Task API, and an answer in JSON */
+	char *config_path; /* the configuration file that it names, or NULL; owned */
+};
+
 /*
- * Whether the caller takes version 3 of the Task API and an answer in JSON. Reads standard
- * input if the caller is a containerd (it named a program to publish events with): its older
- * versions put a runtime's options there, or nothing.
+ * Reads standard input if the caller is a containerd (it named a program to publish events
+ * with): 2.3 and newer put their parameters there, older ones a runtime's options, or nothing.
  */
-int bootstrap_read(const struct shim_options *o, bool *v3, struct err *e);
+int bootstrap_read(const struct shim_options *o, struct bootstrap *out, struct err *e);
 /* The address alone, or {"version":3,"address":…,"protocol":"ttrpc"}. */
 int bootstrap_answer(const char *address, bool v3, struct err *e);

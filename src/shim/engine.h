@@ -18,7 +18,7 @@ struct events;
 struct kata_config;
 
 enum {
-	ENGINE_SERVICES = 2
+	ENGINE_SERVICES = 3
 };
 
 struct engine {
@@ -35,6 +35,8 @@ struct engine {
 	char *main_container;       /* the one whose end is the sandbox's; owned */
 	char *status_path;          /* see proto/engine.proto; owned */
 	bool self_ending;
+	bool is_pod; /* made by the Sandbox API: it ends by that, not with its containers */
+	char *pod_netns, *pod_bundle; /* of such a pod; owned */
 	bool creating;       /* a first Create is under way */
 	struct cond created; /* woken when it is over */
 	bool ending;
@@ -45,8 +47,9 @@ struct engine {
 /* Begins the end: takes the sandbox down in a fiber, then stops the loop. Idempotent. */
 void engine_end(struct engine *en);
 
-/* Fills in the services of the engine's socket (task.c), with `en` as their context. */
-void task_services(struct engine *en);
+/* The services of the engine's socket, with `en` as their context. */
+void task_services(struct engine *en, struct ttrpc_service out[2]);
+struct ttrpc_service sandbox_service(struct engine *en);
 
 /* What the sandbox reports to the engine (task.c), with `arg` the engine. */
 struct sandbox_observer task_observer(struct engine *en);

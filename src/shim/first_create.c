@@ -23,6 +23,7 @@
 #include "options.pb-c.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/sizing.h"
+#include "shim/actions.h"
 #include "shim/engine.h"
 #include "task.pb-c.h"
 #include "wire/message.h"
@@ -157,37 +158,46 @@ static uint64_t shm_size(const Grpc__Spec *spec)
 	return 0;
 }
 
+int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e)
+{
+	const char *named = *w->options->config_path ? w->options->config_path
+						     : getenv(SHIM_ENV_CONFIG);
+	struct sandbox_config sc = { .id = en->id,
+				     .host_name = en->run.name,
+				     .namespace = en->namespace,
+				     .hostname = w->hostname,
+				     .shm_bytes = w->shm_bytes,
+				     .observer = task_observer(en) };
+	struct guest_assets assets;
+
+	if (config_load(named, &en->config, e) < 0)
+		return -1;
+	log_config(en->config);
+	sc.config = en->config;
+	if (guest_assets_find(en->config, a, &assets, e) < 0 ||
+	    choose_network(w->options, &sc, a, e) < 0 ||
+	    sizing_of_limits(&w->limits, en->config, assets.overhead_mib, &sc, e) < 0)
+		return -1;
+	return sandbox_new(en->loop, &en->reaper, &sc, &en->sandbox, e);
+}
+
 static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
 			struct err *e)
 {
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES + (1 << 20) };
-	struct sandbox_config sc = { .id = en->id,
-				     .host_name = en->run.name,
-				     .namespace = en->namespace,
-				     .observer = task_observer(en) };
-	struct guest_assets assets;
 	struct oci_identity identity;
+	struct sandbox_wish w = { 0 };
 	const Katac__Options *o;
 	Grpc__Spec *spec;
 
 	if (decode_options(r->options, &a, &o, e) < 0 ||
-	    spec_load(r->bundle, &a, NULL, &spec, e) < 0)
+	    spec_load(r->bundle, &a, NULL, &spec, e) < 0 || guest_spec_check(spec, e) < 0 ||
+	    spec_identity(spec, &identity, e) < 0 || sizing_limits_of(spec, &w.limits, e) < 0)
 		return -1;
-	if (guest_spec_check(spec, e) < 0)
-		return -1;
-	if (config_load(*o->config_path ? o->config_path : NULL, &en->config, e) < 0)
-		return -1;
-	log_config(en->config);
-	sc.config = en->config;
-	sc.hostname = spec->hostname;
-	if (spec_identity(spec, &identity, e) < 0)
-		return -1;
+	w.options = o;
+	w.hostname = spec->hostname;
 	if (identity.kind == OCI_POD_SANDBOX)
-		sc.shm_bytes = shm_size(spec);
-	if (guest_assets_find(en->config, &a, &assets, e) < 0 ||
-	    choose_network(o, &sc, &a, e) < 0 ||
-	    sizing_of_spec(spec, en->config, assets.overhead_mib, &sc, e) < 0)
-		return -1;
+		w.shm_bytes = shm_size(spec);
 	free(en->main_container);
 	free(en->status_path);
 	en->main_container = strdup(r->id);
@@ -195,10 +205,10 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	if (!en->main_container || (*o->status_path && !en->status_path))
 		return err_oom(e, "a sandbox");
 	en->self_ending = o->self_ending;
-	return sandbox_new(en->loop, &en->reaper, &sc, &en->sandbox, e);
+	return make_wished(en, &w, &a, e);
 }
 
-static void drop_sandbox(struct engine *en)
+void drop_sandbox(struct engine *en)
 {
 	sandbox_stop(en->sandbox);
 	/* waiting calls and helpers may still name both: the end of the process frees them */
@@ -223,6 +233,8 @@ int first_create(struct engine *en, const Containerd__Task__CreateTaskRequest *r
 		return -1;
 	if (en->sandbox)
 		return 0; /* container_create() says so if it is not ready */
+	if (en->is_pod)
+		return err_set(e, ERR_STATE, 0, "the pod '%s' has not been created", en->id);
 	if (en->ending)
 		return err_set(e, ERR_STATE, 0, "the engine of sandbox '%s' is ending", en->id);
 	en->creating = true;

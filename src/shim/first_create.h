@@ -2,8 +2,15 @@
 /* The first Create of an engine: configuration, size and network of the sandbox, its boot. */
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sandbox/sizing.h"
+
+struct arena;
 struct engine;
 struct err;
+typedef struct Katac__Options Katac__Options;
 typedef struct Containerd__Task__CreateTaskRequest Containerd__Task__CreateTaskRequest;
 
 /*
@@ -12,5 +19,17 @@ typedef struct Containerd__Task__CreateTaskRequest Containerd__Task__CreateTaskR
  */
 int first_create(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
 		 struct err *e);
+/* What is known of a sandbox that is to be, whichever way it is asked for. */
+struct sandbox_wish {
+	const Katac__Options *options;
+	const char *hostname;
+	struct sizing_limits limits;
+	uint64_t shm_bytes;
+};
+
+/* Reads the configuration and makes en->sandbox, which is not booted yet. */
+int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e);
+/* Stops and forgets a sandbox that could not be brought up. */
+void drop_sandbox(struct engine *en);
 /* The container could not be created: if it was to be the sandbox's main one, stop that. */
 void first_create_undo(struct engine *en, const char *container_id);

@@ -95,12 +95,18 @@ static void on_signal(struct signal_watch *w, const struct signalfd_siginfo *inf
 	engine_end(en);
 }
 
+/* A pod without a pause container lives although nothing runs in it. */
+static bool is_kept(const struct engine *en)
+{
+	return en->is_pod && en->sandbox && sandbox_state(en->sandbox) != SANDBOX_STOPPED;
+}
+
 /* Nobody created anything, or everything has been deleted, and nobody says Shutdown. */
 static void on_idle(struct timer *t)
 {
 	struct engine *en = container_of(t, struct engine, idle);
 
-	if (!en->creating && (!en->sandbox || container_count(en->sandbox) == 0) &&
+	if (!en->creating && !is_kept(en) && (!en->sandbox || container_count(en->sandbox) == 0) &&
 	    ttrpc_server_connections(en->server) == 0) {
 		log_info(NULL, "no container and no client: ending");
 		engine_end(en);
@@ -128,7 +134,8 @@ static int set_up(struct engine *en, const struct shim_options *o, struct err *e
 	if (events_new(en->loop, getenv("TTRPC_ADDRESS") ? getenv("TTRPC_ADDRESS") : "",
 		       o->namespace, &en->events, e) < 0)
 		return -1;
-	task_services(en);
+	task_services(en, en->services);
+	en->services[ENGINE_SERVICES - 1] = sandbox_service(en);
 	if (ttrpc_server_new(en->loop, fd_take(&en->run.listen_fd), en->services,
 			     ENGINE_SERVICES, &en->server, e) < 0)
 		return -1;

@@ -203,15 +203,22 @@ int shim_start(const struct shim_options *o, struct err *e)
 {
 	OWN(free) char *id = NULL;
 	OWN(free) char *address = NULL;
-	bool joins = false, v3;
+	OWN(free) char *config = NULL;
+	struct bootstrap b;
+	bool joins = false;
 
 	if (shim_check_ids(o, e) < 0)
 		return -1;
 	engine_log_open(o->debug, o->id);
-	if (bootstrap_read(o, &v3, e) < 0 || shim_sandbox_of(o, &id, &joins, e) < 0 ||
+	if (bootstrap_read(o, &b, e) < 0)
+		return -1;
+	config = b.config_path;
+	if ((config ? setenv(SHIM_ENV_CONFIG, config, 1) : unsetenv(SHIM_ENV_CONFIG)) < 0)
+		return err_sys(e, "the environment");
+	if (shim_sandbox_of(o, &id, &joins, e) < 0 ||
 	    (joins ? find_pod(o, id, &address, e) : start_new(o, id, &address, e)) < 0)
 		return -1;
 	if (write_file("address", address, e) < 0)
 		return -1;
-	return bootstrap_answer(address, v3, e);
+	return bootstrap_answer(address, b.v3, e);
 }

@@ -598,6 +598,8 @@ static int task_shutdown(struct ttrpc_call *c, const void *request, void *respon
 	(void)response;
 	(void)e;
 	/* containerd asks after each container of a pod; the last one's request counts */
+	if (en->is_pod)
+		return 0; /* until ShutdownSandbox */
 	if (r->now || !en->sandbox || container_count(en->sandbox) == 0)
 		engine_end(en);
 	return 0;
@@ -637,15 +639,15 @@ static const struct ttrpc_method task_methods[] = {
 	{ "Shutdown", REQ(shutdown), EMPTY, task_shutdown },
 };
 
-static const char *const service_names[ENGINE_SERVICES] = {
+static const char *const service_names[] = {
 	"containerd.task.v2.Task",
 	"containerd.task.v3.Task",
 };
 
-void task_services(struct engine *en)
+void task_services(struct engine *en, struct ttrpc_service out[2])
 {
-	for (size_t i = 0; i < ENGINE_SERVICES; i++)
-		en->services[i] = (struct ttrpc_service){
+	for (size_t i = 0; i < ARRAY_LEN(service_names); i++)
+		out[i] = (struct ttrpc_service){
 			.name = service_names[i],
 			.methods = task_methods,
 			.method_count = ARRAY_LEN(task_methods),

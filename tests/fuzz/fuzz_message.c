@@ -19,6 +19,7 @@
 #include "events.pb-c.h"
 #include "oci.pb-c.h"
 #include "options.pb-c.h"
+#include "sandbox.pb-c.h"
 #include "task.pb-c.h"
 #include "ttrpc.pb-c.h"
 #include "types.pb-c.h"

@@ -57,21 +57,19 @@ def missing(programs=("containerd", "ctr")):
 class Daemon:
     """One containerd; survives restarts of its process."""
 
-    def __init__(self, root, more="", disabled=DISABLED, program="containerd", env=None):
+    def __init__(self, root, config):
         self.root = root
         self.socket = os.path.join(root, "c.sock")
         self.log_path = os.path.join(root, "log")
-        self.program = program
-        self.env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **(env or {})}
+        self.env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
         self.process = None
         self.config = os.path.join(root, "config.toml")
         with open(self.config, "w", encoding="ascii") as f:
-            f.write(CONFIG.format(root=root, more=more,
-                                  disabled=", ".join(f'"{name}"' for name in disabled)))
+            f.write(config)
 
     def start(self):
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([self.program, "--config", self.config],
+            self.process = subprocess.Popen(["containerd", "--config", self.config],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=self.env, start_new_session=True)
         end = time.monotonic() + READY_S
@@ -111,6 +109,7 @@ class Daemon:
 class ContainerdCase(unittest.TestCase):
     """A daemon for the class with the busybox image; each test leaves the host as it was."""
 
+    config_text = ""  # of the whole file; else CONFIG with these two
     more = ""
     disabled = DISABLED
 
@@ -123,14 +122,16 @@ class ContainerdCase(unittest.TestCase):
         cls.root = tempfile.mkdtemp(prefix="kata-ctr.", dir="/var/tmp")
         cls.addClassCleanup(cls.clean_root)
         cls.prepare()
-        cls.daemon = Daemon(cls.root, cls.more, cls.disabled)
+        cls.daemon = Daemon(cls.root, cls.config_text or CONFIG.format(
+            root=cls.root, more=cls.more,
+            disabled=", ".join(f'"{name}"' for name in cls.disabled)))
         cls.addClassCleanup(lambda: cls.daemon.stop())
         cls.daemon.start()
         cls.load_images()
 
     @classmethod
     def prepare(cls):
-        """Before the daemon starts: files below cls.root, cls.more."""
+        """Before the daemon starts: files below cls.root, cls.more or cls.config_text."""
 
     @classmethod
     def load_images(cls):

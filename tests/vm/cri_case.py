@@ -31,7 +31,7 @@ CRI = """
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{root}/cni"
+    bin_dir = "{root}/cni-bin"
     conf_dir = "{root}/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "kata"
@@ -71,9 +71,10 @@ class CriCase(ContainerdCase):
     def prepare(cls):
         cls.more = CRI.format(root=cls.root, pause=PAUSE)
         os.makedirs(os.path.join(cls.root, "cni"))
-        for name, text in (("cni/none", PLUGIN), ("cni/10-none.conflist", json.dumps({
+        os.makedirs(os.path.join(cls.root, "cni-bin"))
+        for name, text in (("cni-bin/none", PLUGIN), ("cni/10-none.conflist", json.dumps({
                 "cniVersion": "0.3.1", "name": "none", "plugins": [{"type": "none"}]})),
-                           ("cni/loopback", PLUGIN), ("configuration.toml", cls.configuration)):
+                           ("cni-bin/loopback", PLUGIN), ("configuration.toml", cls.configuration)):
             with open(os.path.join(cls.root, name), "w", encoding="ascii") as f:
                 f.write(text)
             os.chmod(os.path.join(cls.root, name), 0o755)
