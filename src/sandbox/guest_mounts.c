@@ -45,18 +45,42 @@ static bool is_on(const Grpc__Mount *m, const char *destination)
 	return str_eq(d, destination);
 }
 
+/* A volume that somebody mounts on /dev/shm is another matter. */
+static bool is_pod_shm(const struct sandbox_config *s, const Grpc__Mount *m)
+{
+	if (!s->shm_bytes || !is_on(m, "/dev/shm"))
+		return false;
+	return *s->shm_source ? is_bind(m) && str_eq(m->source, s->shm_source)
+			      : str_eq(m->type, "tmpfs");
+}
+
+/* Memory of the guest, not of the host; the size and mode are its own. */
+static int use_pod_shm(struct container *c, Grpc__Mount *m, struct err *e)
+{
+	static const char *const words[] = { "bind", "nosuid", "nodev", "noexec" };
+
+	m->source = arena_strdup(&c->arena, SANDBOX_SHM_DIR);
+	m->type = arena_strdup(&c->arena, "bind");
+	m->options = arena_calloc(&c->arena, ARRAY_LEN(words), sizeof(char *));
+	if (!m->source || !m->type || !m->options)
+		return err_oom(e, "a mount");
+	for (m->n_options = 0; m->n_options < ARRAY_LEN(words); m->n_options++) {
+		m->options[m->n_options] = arena_strdup(&c->arena, words[m->n_options]);
+		if (!m->options[m->n_options])
+			return err_oom(e, "a mount");
+	}
+	return 0;
+}
+
 /* Bind mounts name files of the host: they go into the share. */
 static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 {
 	struct share_entry entry;
 
+	if (is_pod_shm(&c->sandbox->c, m))
+		return use_pod_shm(c, m, e);
 	if (!is_bind(m))
 		return 0;
-	if (c->sandbox->c.shm_bytes && is_on(m, "/dev/shm")) {
-		/* memory of the guest: a pod's is no file of the host */
-		m->source = arena_strdup(&c->arena, SANDBOX_SHM_DIR);
-		return m->source ? 0 : err_oom(e, "a mount");
-	}
 	if (share_add_volume(c->sandbox->share, c->id, m->source, has_word(m, "ro"),
 			     has_word(m, "private") || has_word(m, "rprivate"), &entry, e) < 0)
 		return err_wrap(e, "mount on '%s'", m->destination);

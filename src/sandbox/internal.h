@@ -28,7 +28,7 @@ struct sandbox {
 	enum sandbox_state state;
 	struct list containers;
 	size_t container_count;
-	struct cond changed; /* state, or a container gone */
+	struct cond changed;      /* state, or a container gone */
 	struct stand_in stand_in; /* of the sandbox itself; see sandbox_add_stand_in() */
 	int64_t ready_at, stopped_at;
 

@@ -52,6 +52,8 @@ struct sandbox_config {
 	uint32_t vcpus; /* size of the VM */
 	uint64_t memory_mib;
 	uint64_t shm_bytes; /* of the /dev/shm that the containers of a pod share; 0: none */
+	/* The host's directory that names it in their mounts; "": any tmpfs there is it. */
+	const char *shm_source;
 	struct sandbox_observer observer;
 };
 

@@ -144,7 +144,7 @@ static void log_config(const struct kata_config *c)
  * A pod's callers make a tmpfs on the host that is every container's /dev/shm. In the guest it
  * is memory of the guest, of the same size.
  */
-static uint64_t shm_size(const Grpc__Spec *spec)
+static void find_shm(const Grpc__Spec *spec, struct sandbox_wish *w)
 {
 	struct statfs fs;
 
@@ -152,10 +152,11 @@ static uint64_t shm_size(const Grpc__Spec *spec)
 		const Grpc__Mount *m = spec->mounts[i];
 
 		if (str_eq(m->destination, "/dev/shm") && m->source && m->source[0] == '/' &&
-		    statfs(m->source, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
-			return (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
+		    statfs(m->source, &fs) == 0 && fs.f_type == TMPFS_MAGIC) {
+			w->shm_bytes = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
+			w->shm_source = m->source;
+		}
 	}
-	return 0;
 }
 
 int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e)
@@ -167,6 +168,7 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 				     .namespace = en->namespace,
 				     .hostname = w->hostname,
 				     .shm_bytes = w->shm_bytes,
+				     .shm_source = w->shm_source,
 				     .observer = task_observer(en) };
 	struct guest_assets assets;
 
@@ -197,7 +199,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	w.options = o;
 	w.hostname = spec->hostname;
 	if (identity.kind == OCI_POD_SANDBOX)
-		w.shm_bytes = shm_size(spec);
+		find_shm(spec, &w);
 	free(en->main_container);
 	free(en->status_path);
 	en->main_container = strdup(r->id);

@@ -25,10 +25,12 @@ struct sandbox_wish {
 	const char *hostname;
 	struct sizing_limits limits;
 	uint64_t shm_bytes;
+	const char *shm_source;
 };
 
 /* Reads the configuration and makes en->sandbox, which is not booted yet. */
-int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e);
+int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a,
+		struct err *e);
 /* Stops and forgets a sandbox that could not be brought up. */
 void drop_sandbox(struct engine *en);
 /* The container could not be created: if it was to be the sandbox's main one, stop that. */

@@ -30,6 +30,7 @@
 enum {
 	ANSWERS_MS = 2000,
 	ANSWERS_POLL_MS = 5,
+	LINGER_MS = 100,
 	EVENTS_DRAIN_MS = 5000,
 	IDLE_MS = 60 * 1000
 };
@@ -66,10 +67,18 @@ static void wait_answers(struct engine *en)
 static void end_run(void *arg)
 {
 	struct engine *en = arg;
+	struct err e;
 
 	if (en->sandbox)
 		sandbox_stop(en->sandbox);
 	wait_answers(en);
+	/*
+	 * Who finds an answer and the end of the connection at once may take the end for the
+	 * answer (containerd's client of the Sandbox API; of the Task API's Shutdown it
+	 * expects the end).
+	 */
+	if (en->is_pod)
+		(void)fiber_sleep(en->loop, LINGER_MS, &e);
 	events_drain(en->events, deadline_in(EVENTS_DRAIN_MS));
 	loop_stop(en->loop);
 }

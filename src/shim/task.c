@@ -16,7 +16,6 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "base/time.h"
-#include "engine.pb-c.h"
 #include "events.pb-c.h"
 #include "oci/spec.h"
 #include "sandbox/sandbox.h"
@@ -443,37 +442,32 @@ static int task_close_io(struct ttrpc_call *c, const void *request, void *respon
 	return r->stdin ? process_close_stdin(p, e) : 0;
 }
 
-/* The guest's process ids as a google.protobuf.Struct (proto/engine.proto). */
+/*
+ * The guest's process ids, as a list of processes of containerd's own API: a client that does
+ * not know the type of an Any fails, and this one every client of containerd knows.
+ */
 static int pids_info(const uint32_t *pids, size_t n, struct arena *a,
 		     Google__Protobuf__Any **out, struct err *e)
 {
 	Google__Protobuf__Any *any = NEW(Google__Protobuf__Any, google__protobuf__any, a);
-	Katac__PidInfo info = KATAC__PID_INFO__INIT;
-	Katac__PidInfo__FieldsEntry field = KATAC__PID_INFO__FIELDS_ENTRY__INIT;
-	Katac__PidInfo__FieldsEntry *fields[] = { &field };
-	Katac__PidValue value = KATAC__PID_VALUE__INIT;
-	Katac__PidList list = KATAC__PID_LIST__INIT;
+	Containerd__Task__PidsResponse list = CONTAINERD__TASK__PIDS_RESPONSE__INIT;
 	OWN(buf) struct buf bytes = BUF_INIT;
 
-	list.values = arena_calloc(a, n, sizeof(*list.values));
-	if (!any || !list.values)
+	list.processes = arena_calloc(a, n, sizeof(*list.processes));
+	if (!any || !list.processes)
 		return err_oom(e, "a process list");
 	for (size_t i = 0; i < n; i++) {
-		Katac__PidNumber *number = NEW(Katac__PidNumber, katac__pid_number, a);
+		Containerd__Task__ProcessInfo *p =
+			NEW(Containerd__Task__ProcessInfo, containerd__task__process_info, a);
 
-		if (!number)
+		if (!p)
 			return err_oom(e, "a process list");
-		number->number_value = pids[i];
-		list.values[list.n_values++] = number;
+		p->pid = pids[i];
+		list.processes[list.n_processes++] = p;
 	}
-	value.list_value = &list;
-	field.key = text("guest_pids");
-	field.value = &value;
-	info.fields = fields;
-	info.n_fields = 1;
-	if (message_encode(&info.base, &bytes, e) < 0)
+	if (message_encode(&list.base, &bytes, e) < 0)
 		return -1;
-	any->type_url = text("google.protobuf.Struct");
+	any->type_url = text("containerd.services.tasks.v1.ListPidsResponse");
 	any->value.len = buf_len(&bytes);
 	any->value.data = arena_alloc(a, buf_len(&bytes));
 	if (!any->value.data)

@@ -339,7 +339,7 @@ class Task(ContainerdCase):
         pid = rows[0].split()[0]
         self.assertEqual(processes()[int(pid)], "kata-stand-in")
         self.assertTrue(os.path.exists(f"/proc/{pid}/root/here"))
-        self.assertEqual(len(re.findall(r"NumberValue:", rows[0])), 3, rows)
+        self.assertEqual(len(re.findall(r"(?i)\bpid:", rows[0])), 3, rows)
         self.assertEqual(self.ok("task", "ls").split()[4], pid)
         self.remove("l")
 

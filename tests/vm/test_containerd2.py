@@ -7,12 +7,12 @@ Debian 12 has no containerd 2. KATA_TEST_CONTAINERD2 names a directory that hold
 import os
 import re
 import shutil
+import signal
 import subprocess
 import unittest
 
 import grpc_client as rpc
-from containerd_case import folder
-from cri_case import NAMESPACE, NODE, POD, RUNNING, CriCase
+from cri_case import NAMESPACE, POD, RUNNING, CriCase
 from kata_case import BUSYBOX, processes
 
 TIMEOUT_S = 900
@@ -81,32 +81,96 @@ class Containerd2(CriCase):
 
 
 class Tasks(Containerd2):
-    def test_run(self):
+    def test_version_3(self):
+        """The parameters on standard input are understood, the answer is taken as JSON."""
         self.ok("image", "import", BUSYBOX)
         self.assertEqual(self.run_ok("x", "cat", "/proc/1/comm"), "cat\n")
-        bootstrap = self.daemon.log()
-        self.assertRegex(bootstrap, r"kata/x/shim\.sock.*version[=:\\\"]+3")
+        self.assertRegex(self.daemon.log(), r"kata/x/shim\.sock\D*protocol=ttrpc version=3")
+
+    def test_restart(self):
+        self.ok("image", "import", BUSYBOX)
+        self.detached("r")
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            self.daemon.stop(sig)
+            self.daemon.start()
+            self.assertEqual(self.status("r"), "RUNNING")
+            self.assertEqual(self.ok("task", "exec", "--exec-id", str(sig), "r", "echo", "well"),
+                             "well\n")
+        self.remove("r")
+
+    def test_killed_engine(self):
+        self.ok("image", "import", BUSYBOX)
+        self.detached("k")
+        os.kill(int(self.read(self.bundle("k"), "shim.pid")), signal.SIGKILL)
+        self.wait_until(lambda: self.status("k") is None)
+        self.ok("container", "rm", "k")
+
+    def test_process_list(self):
+        self.ok("image", "import", BUSYBOX)
+        self.detached("l")
+        self.assertRegex(self.ok("task", "ps", "l"), r"(?i)\d+ .*pid")
+        self.ok("task", "metrics", "l")
+        self.remove("l")
 
 
-class PauseContainer(Containerd2):
+class PodCase(Containerd2):
+    def check_pod(self):
+        pod = self.run_pod("pod")
+        first, second = self.start(pod, "first"), self.start(pod, "second")
+        self.assertEqual(self.output(first, "cat", "/proc/1/comm"), "sleep\n")
+        for read in (("hostname",), ("cat", "/proc/sys/kernel/random/boot_id"),
+                     ("readlink", "/proc/self/ns/net")):
+            self.assertEqual(self.output(first, *read), self.output(second, *read))
+        self.assertEqual(self.output(first, "hostname"), "pod\n")
+        self.output(first, "sh", "-c", "echo shared >/dev/shm/x")
+        self.assertEqual(self.output(second, "cat", "/dev/shm/x"), "shared\n")
+        self.cri("StopContainer", {1: first, 2: 0})
+        self.cri("RemoveContainer", {1: first})
+        self.restart(signal.SIGKILL)
+        third = self.start(pod, "third")
+        self.assertEqual(self.container_status(third)[0], RUNNING)
+        self.assertEqual(self.sync(second, "sh", "-c", "exit 7")[0], 7)
+        return pod
+
+
+class PauseContainer(PodCase):
     def test_pod(self):
-        pod = self.run_pod("classic")
-        c = self.start(pod, "c")
-        self.assertEqual(self.output(c, "echo", "well"), "well\n")
+        pod = self.check_pod()
+        self.assertEqual(len(self.ok("container", "ls", "-q", namespace=NAMESPACE).split()), 3)
         self.remove_pod(pod)
 
 
-class NoPauseContainer(Containerd2):
+class NoPauseContainer(PodCase):
     sandboxer = "shim"
 
     def test_pod(self):
-        pod = self.run_pod("bare")
-        self.assertEqual(self.ok("container", "ls", "-q", namespace=NAMESPACE), "")
-        first, second = self.start(pod, "first"), self.start(pod, "second")
-        self.assertEqual(self.output(first, "cat", "/proc/1/comm"), "sleep\n")
-        self.assertEqual(self.output(first, "cat", "/proc/sys/kernel/random/boot_id"),
-                         self.output(second, "cat", "/proc/sys/kernel/random/boot_id"))
-        self.assertEqual(self.output(first, "hostname"), "bare\n")
+        pod = self.check_pod()
+        self.assertEqual(len(self.ok("container", "ls", "-q", namespace=NAMESPACE).split()), 2)
+        self.remove_pod(pod)
+
+    def test_lost_machine(self):
+        pod = self.run_pod("lost")
+        c = self.start(pod, "c")
+        for pid, name in processes().items():
+            if name.startswith("qemu") and pid not in self.before["processes"]:
+                os.kill(pid, signal.SIGKILL)
+        self.assertNotEqual(self.wait_exited(c), 0)
+        self.wait_until(lambda: rpc.number(rpc.inner(
+            self.cri("PodSandboxStatus", {1: pod[0]}), 1), 3) == 1)
+        self.remove_pod(pod)
+
+    def test_shared_processes_are_refused(self):
+        pod = self.run_pod("pids", linux={2: {1: {2: POD}}})
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.start(pod, "c", linux={2: {3: {2: POD}}})
+        self.assertIn("pause container", str(caught.exception))
+        self.remove_pod(pod)
+
+    def test_configuration_of_the_runtime(self):
+        """There is no Create that could carry it: it comes with start's parameters."""
+        pod = self.run_pod("configured")
+        c = self.start(pod, "c")
+        self.assertLess(int(self.output(c, "cat", "/proc/meminfo").split()[1]), 512 << 10)
         self.remove_pod(pod)
 
 

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Sandbox API at the engine's own socket, in every state, without any containerd."""
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+import threading
+import time
+import unittest
+
+import grpc_client as rpc
+import ttrpc_client
+from kata_case import BIN, BUSYBOX, TREE, footprint, processes
+
+TIMEOUT_S = 300
+SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
+TASK = "containerd.task.v3.Task"
+NOT_FOUND, EXISTS, STATE, UNSUPPORTED = 5, 6, 9, 12
+RUNNING, STOPPED = 2, 3
+
+
+class SandboxApi(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("needs root")
+        cls.root = tempfile.mkdtemp(prefix="kata-sandbox.", dir="/var/tmp")
+        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        cls.rootfs = os.path.join(cls.root, "rootfs")
+        os.makedirs(cls.rootfs)
+        with tarfile.open(BUSYBOX) as image:
+            layer = next(m for m in image.getmembers() if m.name.endswith("layer.tar"))
+            with tarfile.open(fileobj=image.extractfile(layer)) as files:
+                files.extractall(cls.rootfs)
+
+    def setUp(self):
+        self.before = footprint()
+        self.addCleanup(self.check_nothing_left)
+        holder = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 600"],
+                                  stdout=subprocess.PIPE)
+        self.addCleanup(lambda: (holder.kill(), holder.communicate()))
+        holder.stdout.readline()
+        self.netns = f"/proc/{holder.pid}/ns/net"
+        self.bundle = self.make_bundle("pod")
+        done = self.shim("start")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.socket = done.stdout.decode().removeprefix("unix://")
+        self.addCleanup(self.shim, "delete", "-bundle", self.bundle)
+
+    def check_nothing_left(self):
+        end = time.monotonic() + 15
+        while (after := footprint()) != self.before and time.monotonic() < end:
+            time.sleep(0.05)
+        for key, value in self.before.items():
+            self.assertEqual(value, after[key], f"{key} changed")
+
+    def make_bundle(self, name):
+        path = os.path.join(self.root, f"{self._testMethodName}.{name}")
+        os.makedirs(path)
+        return path
+
+    def shim(self, action, *args):
+        return subprocess.run([os.path.join(BIN, "containerd-shim-kata-v2"), "-namespace", "n",
+                               "-address", "/c.sock", "-id", "pod", *args, action],
+                              cwd=self.bundle, capture_output=True, timeout=30, check=False,
+                              stdin=subprocess.DEVNULL)
+
+    def api(self, method, request=None, **kw):
+        return ttrpc_client.call(self.socket, SANDBOX, method, {1: "pod", **(request or {})}, **kw)
+
+    def task(self, method, request, **kw):
+        return ttrpc_client.call(self.socket, TASK, method, request, **kw)
+
+    def fails(self, code, method, request=None, words=""):
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.api(method, request)
+        self.assertEqual(caught.exception.code, code, caught.exception)
+        self.assertIn(words, str(caught.exception))
+
+    def create(self, **more):
+        config = rpc.encode({2: "the-host", 8: {5: {1: 100000, 2: 200000, 4: 256 << 20}}})
+        self.api("CreateSandbox", {2: self.bundle, 4: {1: "runtime.v1.PodSandboxConfig",
+                                                       2: config}, 5: self.netns, **more})
+
+    def container(self, name, *command):
+        """Creates and starts a container of the pod; returns the path of its output."""
+        with open(os.path.join(TREE, "tests/corpus/oci/ctr-0.json"), encoding="utf-8") as f:
+            spec = json.load(f)
+        spec["annotations"] = {"io.kubernetes.cri.container-type": "container",
+                               "io.kubernetes.cri.sandbox-id": "pod"}
+        spec["process"]["args"] = list(command)
+        spec["root"] = {"path": self.rootfs}
+        path = self.make_bundle(name)
+        with open(os.path.join(path, "config.json"), "w", encoding="ascii") as f:
+            json.dump(spec, f)
+        out = os.path.join(path, "out")
+        self.task("Create", {1: name, 2: path, 6: f"file://{out}"})
+        self.task("Start", {1: name})
+        return out
+
+    def status(self):
+        return self.api("SandboxStatus", {2: True})
+
+    def output(self, name, *command):
+        out = self.container(name, *command)
+        self.task("Wait", {1: name})
+        self.task("Delete", {1: name})
+        with open(out, encoding="utf-8") as f:
+            return f.read()
+
+    def test_life(self):
+        self.fails(NOT_FOUND, "SandboxStatus")
+        self.fails(NOT_FOUND, "StartSandbox")
+        self.create()
+        self.fails(EXISTS, "CreateSandbox", {2: self.bundle, 5: self.netns})
+        self.assertEqual(rpc.text(self.status(), 3), "SANDBOX_NOTREADY")
+        self.fails(STATE, "PingSandbox")
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.container("early", "true")
+        self.assertEqual(caught.exception.code, STATE)
+        started = self.api("StartSandbox")
+        pid = rpc.number(started, 1)
+        self.assertEqual(processes()[pid], "kata-stand-in")
+        self.assertEqual(os.readlink(f"/proc/{pid}/ns/net"), os.readlink(self.netns))
+        self.assertEqual(os.listdir(f"/proc/{pid}/root"), [])
+        self.fails(STATE, "StartSandbox")
+        self.api("PingSandbox")
+        status = self.status()
+        self.assertEqual((rpc.text(status, 1), rpc.number(status, 2), rpc.text(status, 3)),
+                         ("pod", pid, "SANDBOX_READY"))
+        self.assertIn("guest kernel", rpc.text(rpc.inner(status, 4), 2))
+        self.assertEqual(self.output("size", "nproc"), "2\n")
+        self.assertEqual(self.output("host", "hostname"), "the-host\n")
+        kernel = self.output("kernel", "uname", "-r")  # the machine outlives its containers
+        self.assertNotEqual(kernel.strip(), platform.release())
+        self.api("StopSandbox", {2: 5})
+        self.assertEqual(rpc.text(self.status(), 3), "SANDBOX_NOTREADY")
+        self.fails(STATE, "PingSandbox")
+        self.assertEqual(rpc.number(self.api("WaitSandbox"), 1), 0)
+        self.api("StopSandbox")
+        self.api("ShutdownSandbox")
+
+    def test_shared_memory_and_network(self):
+        self.create()
+        self.api("StartSandbox")
+        self.container("writer", "sh", "-c", "echo shared >/dev/shm/x; ifconfig lo up; "
+                       "echo well | nc -l -p 4000; sleep 1000")
+        self.assertEqual(self.output("reader", "sh", "-c", "until [ -e /dev/shm/x ]; do sleep 0.1; "
+                                     "done; cat /dev/shm/x; until nc 127.0.0.1 4000 </dev/null; "
+                                     "do sleep 0.1; done"), "shared\nwell\n")
+        self.api("StopSandbox")
+        state = self.task("State", {1: "writer"})
+        self.assertEqual((rpc.number(state, 4), rpc.number(state, 9)), (STOPPED, 137))
+        self.api("ShutdownSandbox")
+
+    def test_metrics_are_the_sum(self):
+        self.create()
+        self.api("StartSandbox")
+        for name in ("a", "b"):
+            self.container(name, "sh", "-c", f"head -c 8m /dev/zero >/dev/shm/{name}; sleep 1000")
+        end = time.monotonic() + 20
+        while True:
+            metric = rpc.inner(self.api("SandboxMetrics"), 1)
+            data = rpc.inner(metric, 3)
+            self.assertEqual(rpc.text(metric, 2), "pod")
+            url = rpc.text(data, 1)
+            figures = rpc.inner(data, 2)
+            v1 = url == "io.containerd.cgroups.v1.Metrics"
+            memory = rpc.inner(figures, 4, 33) if v1 else rpc.inner(figures, 4)
+            used = rpc.number(memory, 2 if v1 else 32)
+            tasks = rpc.number(rpc.inner(figures, 2 if v1 else 1), 1)
+            if used > 16 << 20 and tasks == 2:
+                break
+            self.assertLess(time.monotonic(), end, (url, used, tasks))
+            time.sleep(0.1)
+        self.api("ShutdownSandbox")
+
+    def test_lost_machine(self):
+        self.create()
+        self.api("StartSandbox")
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(self.api("WaitSandbox")))
+        waiting.start()
+        for pid, name in processes().items():
+            if name.startswith("qemu") and pid not in self.before["processes"]:
+                os.kill(pid, signal.SIGKILL)
+        waiting.join(30)
+        self.assertEqual(rpc.number(answers[0], 1), 255)
+        self.assertEqual(rpc.text(self.status(), 3), "SANDBOX_NOTREADY")
+        self.api("ShutdownSandbox")
+
+    def test_bad_requests(self):
+        self.fails(UNSUPPORTED, "CreateSandbox", {2: self.bundle}, "network")
+        self.fails(UNSUPPORTED, "CreateSandbox", {5: self.netns, 3: {1: "bind"}}, "root file system")
+        self.fails(UNSUPPORTED, "CreateSandbox", {5: self.netns, 4: {1: "a.B"}}, "a.B")
+        self.fails(3, "CreateSandbox", {1: "another", 5: self.netns}, "another")
+        self.fails(UNSUPPORTED, "UpdateSandbox")
+        platform_answer = rpc.inner(self.api("Platform"), 1)
+        self.assertEqual(rpc.text(platform_answer, 1), "linux")
+        self.assertIn(rpc.text(platform_answer, 2), ("amd64", "arm64"))
+        self.api("CreateSandbox", {2: self.bundle, 5: "/nowhere/netns"})
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.api("StartSandbox")
+        self.assertIn("/nowhere/netns", str(caught.exception))
+        self.api("ShutdownSandbox")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
