@@ -267,9 +267,21 @@ static bool is_alive(const struct process *p)
 	       p->state == PROCESS_CREATED || p->state == PROCESS_STARTING;
 }
 
+/*
+ * A first process that has not been started is only prepared in the guest, and nobody waits
+ * for its end there: what would end a program that handles no signal ends it.
+ */
+static bool ends_created(const struct process *p, uint32_t signal)
+{
+	return p->state == PROCESS_CREATED && p == p->container->init &&
+	       (signal == SIGKILL || signal == SIGTERM || signal == SIGINT ||
+		signal == SIGQUIT || signal == SIGHUP);
+}
+
 int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 {
 	Grpc__SignalProcessRequest req = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
+	int rc;
 
 	if (signal == 0 || signal >= NSIG)
 		return err_set(e, ERR_INVALID, 0, "signal %u does not exist", signal);
@@ -283,7 +295,15 @@ int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 	req.container_id = p->container->id;
 	req.exec_id = p->exec_id;
 	req.signal = signal;
-	return agent_do(agent_of(p), AGENT_SIGNAL_PROCESS, &req, e);
+	if (!ends_created(p, signal))
+		return agent_do(agent_of(p), AGENT_SIGNAL_PROCESS, &req, e);
+	req.signal = SIGKILL;
+	process_ref(p);
+	rc = agent_do(agent_of(p), AGENT_SIGNAL_PROCESS, &req, e);
+	if (rc == 0 && p->state == PROCESS_CREATED)
+		process_ended(p, 128 + signal);
+	process_unref(p);
+	return rc;
 }
 
 int process_resize(struct process *p, uint32_t width, uint32_t height, struct err *e)

@@ -1,79 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Sandbox API at the engine's own socket, in every state, without any containerd."""
-import json
 import os
 import platform
-import shutil
 import signal
 import subprocess
-import tarfile
-import tempfile
 import threading
 import time
 import unittest
 
 import grpc_client as rpc
 import ttrpc_client
-from kata_case import BIN, BUSYBOX, TREE, footprint, processes
+from engine_case import EXISTS, INVALID, NOT_FOUND, STATE, STOPPED, UNSUPPORTED, EngineCase
+from kata_case import processes
 
 TIMEOUT_S = 300
 SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
-TASK = "containerd.task.v3.Task"
-NOT_FOUND, EXISTS, STATE, UNSUPPORTED = 5, 6, 9, 12
-RUNNING, STOPPED = 2, 3
 
 
-class SandboxApi(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        if os.geteuid() != 0:
-            raise unittest.SkipTest("needs root")
-        cls.root = tempfile.mkdtemp(prefix="kata-sandbox.", dir="/var/tmp")
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
-        cls.rootfs = os.path.join(cls.root, "rootfs")
-        os.makedirs(cls.rootfs)
-        with tarfile.open(BUSYBOX) as image:
-            layer = next(m for m in image.getmembers() if m.name.endswith("layer.tar"))
-            with tarfile.open(fileobj=image.extractfile(layer)) as files:
-                files.extractall(cls.rootfs)
+class SandboxApi(EngineCase):
+    ident = "pod"
 
     def setUp(self):
-        self.before = footprint()
-        self.addCleanup(self.check_nothing_left)
+        super().setUp()
         holder = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 600"],
                                   stdout=subprocess.PIPE)
         self.addCleanup(lambda: (holder.kill(), holder.communicate()))
         holder.stdout.readline()
         self.netns = f"/proc/{holder.pid}/ns/net"
-        self.bundle = self.make_bundle("pod")
-        done = self.shim("start")
-        self.assertEqual((done.returncode, done.stderr), (0, b""))
-        self.socket = done.stdout.decode().removeprefix("unix://")
-        self.addCleanup(self.shim, "delete", "-bundle", self.bundle)
-
-    def check_nothing_left(self):
-        end = time.monotonic() + 15
-        while (after := footprint()) != self.before and time.monotonic() < end:
-            time.sleep(0.05)
-        for key, value in self.before.items():
-            self.assertEqual(value, after[key], f"{key} changed")
-
-    def make_bundle(self, name):
-        path = os.path.join(self.root, f"{self._testMethodName}.{name}")
-        os.makedirs(path)
-        return path
-
-    def shim(self, action, *args):
-        return subprocess.run([os.path.join(BIN, "containerd-shim-kata-v2"), "-namespace", "n",
-                               "-address", "/c.sock", "-id", "pod", *args, action],
-                              cwd=self.bundle, capture_output=True, timeout=30, check=False,
-                              stdin=subprocess.DEVNULL)
+        self.start_engine()
 
     def api(self, method, request=None, **kw):
         return ttrpc_client.call(self.socket, SANDBOX, method, {1: "pod", **(request or {})}, **kw)
-
-    def task(self, method, request, **kw):
-        return ttrpc_client.call(self.socket, TASK, method, request, **kw)
 
     def fails(self, code, method, request=None, words=""):
         with self.assertRaises(rpc.RpcError) as caught:
@@ -81,22 +38,17 @@ class SandboxApi(unittest.TestCase):
         self.assertEqual(caught.exception.code, code, caught.exception)
         self.assertIn(words, str(caught.exception))
 
-    def create(self, **more):
+    def create(self):
         config = rpc.encode({2: "the-host", 8: {5: {1: 100000, 2: 200000, 4: 256 << 20}}})
         self.api("CreateSandbox", {2: self.bundle, 4: {1: "runtime.v1.PodSandboxConfig",
-                                                       2: config}, 5: self.netns, **more})
+                                                       2: config}, 5: self.netns})
 
     def container(self, name, *command):
         """Creates and starts a container of the pod; returns the path of its output."""
-        with open(os.path.join(TREE, "tests/corpus/oci/ctr-0.json"), encoding="utf-8") as f:
-            spec = json.load(f)
-        spec["annotations"] = {"io.kubernetes.cri.container-type": "container",
-                               "io.kubernetes.cri.sandbox-id": "pod"}
-        spec["process"]["args"] = list(command)
-        spec["root"] = {"path": self.rootfs}
         path = self.make_bundle(name)
-        with open(os.path.join(path, "config.json"), "w", encoding="ascii") as f:
-            json.dump(spec, f)
+        self.write_spec(path, self.spec(*command, annotations={
+            "io.kubernetes.cri.container-type": "container",
+            "io.kubernetes.cri.sandbox-id": "pod"}))
         out = os.path.join(path, "out")
         self.task("Create", {1: name, 2: path, 6: f"file://{out}"})
         self.task("Start", {1: name})
@@ -197,7 +149,7 @@ class SandboxApi(unittest.TestCase):
         self.fails(UNSUPPORTED, "CreateSandbox", {2: self.bundle}, "network")
         self.fails(UNSUPPORTED, "CreateSandbox", {5: self.netns, 3: {1: "bind"}}, "root file system")
         self.fails(UNSUPPORTED, "CreateSandbox", {5: self.netns, 4: {1: "a.B"}}, "a.B")
-        self.fails(3, "CreateSandbox", {1: "another", 5: self.netns}, "another")
+        self.fails(INVALID, "CreateSandbox", {1: "another", 5: self.netns}, "another")
         self.fails(UNSUPPORTED, "UpdateSandbox")
         platform_answer = rpc.inner(self.api("Platform"), 1)
         self.assertEqual(rpc.text(platform_answer, 1), "linux")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests at the engine's own socket share: bundles, an engine started by hand."""
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+import unittest
+
+import grpc_client as rpc
+import ttrpc_client
+from kata_case import BIN, BUSYBOX, TREE, footprint
+
+TASK = "containerd.task.v3.Task"
+INVALID, NOT_FOUND, EXISTS, STATE, UNSUPPORTED = 3, 5, 6, 9, 12
+CREATED, RUNNING, STOPPED, PAUSED = 1, 2, 3, 4
+
+
+class EngineCase(unittest.TestCase):
+    """An engine for each test; each must leave the host as it was."""
+
+    ident = "x"
+
+    @classmethod
+    def setUpClass(cls):
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("needs root")
+        cls.root = tempfile.mkdtemp(prefix="kata-engine.", dir="/var/tmp")
+        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        cls.rootfs = os.path.join(cls.root, "rootfs")
+        os.makedirs(cls.rootfs)
+        with tarfile.open(BUSYBOX) as image:
+            layer = next(m for m in image.getmembers() if m.name.endswith("layer.tar"))
+            with tarfile.open(fileobj=image.extractfile(layer)) as files:
+                files.extractall(cls.rootfs)
+
+    def setUp(self):
+        self.before = footprint()
+        self.addCleanup(self.check_nothing_left)
+        self.bundle = self.make_bundle(self.ident)
+
+    def start_engine(self):
+        done = self.shim("start")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.socket = done.stdout.decode().removeprefix("unix://")
+        self.addCleanup(self.shim, "delete", "-bundle", self.bundle)
+
+    def check_nothing_left(self):
+        end = time.monotonic() + 15
+        while (after := footprint()) != self.before and time.monotonic() < end:
+            time.sleep(0.05)
+        for key, value in self.before.items():
+            self.assertEqual(value, after[key], f"{key} changed")
+
+    def make_bundle(self, name):
+        path = os.path.join(self.root, f"{self._testMethodName}.{name}")
+        os.makedirs(path)
+        return path
+
+    def spec(self, *command, **more):
+        with open(os.path.join(TREE, "tests/corpus/oci/ctr-0.json"), encoding="utf-8") as f:
+            spec = json.load(f)
+        spec["process"]["args"] = list(command)
+        spec["root"] = {"path": self.rootfs}
+        return {**spec, **more}
+
+    def write_spec(self, bundle, spec):
+        with open(os.path.join(bundle, "config.json"), "w", encoding="ascii") as f:
+            json.dump(spec, f)
+
+    def shim(self, action, *args):
+        return subprocess.run([os.path.join(BIN, "containerd-shim-kata-v2"), "-namespace", "n",
+                               "-address", "/c.sock", "-id", self.ident, *args, action],
+                              cwd=self.bundle, capture_output=True, timeout=30, check=False,
+                              stdin=subprocess.DEVNULL)
+
+    def task(self, method, request, **kw):
+        return ttrpc_client.call(self.socket, TASK, method, request, **kw)
+
+    def refused(self, code, method, request, *words):
+        """A call that must fail with this status and text."""
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.task(method, request)
+        self.assertEqual(caught.exception.code, code, caught.exception)
+        for word in words:
+            self.assertIn(word, str(caught.exception))

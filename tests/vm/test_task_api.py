@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Task API at the engine's own socket: bad requests, and every call in every wrong state."""
+import json
+import os
+import shutil
+import threading
+import unittest
+
+import grpc_client as rpc
+from engine_case import (CREATED, EXISTS, INVALID, NOT_FOUND, PAUSED, RUNNING, STATE, STOPPED,
+                         UNSUPPORTED, EngineCase)
+from kata_case import processes
+
+TIMEOUT_S = 400
+
+
+class TaskApi(EngineCase):
+    def setUp(self):
+        super().setUp()
+        self.write_spec(self.bundle, self.spec("sleep", "1000"))
+
+    def create(self):
+        self.task("Create", {1: "x", 2: self.bundle})
+
+    def state(self, exec_id=""):
+        return rpc.number(self.task("State", {1: "x", 2: exec_id}), 4)
+
+    def process(self, *command):
+        spec = self.spec()["process"]
+        return {1: "types.containerd.io/opencontainers/runtime-spec/1/Process",
+                2: json.dumps({**spec, "args": list(command)})}
+
+    def end(self):
+        self.task("Kill", {1: "x", 3: 9, 4: True})
+        self.task("Wait", {1: "x"})
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
+    def test_before_anything_is_created(self):
+        self.start_engine()
+        for method in ("State", "Start", "Delete", "Pids", "Pause", "Resume", "Kill", "ResizePty",
+                       "CloseIO", "Wait", "Stats"):
+            with self.subTest(method=method):
+                self.refused(NOT_FOUND, method, {1: "x"}, "'x'")
+        self.refused(INVALID, "Update", {1: "x"}, "resources")
+        self.refused(INVALID, "Exec", {1: "x", 2: "e"}, "'e'")
+        self.refused(UNSUPPORTED, "Checkpoint", {1: "x"}, "checkpoint")
+        self.refused(UNSUPPORTED, "Create", {1: "x", 2: self.bundle, 8: "/image"}, "checkpoint")
+        self.refused(UNSUPPORTED, "NoSuchMethod", {1: "x"}, "NoSuchMethod")
+        self.assertGreater(rpc.number(self.task("Connect", {1: "x"}), 1), 1)
+        self.task("Shutdown", {1: "x"})
+
+    def test_states(self):
+        self.start_engine()
+        self.create()
+        self.assertEqual(self.state(), CREATED)
+        self.refused(EXISTS, "Create", {1: "x", 2: self.bundle}, "'x'")
+        self.task("Exec", {1: "x", 2: "early", 7: self.process("true")})
+        self.refused(STATE, "Start", {1: "x", 2: "early"}, "created")
+        self.refused(STATE, "Pause", {1: "x"}, "created")
+        self.task("Start", {1: "x"})
+        self.assertEqual(self.state(), RUNNING)
+        self.refused(STATE, "Start", {1: "x"}, "running")
+        self.refused(STATE, "Delete", {1: "x"}, "running")
+        self.refused(STATE, "Resume", {1: "x"}, "running")
+        self.refused(STATE, "ResizePty", {1: "x", 3: 80, 4: 25}, "terminal")
+        for signal in (0, 65, 1 << 31):
+            self.refused(INVALID, "Kill", {1: "x", 3: signal}, str(signal))
+        self.refused(NOT_FOUND, "Kill", {1: "x", 2: "nobody", 3: 9}, "nobody")
+        self.refused(NOT_FOUND, "State", {1: "x", 2: "nobody"}, "nobody")
+        self.task("Pause", {1: "x"})
+        self.assertEqual(self.state(), PAUSED)
+        self.refused(STATE, "Pause", {1: "x"}, "paused")
+        self.refused(STATE, "Delete", {1: "x"}, "paused")
+        self.task("Resume", {1: "x"})
+        self.task("Kill", {1: "x", 3: 9})
+        self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 137)
+        self.assertEqual(self.state(), STOPPED)
+        self.refused(NOT_FOUND, "Kill", {1: "x", 3: 15}, "finished")
+        self.refused(STATE, "Start", {1: "x"}, "stopped")
+        self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 137)
+        self.task("Delete", {1: "x"})
+        self.refused(NOT_FOUND, "State", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
+    def test_execs(self):
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        exec_of = {1: "x", 2: "e", 7: self.process("sleep", "1000")}
+        self.refused(INVALID, "Exec", {**exec_of, 2: ""}, "exec id")
+        self.refused(INVALID, "Exec", {**exec_of, 2: "a/b"}, "a/b")
+        self.refused(INVALID, "Exec", {**exec_of, 2: "e" * 300})
+        self.refused(INVALID, "Exec", {**exec_of, 7: {1: "", 2: "no JSON"}}, "'e'")
+        self.refused(INVALID, "Exec", {**exec_of, 7: {1: "", 2: "{}"}}, "'e'")
+        self.task("Exec", exec_of)
+        self.refused(EXISTS, "Exec", exec_of, "'e'")
+        self.assertEqual(self.state("e"), CREATED)
+        self.task("Start", {1: "x", 2: "e"})
+        self.refused(STATE, "Delete", {1: "x", 2: "e"}, "running")
+        self.task("Kill", {1: "x", 2: "e", 3: 15})
+        self.assertEqual(rpc.number(self.task("Wait", {1: "x", 2: "e"}), 1), 143)
+        self.task("Delete", {1: "x", 2: "e"})
+        self.refused(NOT_FOUND, "State", {1: "x", 2: "e"}, "'e'")
+        self.task("Exec", {**exec_of, 2: "none", 7: self.process("/no/such")})
+        self.refused(NOT_FOUND, "Start", {1: "x", 2: "none"}, "/no/such")
+        self.assertEqual(rpc.number(self.task("Delete", {1: "x", 2: "none"}), 2), 127)
+        self.end()
+
+    def test_bad_ids(self):
+        self.start_engine()
+        for ident in ("a/b", "..", "", "x" * 300, "a b"):
+            with self.subTest(ident=ident):
+                self.refused(INVALID, "Create", {1: ident, 2: self.bundle}, "container id")
+        self.task("Shutdown", {1: "x"})
+
+    def test_bad_bundles(self):
+        """Each is refused with its reason; the engine serves the next Create."""
+        good = self.spec("true")
+        bundle = self.make_bundle("bad")
+        self.start_engine()
+        for spec, words in (
+                ("not JSON", ("config.json",)), ({}, ("ociVersion",)),
+                ({**good, "root": {}}, ("root",)),
+                ({**good, "root": {"path": "/nowhere"}}, ("/nowhere",)),
+                ({**good, "process": {**good["process"], "args": []}}, ("args",)),
+                ({**good, "process": {**good["process"], "cwd": "relative"}}, ("cwd",)),
+                ({**good, "mounts": [{"destination": "x", "type": "bind"}]}, ("mounts[0]",)),
+                ({**good, "mounts": [*good["mounts"], {
+                    "destination": "/v", "type": "bind", "source": "/no/volume",
+                    "options": ["bind"]}]}, ("/no/volume",)),
+                ({**good, "linux": {**good["linux"], "namespaces": [{"type": "mount"}]}},
+                 ("network",)),
+                ({**good, "linux": {**good["linux"], "namespaces": [
+                    {"type": "network", "path": "/no/netns"}]}}, ("/no/netns",)),
+                ({**good, "windows": {}}, ("windows",))):
+            with self.subTest(words=words):
+                with open(os.path.join(bundle, "config.json"), "w", encoding="ascii") as f:
+                    f.write(spec if isinstance(spec, str) else json.dumps(spec))
+                with self.assertRaises(rpc.RpcError) as caught:
+                    self.task("Create", {1: "bad", 2: bundle})
+                for word in words:
+                    self.assertIn(word, str(caught.exception))
+        self.refused(INVALID, "Create", {1: "x", 2: "/no/bundle"}, "/no/bundle")
+        self.create()
+        self.end()
+
+    def test_bad_streams(self):
+        plain = os.path.join(self.bundle, "plain")
+        with open(plain, "w", encoding="ascii"):
+            pass
+        self.start_engine()
+        for names, words in (({6: "/no/fifo"}, "/no/fifo"), ({5: "/no/fifo"}, "/no/fifo"),
+                             ({6: plain}, "no fifo"), ({6: "tcp://x"}, "tcp://x"),
+                             ({6: "relative"}, "relative"),
+                             ({6: "binary:///no/program"}, "/no/program"),
+                             ({6: "binary://relative"}, "absolute"),
+                             ({6: "binary:///bin/true?%zz"}, "%zz"),
+                             ({6: "file:///no/folder/file"}, "/no/folder/file")):
+            with self.subTest(names=names):
+                with self.assertRaises(rpc.RpcError) as caught:
+                    self.task("Create", {1: "x", 2: self.bundle, **names})
+                self.assertIn(words, str(caught.exception))
+        self.create()
+        self.end()
+
+    def test_fifos_nobody_opens(self):
+        """The process is not held up until the fifo is full, and others never are."""
+        out = os.path.join(self.bundle, "out")
+        os.mkfifo(out)
+        self.write_spec(self.bundle, self.spec("sh", "-c", "echo some; sleep 1000"))
+        self.start_engine()
+        self.task("Create", {1: "x", 2: self.bundle, 6: out})
+        self.task("Start", {1: "x"})
+        self.task("Exec", {1: "x", 2: "e", 7: self.process("true")})
+        self.task("Start", {1: "x", 2: "e"})
+        self.assertEqual(rpc.number(self.task("Wait", {1: "x", 2: "e"}), 1), 0)
+        fd = os.open(out, os.O_RDONLY)
+        self.assertEqual(os.read(fd, 100), b"some\n")
+        os.close(fd)
+        self.end()
+
+    def test_killed_before_it_was_started(self):
+        self.start_engine()
+        self.create()
+        self.task("Kill", {1: "x", 3: 15})
+        self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 128 + 15)
+        self.refused(STATE, "Start", {1: "x"}, "stopped")
+        self.task("Delete", {1: "x"})
+        self.refused(STATE, "Create", {1: "y", 2: self.bundle}, "stopped")
+        self.task("Shutdown", {1: "x"})
+
+    def test_two_creates_at_once(self):
+        self.start_engine()
+        results = []
+
+        def create():
+            try:
+                self.create()
+                results.append(0)
+            except rpc.RpcError as error:
+                results.append(error.code)
+
+        threads = [threading.Thread(target=create) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(sorted(results), [0, EXISTS])
+        self.end()
+
+    def test_root_that_vanishes(self):
+        copy = os.path.join(self.root, "copy")
+        shutil.copytree(self.rootfs, copy, symlinks=True)
+        self.write_spec(self.bundle, self.spec("sleep", "1000", root={"path": copy}))
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        shutil.rmtree(copy)
+        self.task("Exec", {1: "x", 2: "e", 7: self.process("true")})
+        with self.assertRaises(rpc.RpcError):
+            self.task("Start", {1: "x", 2: "e"})
+        self.end()
+
+    def test_wait_is_answered_when_the_machine_goes(self):
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(self.task("Wait", {1: "x"})))
+        waiting.start()
+        for pid, name in processes().items():
+            if name.startswith("qemu") and pid not in self.before["processes"]:
+                os.kill(pid, 9)
+        waiting.join(30)
+        self.assertEqual(rpc.number(answers[0], 1), 255)
+        self.refused(STATE, "Exec", {1: "x", 2: "e", 7: self.process("true")}, "killed")
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
