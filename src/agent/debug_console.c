@@ -189,7 +189,7 @@ static void on_connect(struct source *src, uint32_t events)
 	struct err e;
 
 	(void)events;
-	if (fd < 0 || c->sessions >= SESSIONS_MAX)
+	if (fd < 0 || c->sessions >= SESSIONS_MAX || !transport_is_host(fd))
 		return;
 	x = mem_new(struct session);
 	if (!x)

@@ -36,6 +36,10 @@ static void on_connect(struct source *src, uint32_t events)
 	(void)events;
 	if (fd < 0)
 		return;
+	if (!transport_is_host(fd)) {
+		(void)close(fd);
+		return;
+	}
 	use(l->sandbox, fd);
 	fd_close(&l->conn);
 	l->conn = fd;
@@ -63,9 +67,9 @@ void guest_log_start(struct sandbox *s)
 	struct err e;
 	int fd;
 
-	if (str_starts(s->config.server_addr, "virtio-serial://")) {
-		if (transport_open_port(LOG_PORT, &fd, &e) == 0)
-			use(s, fd);
+	/* our engine gives the machine this port whatever the transport, others a vsock port */
+	if (transport_open_port(LOG_PORT, &fd, &e) == 0) {
+		use(s, fd);
 		return;
 	}
 	if (s->config.log_vport && listen_for_host(s, &e) < 0)

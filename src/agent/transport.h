@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,7 +30,9 @@ struct transport_config {
 
 /* Serves from now on. Call in a fiber: a port may have to be waited for. */
 int transport_serve(struct transport_config *c, struct err *e);
-/* Listens on a vsock port, any CID. */
+/* Whether a vsock connection comes from the host, not from a process of this machine. */
+bool transport_is_host(int fd);
+/* Listens on a vsock port, any CID. Who connects is asked by transport_is_host(). */
 int transport_listen_vsock(uint32_t cid, uint32_t port, int *out, struct err *e);
 /* Opens the virtio-serial port called `name`; ERR_NOT_FOUND if there is none now. */
 int transport_open_port(const char *name, int *out, struct err *e);

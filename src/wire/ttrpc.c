@@ -663,6 +663,7 @@ struct ttrpc_server {
 	struct source source;
 	const struct ttrpc_service *services;
 	size_t service_count;
+	bool (*is_welcome)(int fd); /* NULL: everybody is */
 	struct list connections;
 	size_t count;
 };
@@ -694,7 +695,7 @@ static void server_ready(struct source *src, uint32_t events)
 	fd = accept4(src->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
 		return;
-	if (s->count >= SERVER_MAX_CONNECTIONS) {
+	if (s->count >= SERVER_MAX_CONNECTIONS || (s->is_welcome && !s->is_welcome(fd))) {
 		(void)close(fd);
 		return;
 	}
@@ -725,6 +726,11 @@ int ttrpc_server_new(struct loop *l, int listen_fd, const struct ttrpc_service *
 	fd_take(&own);
 	*out = TAKE(s);
 	return 0;
+}
+
+void ttrpc_server_admit(struct ttrpc_server *s, bool (*is_welcome)(int fd))
+{
+	s->is_welcome = is_welcome;
 }
 
 void ttrpc_server_free(struct ttrpc_server *s)

@@ -100,6 +100,8 @@ int ttrpc_code_of(const struct err *e);
 struct ttrpc_server;
 int ttrpc_server_new(struct loop *l, int listen_fd, const struct ttrpc_service *services,
 		     size_t service_count, struct ttrpc_server **out, struct err *e);
+/* Serves only connections for which `is_welcome(fd)` holds; others are closed unread. */
+void ttrpc_server_admit(struct ttrpc_server *s, bool (*is_welcome)(int fd));
 /* Closes the listener and every connection. NULL is accepted. */
 void ttrpc_server_free(struct ttrpc_server *s);
 /* Requests being served now, over all connections. */

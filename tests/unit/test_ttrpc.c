@@ -2,7 +2,10 @@
 /* ttrpc: calls in flight at once, errors, deadlines, and peers that break the rules. */
 #include "unit.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent.pb-c.h"
@@ -181,6 +184,60 @@ static void hostile_flow(void *arg)
 		assert_ok(fiber_sleep(f->loop, 1, &e), &e);
 }
 
+static bool nobody(int fd)
+{
+	(void)fd;
+	return false;
+}
+
+struct door {
+	struct loop *loop;
+	struct ttrpc_server *server;
+	struct sockaddr_un at;
+};
+
+/* One who is not welcome sees the end at once, and is no connection. */
+static void door_flow(void *arg)
+{
+	struct door *d = arg;
+	OWN(fd) int in = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	OWN(fd) int out = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int64_t deadline = deadline_in(5000);
+	struct err e;
+	size_t got;
+	char c;
+
+	assert_int_equal(connect(in, (struct sockaddr *)&d->at, sizeof(d->at)), 0);
+	while (ttrpc_server_connections(d->server) == 0 && deadline_left(deadline) > 0)
+		assert_ok(fiber_sleep(d->loop, 1, &e), &e);
+	assert_int_equal(ttrpc_server_connections(d->server), 1);
+	ttrpc_server_admit(d->server, nobody);
+	assert_int_equal(connect(out, (struct sockaddr *)&d->at, sizeof(d->at)), 0);
+	assert_ok(fd_set_nonblock(out, true, &e), &e);
+	assert_ok(fiber_read(d->loop, out, &c, 1, deadline, &got, &e), &e);
+	assert_int_equal(got, 0);
+	assert_int_equal(ttrpc_server_connections(d->server), 1);
+}
+
+static void test_door(void **state)
+{
+	struct door d = { .at = { .sun_family = AF_UNIX } };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct err e;
+
+	(void)state;
+	/* an abstract name: no file */
+	(void)snprintf(d.at.sun_path + 1, sizeof(d.at.sun_path) - 1, "test_ttrpc.%d",
+		       (int)getpid());
+	assert_int_equal(bind(fd, (struct sockaddr *)&d.at, sizeof(d.at)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	assert_ok(loop_new(&d.loop, &e), &e);
+	assert_ok(ttrpc_server_new(d.loop, fd, NULL, 0, &d.server, &e), &e);
+	assert_ok(fiber_main(d.loop, door_flow, &d, &e), &e);
+	ttrpc_server_free(d.server);
+	loop_free(d.loop);
+}
+
 static void test_hostile(void **state)
 {
 	(void)state;
@@ -227,10 +284,9 @@ FLOW(closing)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_calls),
-		cmocka_unit_test(test_unknown),
-		cmocka_unit_test(test_closing),
-		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_calls),   cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_closing), cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_door),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,11 +7,12 @@ import os
 import re
 import unittest
 
-from bad_case import BadCase
-from kata_case import processes
+from bad_case import BadCase, wait_until
+from kata_case import BUILD, processes
 
 LAB = "quick any-accel"
 NEEDS = "kvm vhost-vsock"
+PROGRAMS = os.path.join(BUILD, "host/tests/vm")
 
 
 def opened(pid):
@@ -83,8 +84,20 @@ class Kvm(BadCase):
         self.assertNotIn("/dev/vhost-vsock", files)
         self.assertEqual(self.kata_ok("exec", "a", "echo", "well"), "well\n")
 
+    def test_the_agents_log_arrives(self):
+        """By a serial port, whatever carries the calls."""
+        self.detached("a", self.config(text="[runtime]\nenable_debug = true\n"))
+        self.assertTrue(wait_until(lambda: "serves vsock://" in self.log("a")), self.log("a"))
+
     def test_both_demanded(self):
         self.works(self.config({"accel": "kvm", "transport": "vsock"}))
+
+    def test_a_container_cannot_reach_its_agent(self):
+        """It can make vsock connections within its guest, and the agent is root there."""
+        for cid in ("1", "0"):
+            out = self.run_ok("--network", "none", "-v", f"{PROGRAMS}:/programs:ro", "busybox",
+                              "/programs/vsock_dial", cid, "1024")
+            self.assertRegex(out, r"^(closed|refused: .*)\n$")
 
     def test_9p(self):
         self.works(self.config({"shared_fs": "virtio-9p"}))
