@@ -321,7 +321,7 @@ static int dial_vsock(struct plan *p, int *out, struct err *e)
 		rc = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
 		if (rc < 0 && errno == EINPROGRESS) {
 			if (fiber_wait_fd(p->s->loop, fd, EPOLLOUT, p->deadline, e) < 0)
-				return err_wrap(e, "the agent in the guest does not listen");
+				return err_wrap(e, "the agent in the guest does not answer");
 			rc = getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &len);
 			if (rc == 0 && failed)
 				rc = -1;
@@ -334,7 +334,7 @@ static int dial_vsock(struct plan *p, int *out, struct err *e)
 			return err_set(e, ERR_PEER, 0, "%s", p->s->lost_why.msg);
 		if (deadline_left(p->deadline) == 0)
 			return err_set(e, ERR_TIMEOUT, 0,
-				       "the agent in the guest does not listen");
+				       "the agent in the guest does not answer");
 		if (fiber_sleep(p->s->loop, p->config->agent.dial_timeout_ms, e) < 0)
 			return -1;
 	}

@@ -12,6 +12,7 @@ import threading
 import time
 
 INTERVAL_S = 0.2
+SETTLED_S = 5
 MONITORS = re.compile(r"^qemu-system-")
 MANAGERS = ("containerd", "dockerd", "podman")
 OPEN_FILES = (("anon_inode:kvm-vcpu", "kvm"), ("/dev/vhost-vsock", "vsock"),
@@ -29,14 +30,18 @@ def read(path):
         return b""
 
 
+def names(path):
+    """A directory's names; none if it is gone, as a process may be at any moment."""
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
 def links(pid):
     """What a process has open."""
     found = []
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return found
-    for name in names:
+    for name in names(f"/proc/{pid}/fd"):
         try:
             found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
         except OSError:
@@ -89,7 +94,7 @@ class Seen:
         words = read(f"/proc/{pid}/cmdline").decode(errors="replace").split("\0")
         self.facts |= {fact for text, fact in ARGUMENTS if any(text in word for word in words)}
         if any(read(f"/proc/{pid}/task/{task}/comm").endswith(b"/TCG\n")
-               for task in os.listdir(f"/proc/{pid}/task")):
+               for task in names(f"/proc/{pid}/task")):
             self.facts.add("tcg")
 
 
@@ -101,7 +106,8 @@ class Observer(threading.Thread):
         self.lock = threading.Lock()
         self.machines = {}
         self.managers = {}
-        self.others = set()
+        self.others = set()  # that have had time to become another program
+        self.young = {}
         self.versions = {}
         self.layout = cgroup_layout()
 
@@ -114,8 +120,8 @@ class Observer(threading.Thread):
         now = time.monotonic()
         with self.lock:
             for pid in filter(str.isdigit, os.listdir("/proc")):
-                key = (pid, read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19:20])
-                key = (pid, *key[1])
+                # number and start time: a number may be used again
+                key = (pid, *read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19:20])
                 if key not in self.others:
                     self.look_at(pid, key, now)
 
@@ -131,8 +137,8 @@ class Observer(threading.Thread):
             self.machines[key].look(pid, now)
         elif name in MANAGERS:
             self.managers[key] = Seen(path, now)
-        elif path and name not in ("dash", "bash", "python3.11", "unshare", "containerd-shim-kata-v2"):
-            self.others.add(key)  # it has become what it will be
+        elif now - self.young.setdefault(key, now) > SETTLED_S:
+            self.others.add(key)
 
     def version_of(self, path):
         if path not in self.versions:

@@ -56,7 +56,7 @@ class Round:
 
     def attempt(self, plan, limit_s):
         """Status of the laboratory, and what it had to say; results are counted as they come."""
-        argv = [LAB, *self.options, "--timeout", str(limit_s), "--env", "KATA_LAB=1",
+        argv = [LAB, "--die-with-parent", *self.options, "--timeout", str(limit_s), "--env", "KATA_LAB=1",
                 "--env", f"KATA_TEST_SLOWNESS={SLOWNESS}", *self.env,
                 "/usr/bin/python3", "-B", INSIDE, json.dumps({**plan, "skip": self.done})]
         with tempfile.TemporaryFile() as said:

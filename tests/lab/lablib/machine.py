@@ -47,8 +47,9 @@ def memory_file(name, data):
     return fd
 
 
-def die_with_parent():
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def die_with_parent(signo=signal.SIGKILL):
+    """The kernel sends this process a signal when its parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signo, 0, 0, 0)
 
 
 class Machine:
