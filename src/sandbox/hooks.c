@@ -47,16 +47,31 @@ struct hook_run {
 	size_t len;
 };
 
+/* A list of the specification as exec takes it: with a NULL at its end. */
+static char **null_ended(char *const *list, size_t n)
+{
+	char **out = mem_calloc(n + 1, sizeof(*out));
+
+	if (out && n)
+		memcpy(out, list, n * sizeof(*out));
+	return out;
+}
+
 static int hook_spawn(struct container *c, const Grpc__Hook *h, struct hook_run *r,
 		      struct err *e)
 {
-	const char *plain[] = { h->path, NULL };
+	char *const plain[] = { h->path };
+	OWN(free)
+	char **argv = null_ended(h->n_args ? h->args : plain, h->n_args ? h->n_args : 1);
+	OWN(free) char **envp = null_ended(h->env, h->n_env);
 	struct spawn sp = SPAWN_INIT;
 	OWN(fd) int in_rd = -1;
 	OWN(fd) int err_wr = -1;
 	pid_t pid;
 	int p[2];
 
+	if (!argv || !envp)
+		return err_oom(e, "a hook");
 	if (fd_pipe(p, e) < 0)
 		return -1;
 	in_rd = p[0];
@@ -68,8 +83,8 @@ static int hook_spawn(struct container *c, const Grpc__Hook *h, struct hook_run 
 	if (fd_set_nonblock(r->in_wr, true, e) < 0 || fd_set_nonblock(r->err_rd, true, e) < 0)
 		return -1;
 	sp.path = h->path;
-	sp.argv = h->n_args ? h->args : (char *const *)(uintptr_t)plain;
-	sp.envp = h->env;
+	sp.argv = argv;
+	sp.envp = h->n_env ? envp : NULL;
 	sp.stdin_fd = in_rd;
 	sp.stderr_fd = err_wr;
 	if (spawn_run(&sp, &pid, e) < 0)
