@@ -391,8 +391,7 @@ static int seed_guest(struct sandbox *s, struct err *e)
 static int fill_shm(struct sandbox *s, Grpc__Storage *st, struct err *e)
 {
 	static const char *const words[] = { "nosuid", "nodev", "noexec", "mode=1777" };
-	const char **options =
-		arena_calloc(&s->arena, ARRAY_LEN(words) + 1, sizeof(*options));
+	const char **options = arena_calloc(&s->arena, ARRAY_LEN(words) + 1, sizeof(*options));
 
 	if (!options)
 		return err_oom(e, "a storage");
@@ -417,9 +416,12 @@ static int prepare_guest(struct plan *p, struct err *e)
 	Grpc__CreateSandboxRequest req = GRPC__CREATE_SANDBOX_REQUEST__INIT;
 	Grpc__Storage storage = GRPC__STORAGE__INIT, shm = GRPC__STORAGE__INIT;
 	Grpc__Storage *storages[2];
+	char id_as_name[65]; /* Linux: __NEW_UTS_LEN and a NUL */
 
 	req.sandbox_id = (char *)(uintptr_t)s->c.id;
-	req.hostname = (char *)(uintptr_t)s->c.hostname;
+	/* a specification may name no host: "(none)", the kernel's own, is a name for nobody */
+	(void)snprintf(id_as_name, sizeof(id_as_name), "%.64s", s->c.id);
+	req.hostname = *s->c.hostname ? (char *)(uintptr_t)s->c.hostname : id_as_name;
 	if (shared) {
 		storage.driver = (char *)(uintptr_t)shared->driver;
 		storage.source = (char *)(uintptr_t)shared->source;

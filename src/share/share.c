@@ -180,7 +180,7 @@ static int make_dirs(struct share *s, struct err *e)
 static void set_storage(struct share *s, const struct share_config *c)
 {
 	static const char *const options_9p[] = { "trans=virtio", "version=9p2000.L",
-						  "cache=mmap", "nodev" };
+						  "cache=mmap" };
 	struct share_storage *st = &s->storage;
 
 	st->source = TAG;
@@ -188,7 +188,6 @@ static void set_storage(struct share *s, const struct share_config *c)
 	if (s->fs == SHARE_FS_VIRTIO_FS) {
 		st->driver = "virtio-fs";
 		st->fstype = "virtiofs";
-		st->options[st->option_count++] = "nodev";
 		return;
 	}
 	st->driver = "9p";
