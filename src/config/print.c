@@ -110,6 +110,51 @@ static int print_manual_key(const struct config_key *k, struct buf *out, struct 
 	return print_range(k, "", out, e);
 }
 
+/* "|a" as: "" or a */
+static int print_neutral(const char *s, struct buf *out, struct err *e)
+{
+	for (;;) {
+		size_t len = strcspn(s, "|");
+
+		if (len ? buf_append(out, s, len, e) < 0 : buf_puts(out, "\"\"", e) < 0)
+			return -1;
+		if (!s[len])
+			return 0;
+		if (buf_puts(out, " or ", e) < 0)
+			return -1;
+		s += len + 1;
+	}
+}
+
+/* Keys that other implementations know and that do nothing here, so that nobody guesses. */
+static int print_manual_reserved(struct buf *out, struct err *e)
+{
+	const char *section = "";
+
+	if (buf_puts(
+		    out,
+		    ".SS Keys of other implementations\n"
+		    "They may stand in a file with the values named; any other value is refused, "
+		    "or accepted with a warning in the log.\n",
+		    e) < 0)
+		return -1;
+	for (size_t i = 0; i < config_reserved_count; i++) {
+		const struct config_reserved *r = &config_reserved[i];
+		const char *verb = r->policy == CONFIG_REFUSE ? "refused" : "a warning";
+
+		if (strcmp(section, r->section) != 0 &&
+		    buf_printf(out, e, ".PP\n[%s]\n", r->section) < 0)
+			return -1;
+		section = r->section;
+		if (buf_printf(out, e, ".TP\n\\fB%s\\fR = ", r->key) < 0 ||
+		    print_neutral(r->neutral, out, e) < 0 ||
+		    buf_printf(out, e, "\nElse %s: ", verb) < 0 ||
+		    print_troff(r->reason, out, e) < 0 || buf_puts(out, ".\n", e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int config_write_manual(struct buf *out, struct err *e)
 {
 	for (size_t s = 0; s < config_section_count; s++) {
@@ -124,5 +169,5 @@ int config_write_manual(struct buf *out, struct err *e)
 			    print_manual_key(&config_keys[i], out, e) < 0)
 				return -1;
 	}
-	return 0;
+	return print_manual_reserved(out, e);
 }
