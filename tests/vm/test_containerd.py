@@ -16,7 +16,7 @@ import time
 import unittest
 
 from containerd_case import IMAGE, RUNTIME, ContainerdCase, folder
-from kata_case import BIN, BUSYBOX, TREE, processes
+from kata_case import BIN, BUSYBOX, TREE, footprint, processes
 
 TIMEOUT_S = 900
 
@@ -141,8 +141,11 @@ class Contract(ContainerdCase):
         self.daemon.stop(signal.SIGKILL)
         time.sleep(3)
         self.daemon.start()
-        self.assertEqual(self.status("w"), "STOPPED")
-        self.ok("task", "rm", "w")
+        # from 1.7 on, containerd deletes a task without processes when it starts, whosever it is
+        if self.status("w") is not None:
+            self.assertEqual(self.status("w"), "STOPPED")
+            self.ok("task", "rm", "w")
+        self.wait_until(lambda: footprint() == self.before)
         self.ok("container", "rm", "w")
 
     def test_killed_engine(self):
@@ -438,7 +441,7 @@ class AllEvents(ContainerdCase):
                                      (exit_n, "n", 137)):
             self.assertEqual((event["container_id"], event["id"], event["pid"]), ("n", ident, pid))
             self.assertEqual(event.get("exit_status"), status)
-            self.assertRegex(event["exited_at"], r"^20\d\d-\d\d-\d\dT")
+            self.assertTrue(event["exited_at"])  # text, from containerd 1.7 on two numbers
         self.assertEqual((paused, resumed), ({"container_id": "n"}, {"container_id": "n"}))
         self.assertEqual((delete["container_id"], delete["exit_status"], delete["id"]),
                          ("n", 137, "n"))
@@ -559,7 +562,9 @@ echo end >>{out}
         running = self.background(*self.run_args(
             "s", "sh", "-c", "head -c 8000000 /dev/zero & echo here >&2; wait; echo end >&2",
             options=("--rm",)))
-        self.assertEqual(running.stderr.readline(), "here\n")
+        while "DEPRECATION" in (line := running.stderr.readline()):
+            pass
+        self.assertEqual(line, "here\n")
         time.sleep(1)
         self.assertEqual(self.ok("task", "exec", "--exec-id", "1", "s", "echo", "well"), "well\n")
         out, err = running.communicate(timeout=60)
