@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import subprocess
 import threading
 import unittest
 
 import grpc_client as rpc
 from engine_case import (CREATED, EXISTS, INVALID, NOT_FOUND, PAUSED, RUNNING, STATE, STOPPED,
                          UNSUPPORTED, EngineCase)
-from kata_case import processes
+from kata_case import BIN, processes
 
 TIMEOUT_S = 400
 
@@ -237,6 +238,92 @@ class TaskApi(EngineCase):
         self.refused(STATE, "Exec", {1: "x", 2: "e", 7: self.process("true")}, "killed")
         self.task("Delete", {1: "x"})
         self.task("Shutdown", {1: "x"})
+
+
+class Pods(EngineCase):
+    """Containers that say by annotations where they belong, as each manager of pods does."""
+
+    MANAGERS = {
+        "containerd": ("io.kubernetes.cri.container-type", "sandbox", "container",
+                       "io.kubernetes.cri.sandbox-id"),
+        "cri-o": ("io.kubernetes.cri-o.ContainerType", "sandbox", "container",
+                  "io.kubernetes.cri-o.SandboxID"),
+        "dockershim": ("io.kubernetes.docker.type", "podsandbox", "container",
+                       "io.kubernetes.sandbox.id"),
+    }
+
+    def start_of(self, ident, bundle, action="start"):
+        return subprocess.run([os.path.join(BIN, "containerd-shim-kata-v2"), "-namespace", "n",
+                               "-address", "/c.sock", "-id", ident, "-bundle", bundle, action],
+                              cwd=bundle, capture_output=True, timeout=30, check=False,
+                              stdin=subprocess.DEVNULL)
+
+    def container(self, name, manager, *command):
+        """Its bundle, with the annotations of a container of the pod `x`."""
+        key, _, value, owner = self.MANAGERS[manager]
+        bundle = self.make_bundle(f"{manager}.{name}")
+        self.write_spec(bundle, self.spec(*command, annotations={key: value, owner: "x"}))
+        return bundle
+
+    def pod(self, manager):
+        key, value, _, _ = self.MANAGERS[manager]
+        self.write_spec(self.bundle, self.spec("sleep", "1000", annotations={key: value}))
+        self.start_engine()
+        self.task("Create", {1: "x", 2: self.bundle})
+        self.task("Start", {1: "x"})
+
+    def end_pod(self):
+        self.task("Kill", {1: "x", 3: 9})
+        self.task("Wait", {1: "x"})
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
+    def check_manager(self, manager):
+        orphan = self.container("orphan", manager, "true")
+        done = self.start_of("orphan", orphan)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"'x' does not run", done.stderr)
+        self.pod(manager)
+        bundle = self.container("c", manager, "sh", "-c", "exit 4")
+        done = self.start_of("c", bundle)
+        self.assertEqual(done.stdout.decode(), "unix://" + self.socket)
+        self.task("Create", {1: "c", 2: bundle})
+        self.task("Start", {1: "c"})
+        self.assertEqual(rpc.number(self.task("Wait", {1: "c"}), 1), 4)
+        self.task("Delete", {1: "c"})
+        self.task("Shutdown", {1: "c"})  # asked after each container: the pod stays
+        self.assertEqual(rpc.number(self.task("State", {1: "x"}), 4), RUNNING)
+        self.end_pod()
+
+    def test_containerd(self):
+        self.check_manager("containerd")
+
+    def test_cri_o(self):
+        self.check_manager("cri-o")
+
+    def test_dockershim(self):
+        self.check_manager("dockershim")
+
+    def test_delete_of_one_container(self):
+        """What cannot reach its engine is cleaned up alone, the pod lives on."""
+        self.pod("containerd")
+        for name, running in (("c", True), ("d", False)):
+            bundle = self.container(name, "containerd", "sleep", "1000")
+            self.task("Create", {1: name, 2: bundle})
+            if running:
+                self.task("Start", {1: name})
+            done = self.start_of(name, bundle, "delete")
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            self.refused(NOT_FOUND, "State", {1: name})
+            self.assertEqual(rpc.number(self.task("State", {1: "x"}), 4), RUNNING)
+        self.end_pod()
+
+    def test_unknown_kind_is_refused(self):
+        self.write_spec(self.bundle, self.spec("true", annotations={
+            "io.kubernetes.cri.container-type": "something"}))
+        done = self.shim("start")
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"something", done.stderr)
 
 
 if __name__ == "__main__":
