@@ -67,18 +67,41 @@ static int write_file(const char *name, const char *value, struct err *e)
 	return file_replace(AT_FDCWD, name, value, strlen(value), 0600, false, e);
 }
 
-/* What the engine's process gets from its caller's: containerd's shims do the same. */
-static int set_schedule(const struct shim_options *o)
+/* What a child that could not become the engine writes to its parent. */
+struct failure {
+	enum step {
+		STEP_DESCRIPTORS,
+		STEP_CORE,
+		STEP_EXEC
+	} step;
+	int sys;
+};
+
+static const char *const step_names[] = {
+	[STEP_DESCRIPTORS] = "its descriptors",
+	[STEP_CORE] = "core scheduling (SCHED_CORE)",
+	[STEP_EXEC] = "execute it",
+};
+
+/* containerd's sched_core: hyper-threads are not shared with others. */
+static int set_core(void)
 {
 	const char *core = getenv("SCHED_CORE");
+
+	if (!core || !*core)
+		return 0;
+	return prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, SCOPE_GROUP, 0);
+}
+
+/* As containerd's own shims. */
+static void set_oom_score(const struct shim_options *o)
+{
 	char path[32], value[16];
 	struct err ignored;
 	int64_t score;
 
-	if (core && *core && prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, SCOPE_GROUP, 0) < 0)
-		return -1;
 	if (!*o->publish_binary)
-		return 0;
+		return;
 	/* killed a little earlier than containerd; where that is not allowed, no earlier */
 	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)getppid());
 	if (file_read_line(AT_FDCWD, path, value, sizeof(value), &ignored) == 0 &&
@@ -86,11 +109,11 @@ static int set_schedule(const struct shim_options *o)
 		(void)snprintf(value, sizeof(value), "%d", (int)score + 1);
 		(void)file_write_value(AT_FDCWD, "/proc/self/oom_score_adj", value, &ignored);
 	}
-	return 0;
 }
 
-/* In the child, after fork: becomes the engine. Returns only on failure. */
-static int become_engine(const struct shim_options *o, const struct rundir *r, const char *id)
+/* In the child, after fork: becomes the engine. Returns the step that failed. */
+static enum step become_engine(const struct shim_options *o, const struct rundir *r,
+			       const char *id)
 {
 	const char *argv[16] = { "containerd-shim-kata-v2",
 				 "-id",
@@ -107,20 +130,24 @@ static int become_engine(const struct shim_options *o, const struct rundir *r, c
 		argv[9] = "-debug";
 	fds[0] = fcntl(r->listen_fd, F_DUPFD_CLOEXEC, 10);
 	fds[1] = fcntl(r->lock_fd, F_DUPFD_CLOEXEC, 10);
-	if (null < 0 || fds[0] < 0 || fds[1] < 0 || setsid() < 0 || set_schedule(o) < 0)
-		return -1;
+	if (null < 0 || fds[0] < 0 || fds[1] < 0 || setsid() < 0)
+		return STEP_DESCRIPTORS;
+	if (set_core() < 0)
+		return STEP_CORE;
+	set_oom_score(o);
 	for (int i = 0; i < 3; i++) {
 		if (dup2(null, i) < 0)
-			return -1;
+			return STEP_DESCRIPTORS;
 	}
 	if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ||
 	    dup2(fds[0], ENGINE_LISTEN_FD) < 0 || dup2(fds[1], ENGINE_LOCK_FD) < 0)
-		return -1;
+		return STEP_DESCRIPTORS;
 	if (setenv(SHIM_ENV_LISTEN_FD, "3", 1) < 0 || setenv(SHIM_ENV_LOCK_FD, "4", 1) < 0 ||
 	    setenv(SHIM_ENV_NAME, r->name, 1) < 0)
-		return -1;
+		return STEP_DESCRIPTORS;
 	signal_reset_all();
-	return execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
+	(void)execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
+	return STEP_EXEC;
 }
 
 static int start_engine(const struct shim_options *o, const struct rundir *r, const char *id,
@@ -128,7 +155,8 @@ static int start_engine(const struct shim_options *o, const struct rundir *r, co
 {
 	OWN(fd) int rd = -1;
 	OWN(fd) int wr = -1;
-	int p[2], failed = 0;
+	struct failure failed;
+	int p[2];
 	struct err none;
 	pid_t pid;
 
@@ -140,15 +168,16 @@ static int start_engine(const struct shim_options *o, const struct rundir *r, co
 	if (pid < 0)
 		return err_sys(e, "fork");
 	if (pid == 0) {
-		(void)become_engine(o, r, id);
-		failed = errno;
+		failed.step = become_engine(o, r, id);
+		failed.sys = errno;
 		(void)!write(wr, &failed, sizeof(failed));
 		_exit(127);
 	}
 	fd_close(&wr);
 	if (fd_read_exact(rd, &failed, sizeof(failed), &none) == 0) {
 		(void)waitpid(pid, NULL, 0);
-		return err_set(e, ERR_SYS, failed, "start the engine");
+		return err_set(e, ERR_SYS, failed.sys, "start the engine: %s",
+			       step_names[failed.step]);
 	}
 	*pid_out = pid;
 	return 0;

@@ -107,6 +107,26 @@ class Contract(ContainerdCase):
                          "containerd-shim-kata-v2")
         self.remove("f")
 
+    def test_memory_killer_and_core_scheduling(self):
+        """As containerd's own shims: a score one above the daemon's, a cookie on request."""
+        with open(f"/proc/{self.daemon.process.pid}/oom_score_adj", encoding="ascii") as f:
+            score = int(f.read())
+        self.detached("o")
+        self.assertEqual(int(self.read("/proc", str(self.engine_pid("o")), "oom_score_adj")),
+                         score + 1)
+        self.remove("o")
+        with folder(self.root, "core") as path:
+            shutil.copy(os.path.join(TREE, "tests/corpus/oci/ctr-0.json"),
+                        os.path.join(path, "config.json"))
+            args = ("-namespace", "n", "-address", "/c", "-id", "core")
+            done = self.shim(*args, "start", cwd=path, env={"SCHED_CORE": "1"})
+            if done.returncode:  # not every kernel and processor has it
+                self.assertIn("core scheduling", done.stderr)
+                self.assertEqual(done.stderr.count("\n"), 1)
+            else:
+                self.assertTrue(done.stdout.startswith("unix://"))
+            self.assertEqual(self.shim(*args, "-bundle", path, "delete").returncode, 0)
+
     def test_log_has_the_sandbox_in_every_line(self):
         start = len(self.daemon.log())
         self.run_ok("logged", "true")
@@ -211,10 +231,10 @@ class Contract(ContainerdCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("/nowhere/c.toml", done.stderr)
 
-    def shim(self, *args, cwd="/", stdin=""):
+    def shim(self, *args, cwd="/", stdin="", env=None):
         return subprocess.run([os.path.join(BIN, "containerd-shim-kata-v2"), *args], cwd=cwd,
                               capture_output=True, timeout=30, check=False, text=True,
-                              errors="replace",
+                              errors="replace", env={**os.environ, **(env or {})},
                               input=stdin)
 
     def test_answer_depends_on_the_parameters(self):
