@@ -190,6 +190,37 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 	return 0;
 }
 
+/*
+ * What callers do to the container's network and files before its program is prepared. The
+ * hooks see the stand-in as its process.
+ */
+static int run_create_hooks(struct container *c, struct err *e)
+{
+	const Grpc__Hooks *h = c->spec->hooks;
+
+	if (!h)
+		return 0;
+	c->hooked = true;
+	if (hooks_run(c, h->prestart, h->n_prestart, "creating", "prestart", e) < 0 ||
+	    hooks_run(c, h->createruntime, h->n_createruntime, "creating", "createRuntime", e) <
+		    0)
+		return -1;
+	return hooks_run(c, h->createcontainer, h->n_createcontainer, "creating",
+			 "createContainer", e);
+}
+
+/* The specification: a failing poststart hook is logged, and the rest goes on. */
+void container_run_poststart(struct container *c)
+{
+	const Grpc__Hooks *h = c->spec->hooks;
+	struct err e;
+
+	for (size_t i = 0; h && i < h->n_poststart; i++) {
+		if (hooks_run(c, h->poststart + i, 1, "running", "poststart", &e) < 0)
+			log_warn(&c->log, "%s", e.msg);
+	}
+}
+
 static int container_set_up(struct container *c, const struct container_config *cc,
 			    struct err *e)
 {
@@ -205,6 +236,8 @@ static int container_set_up(struct container *c, const struct container_config *
 	if (share_root(c, cc, &root, e) < 0)
 		return -1;
 	if (start_stand_in(c->sandbox, &c->stand_in, netns_of(c), root.host_path, e) < 0)
+		return -1;
+	if (run_create_hooks(c, e) < 0)
 		return -1;
 	if (create_in_guest(c, root.guest_path, e) < 0)
 		return -1;
@@ -232,6 +265,18 @@ static int container_teardown(struct container *c, struct err *e)
 		rc = -1;
 	c->in_guest = c->shared = false;
 	return rc;
+}
+
+/* The specification: a failing poststop hook is logged, and the rest goes on. */
+static void run_poststop(struct container *c)
+{
+	const Grpc__Hooks *h = c->spec ? c->spec->hooks : NULL;
+	struct err e;
+
+	for (size_t i = 0; h && i < h->n_poststop; i++) {
+		if (hooks_run(c, h->poststop + i, 1, "stopped", "poststop", &e) < 0)
+			log_warn(&c->log, "%s", e.msg);
+	}
 }
 
 static void container_forget(struct container *c)
@@ -285,23 +330,13 @@ int container_create(struct sandbox *s, const struct container_config *cc,
 		if (!c->program_refused)
 			container_not_program(e);
 		(void)container_teardown(c, &ignored);
+		if (c->hooked)
+			run_poststop(c);
 		container_forget(c);
 		return err_wrap(e, "create container '%s'", cc->id);
 	}
 	*out = c;
 	return 0;
-}
-
-/* The specification: a failing poststop hook is logged, and the rest goes on. */
-static void run_poststop(struct container *c)
-{
-	const Grpc__Hooks *h = c->spec ? c->spec->hooks : NULL;
-	struct err e;
-
-	for (size_t i = 0; h && i < h->n_poststop; i++) {
-		if (hooks_run(c, h->poststop + i, 1, "stopped", "poststop", &e) < 0)
-			log_warn(&c->log, "%s", e.msg);
-	}
 }
 
 int container_delete(struct container *c, struct err *e)

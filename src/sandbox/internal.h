@@ -76,6 +76,7 @@ struct container {
 	struct stand_in stand_in;
 	bool shared;          /* something of it is in the share */
 	bool in_guest;        /* the agent knows it */
+	bool hooked;          /* hooks of its creation have run: poststop's undo them */
 	bool program_refused; /* the agent found no program it could execute */
 	unsigned refs;        /* the sandbox's, and one per process object */
 };
@@ -113,4 +114,5 @@ int process_new(struct container *c, const char *exec_id, struct process **out, 
 /* Records the end and tells everybody; later calls change nothing. */
 void process_ended(struct process *p, uint32_t status);
 /* container.c */
+void container_run_poststart(struct container *c);
 void container_unref(struct container *c);

@@ -256,6 +256,8 @@ int process_start(struct process *p, struct err *e)
 		process_ended(p, STATUS_LOST);
 		return -1;
 	}
+	if (p == p->container->init)
+		container_run_poststart(p->container);
 	return 0;
 }
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 import unittest
 
 import grpc_client as rpc
@@ -190,6 +191,58 @@ class TaskApi(EngineCase):
         self.task("Delete", {1: "x"})
         self.refused(STATE, "Create", {1: "y", 2: self.bundle}, "stopped")
         self.task("Shutdown", {1: "x"})
+
+    def hook(self, name, command):
+        return {"path": "/bin/sh", "args": ["sh", "-c", command, name],
+                "env": ["PATH=/usr/bin:/bin", f"LOG={self.bundle}/hooks"], "timeout": 20}
+
+    HOOKS = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+    RECORD = ("state=$(cat); pid=$(echo \"$state\" | sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); "
+              "echo \"$0 $(readlink /proc/$pid/ns/net) $(echo \"$state\" | "
+              "sed 's/.*\"status\":\"\\([a-z]*\\).*/\\1/')\" >>$LOG")
+
+    def hooks_log(self):
+        with open(os.path.join(self.bundle, "hooks"), encoding="ascii") as f:
+            return [line.split() for line in f]
+
+    def test_hooks(self):
+        """In order, with the state on standard input, whose process has the network."""
+        self.write_spec(self.bundle, self.spec("sleep", "1000", hooks={
+            name: [self.hook(name, self.RECORD)] for name in self.HOOKS}))
+        self.start_engine()
+        self.create()
+        self.assertEqual([row[0] for row in self.hooks_log()], list(self.HOOKS[:3]))
+        pid = rpc.number(self.task("State", {1: "x"}), 3)
+        network = os.readlink(f"/proc/{pid}/ns/net")
+        for row in self.hooks_log():
+            self.assertEqual(row[1:], [network, "creating"])
+        self.task("Start", {1: "x"})
+        self.assertEqual(self.hooks_log()[3], ["poststart", network, "running"])
+        self.end()
+        self.assertEqual(self.hooks_log()[4][0::len(self.hooks_log()[4]) - 1],
+                         ["poststop", "stopped"])
+
+    def test_hook_that_fails(self):
+        """Its words are the reason; poststop undoes what the others did."""
+        for name in self.HOOKS[:3]:
+            with self.subTest(hook=name):
+                self.write_spec(self.bundle, self.spec("true", hooks={
+                    name: [self.hook(name, "echo because >&2; exit 3")],
+                    "poststop": [self.hook("poststop", "echo undone >>$LOG")]}))
+                self.start_engine()
+                with self.assertRaises(rpc.RpcError) as caught:
+                    self.create()
+                self.assertIn(name, str(caught.exception))
+                self.assertIn("because", str(caught.exception))
+                self.assertEqual(self.hooks_log().pop(), ["undone"])
+                self.task("Shutdown", {1: "x"})
+                self.wait_gone()
+
+    def wait_gone(self):
+        end = time.monotonic() + 20
+        while os.path.exists("/run/kata/x"):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
 
     def test_two_creates_at_once(self):
         self.start_engine()
