@@ -157,19 +157,25 @@ int file_read(int dirfd, const char *path, size_t max, char **out, size_t *len_o
 int file_read_line(int dirfd, const char *path, char *out, size_t size, struct err *e)
 {
 	OWN(fd) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
+	size_t len = 0;
 
 	if (fd < 0)
 		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno, "open '%s'",
 			       path);
-	do
-		n = read(fd, out, size - 1);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return err_sys(e, "read '%s'", path);
-	while (n > 0 && out[n - 1] == '\n')
-		n--;
-	out[n] = '\0';
+	while (len < size - 1) {
+		ssize_t n = read(fd, out + len, size - 1 - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, "read '%s'", path);
+		if (n == 0)
+			break;
+		len += (size_t)n;
+	}
+	while (len > 0 && out[len - 1] == '\n')
+		len--;
+	out[len] = '\0';
 	return 0;
 }
 
