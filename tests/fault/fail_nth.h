@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes library calls of this program fail or come up short, by the linker's --wrap: the n-th
+ * Makes library calls of a program fail or come up short, by the linker's --wrap: the n-th
  * allocation, every read and write, every other call by a signal. Linked with a unit test's
  * objects; only calls from our own code are wrapped, not those within the C library.
  */
