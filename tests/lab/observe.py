@@ -145,6 +145,13 @@ class Observer(threading.Thread):
             self.versions[path] = version(path)
         return self.versions[path]
 
+    def programs(self):
+        """What was seen in all, with versions."""
+        with self.lock:
+            paths = [{one.path for one in seen.values()} for seen in (self.machines, self.managers)]
+        return {kind: sorted(f"{os.path.basename(path)} {self.version_of(path)}" for path in some)
+                for kind, some in zip(("monitors", "managers"), paths)}
+
     def during(self, begin, end):
         """(facts of each machine, words about the managers) that were there between two moments."""
         def alive(seen):

@@ -107,6 +107,7 @@ def main():
             programs.run(results, SUITE, path, {"KATA_BUILD": os.path.join(process.ROOT, "build")})
             print(json.dumps({"done": os.path.relpath(path, process.ROOT)}), flush=True)
     results.conclude()
+    print(json.dumps({"summary": observer.programs()}), flush=True)
     return 0
 
 

@@ -43,14 +43,18 @@ class Round:
         self.options = options
         self.env = env
         self.done = []  # what need not run again
+        self.summary = {"monitors": [], "managers": []}
 
     def take(self, record):
-        if "done" in record:
+        if "summary" in record:
+            self.summary = record["summary"]
+            return
+        if "done" in record:  # a whole file; a command's name is in its result
             self.done.append(record["done"])
             return
-        facts = f" [{record['facts']}]" if record["facts"] else ""
-        if record["count"] and "done" not in record and ".py" not in record["name"]:
+        if ".py" not in record["name"]:
             self.done.append(record["name"])
+        facts = f" [{record['facts']}]" if record["facts"] else ""
         self.results.add("lab", record["name"] + self.title + facts, record["status"],
                          record["seconds"], record["detail"], record["count"])
 
@@ -82,12 +86,14 @@ class Round:
         if status:
             self.results.add("lab", "the laboratory" + self.title, FAIL, 0,
                              f"status {status}\n{said}")
+        return self.summary
 
 
 def run(results, directory, everything, limit_s, title="", options=(), env=()):
+    """One round; returns which monitors and container managers were seen in it."""
     plan = {"files": files(everything), "commands": commands(directory, everything),
             "only": results.only}
     if not plan["files"] and not plan["commands"]:
         results.add("lab", "all of it", SKIP, 0, "no test is marked for the laboratory")
-        return
-    Round(results, title, list(options), list(env)).run(plan, limit_s)
+        return {"monitors": [], "managers": []}
+    return Round(results, title, list(options), list(env)).run(plan, limit_s)

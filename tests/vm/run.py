@@ -1,10 +1,11 @@
 #!/usr/bin/python3 -B
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the tests that boot guests: run.py BUILD_DIR vmm|share|killed [FILTER]
+"""Runs the tests that boot guests: run.py BUILD_DIR vmm|vhost|nested|share|killed [FILTER]
 
 Packs a small initrd (guest_init and busybox) for the guest kernel of the cache and runs the
 test program with it. "killed" kills a program that has a machine and a virtiofsd with SIGKILL
-and looks whether anything of it is left. Environment: KATA_TEST_ACCEL, KATA_TEST_MACHINE.
+and looks whether anything of it is left; "vhost" and "nested" are those of the VMM's
+tests that need the host's vhost-net, and its KVM. Environment: KATA_TEST_ACCEL, KATA_TEST_MACHINE.
 """
 
 import os
@@ -15,8 +16,13 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+from runner import needs  # noqa: E402
+
 GUEST = os.path.join(HERE, "..", "..", "guest")
 SKIP = 77
+# Tests of the VMM that not every host can run: what they need, and which they are.
+SPECIAL = {"vhost": ("vhost-net", "test_host_vhost_net"), "nested": ("kvm", "test_host_nested")}
 LIMIT = 400
 
 
@@ -37,7 +43,9 @@ def kernel_dir():
 def pack(build, kernel, out):
     subprocess.run([os.path.join(GUEST, "mkinitrd"), "--kernel-dir", kernel, "--agent",
                     os.path.join(build, "tests/vm/guest_init"), "--extra-file",
-                    "/bin/busybox:bin/busybox:755", "--out", out], timeout=120, check=True)
+                    "/bin/busybox:bin/busybox:755", "--extra-file",
+                    os.path.join(build, "tests/vm/accel_tool") + ":bin/accel_tool:755",
+                    "--out", out], timeout=120, check=True)
 
 
 def children(pid):
@@ -98,6 +106,14 @@ def main():
     if not os.path.exists("/bin/busybox"):
         print("skipped: needs busybox-static")
         return SKIP
+    program, words = "vm_test_" + what, sys.argv[3:]
+    if what in SPECIAL:
+        need, test = SPECIAL[what]
+        unmet = needs.unmet(need)
+        if unmet:
+            print("skipped: " + unmet)
+            return SKIP
+        program, words = "vm_test_vmm", [test]
     kernel = kernel_dir()
     with tempfile.TemporaryDirectory() as temporary:
         os.chmod(temporary, 0o755)
@@ -107,7 +123,7 @@ def main():
         pack(build, kernel, env["KATA_TEST_INITRD"])
         if what == "killed":
             return killed(build, env)
-        return subprocess.run([os.path.join(build, "tests/vm/vm_test_" + what), *sys.argv[3:]],
+        return subprocess.run([os.path.join(build, "tests/vm", program), *words],
                               env=env, timeout=LIMIT, check=False).returncode
 
 

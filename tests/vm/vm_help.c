@@ -13,8 +13,8 @@
 #include "base/time.h"
 
 enum {
-	TEST_SECONDS = 120,
-	WAIT_MS = 20000
+	TEST_SECONDS = 300,
+	WAIT_MS = 60000
 };
 
 int64_t vm_deadline(void)

@@ -23,7 +23,7 @@ struct vm {
 	void (*body)(struct vm *vm);
 };
 
-/* Runs body(vm) in a fiber; the process dies by SIGALRM after two minutes. */
+/* Runs body(vm) in a fiber; the process dies by SIGALRM after five minutes. */
 void vm_run(void (*body)(struct vm *vm));
 /* Adds a device to those at boot. */
 struct vmm_device *vm_device(struct vm *vm, enum vmm_device_kind kind, const char *id);

@@ -17,8 +17,8 @@ from guestlib import common, cpio, distro, kmod  # noqa: E402
 from guestlib.common import Problem  # noqa: E402
 
 BUSYBOX = "/bin/busybox"
-APPLETS = ("cp", "grep", "insmod", "mkdir", "mount", "poweroff", "sed", "sh", "switch_root")
-DIRECTORIES = ("bin", "dev", "lab", "lower", "modules", "proc", "sys", "tree", "upper")
+APPLETS = ("cp", "insmod", "mkdir", "mount", "poweroff", "sed", "sh", "switch_root")
+DIRECTORIES = ("bin", "dev", "lab", "lower", "modules", "proc", "sys", "trees", "upper")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
