@@ -103,3 +103,14 @@ const char *oci_kind_name(enum oci_kind kind)
 	_Static_assert(ARRAY_LEN(names) == OCI_KIND_COUNT_, "every kind has a name");
 	return names[kind];
 }
+
+const char *spec_network_namespace(const Grpc__Spec *s)
+{
+	const Grpc__Linux *l = s->linux;
+
+	for (size_t i = 0; l && i < l->n_namespaces; i++) {
+		if (str_eq(l->namespaces[i]->type, "network") && l->namespaces[i]->path)
+			return l->namespaces[i]->path;
+	}
+	return "";
+}

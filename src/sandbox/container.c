@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "config/paths.h"
+#include "oci/annotations.h"
 #include "oci/guest_spec.h"
 #include "oci/spec.h"
 #include "sandbox/hooks.h"
@@ -120,18 +121,6 @@ static int share_root(struct container *c, const struct container_config *cc,
 	return 0;
 }
 
-/* The network namespace the specification names; "" if it wants a new one. */
-static const char *netns_of(const struct container *c)
-{
-	const Grpc__Linux *l = c->spec->linux;
-
-	for (size_t i = 0; l && i < l->n_namespaces; i++) {
-		if (str_eq(l->namespaces[i]->type, "network") && l->namespaces[i]->path)
-			return l->namespaces[i]->path;
-	}
-	return "";
-}
-
 int start_stand_in(struct sandbox *s, struct stand_in *st, const char *netns, const char *root,
 		   struct err *e)
 {
@@ -235,7 +224,8 @@ static int container_set_up(struct container *c, const struct container_config *
 		return -1;
 	if (share_root(c, cc, &root, e) < 0)
 		return -1;
-	if (start_stand_in(c->sandbox, &c->stand_in, netns_of(c), root.host_path, e) < 0)
+	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
+			   root.host_path, e) < 0)
 		return -1;
 	if (run_create_hooks(c, e) < 0)
 		return -1;

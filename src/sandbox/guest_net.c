@@ -2,9 +2,12 @@
 /* From an addressing plan to the agent's UpdateInterface and UpdateRoutes. */
 #include "sandbox/guest_net.h"
 
+#include <arpa/inet.h>
+#include <net/if.h>
 #include <stdio.h>
 
 #include "base/err.h"
+#include "net/scan.h"
 #include "net/user_net.h"
 #include "sandbox/internal.h"
 
@@ -66,6 +69,150 @@ static int update_routes(struct sandbox *s, const struct user_net_guest *g, stru
 int guest_net_apply(struct sandbox *s, const struct user_net_guest *g, struct err *e)
 {
 	if (update_interface(s, g, e) < 0 || update_routes(s, g, e) < 0)
+		return err_wrap(e, "guest network");
+	return 0;
+}
+
+/* ---- links of a namespace ---- */
+
+/* "10.0.0.1" or, with the prefix, "10.0.0.0/8"; "" for none. */
+static char *ip_text(struct arena *a, const struct scan_ip *ip, bool with_prefix)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (!ip->family)
+		return arena_strdup(a, "");
+	(void)inet_ntop(ip->family, ip->bytes, text, sizeof(text));
+	return with_prefix ? arena_printf(a, "%s/%u", text, ip->prefix) : arena_strdup(a, text);
+}
+
+static char *mac_text(struct arena *a, const uint8_t m[6])
+{
+	return arena_printf(a, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
+			    m[5]);
+}
+
+static Types__IPFamily family_of(int family)
+{
+	return family == AF_INET ? TYPES__IPFAMILY__v4 : TYPES__IPFAMILY__v6;
+}
+
+static char *name_of(const struct scan *found, int link)
+{
+	return (char *)(uintptr_t)scan_find(found, link)->name;
+}
+
+static int apply_link(struct sandbox *s, const struct scan *found, const struct scan_link *l,
+		      struct arena *a, struct err *e)
+{
+	Grpc__UpdateInterfaceRequest req = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
+	Types__Interface nic = TYPES__INTERFACE__INIT;
+
+	nic.device = nic.name = name_of(found, l->index);
+	nic.hwaddr = mac_text(a, l->mac);
+	nic.mtu = l->mtu;
+	nic.raw_flags = l->no_arp ? IFF_NOARP : 0;
+	nic.ipaddresses = arena_calloc(a, found->address_count + 1, sizeof(void *));
+	if (!nic.hwaddr || !nic.ipaddresses)
+		return err_oom(e, "an interface");
+	for (size_t i = 0; i < found->address_count; i++) {
+		const struct scan_address *from = &found->addresses[i];
+		Types__IPAddress *to = arena_alloc(a, sizeof(*to));
+
+		if (from->link != l->index)
+			continue;
+		if (!to)
+			return err_oom(e, "an address");
+		types__ipaddress__init(to);
+		to->family = family_of(from->ip.family);
+		to->address = ip_text(a, &from->ip, false);
+		to->mask = arena_printf(a, "%u", from->ip.prefix);
+		if (!to->address || !to->mask)
+			return err_oom(e, "an address");
+		nic.ipaddresses[nic.n_ipaddresses++] = to;
+	}
+	req.interface = &nic;
+	return agent_do(s->agent, AGENT_UPDATE_INTERFACE, &req, e);
+}
+
+static int apply_routes(struct sandbox *s, const struct scan *found, struct arena *a,
+			struct err *e)
+{
+	Grpc__UpdateRoutesRequest req = GRPC__UPDATE_ROUTES_REQUEST__INIT;
+	Grpc__Routes routes = GRPC__ROUTES__INIT;
+
+	routes.routes = arena_calloc(a, found->route_count + 1, sizeof(void *));
+	if (!routes.routes)
+		return err_oom(e, "routes");
+	for (size_t i = 0; i < found->route_count; i++) {
+		const struct scan_route *from = &found->routes[i];
+		Types__Route *to = arena_alloc(a, sizeof(*to));
+
+		if (!to)
+			return err_oom(e, "a route");
+		types__route__init(to);
+		to->dest = ip_text(a, &from->dst, true);
+		to->gateway = ip_text(a, &from->gateway, false);
+		to->source = ip_text(a, &from->source, false);
+		to->device = name_of(found, from->link);
+		to->family = family_of(from->family);
+		to->scope = from->scope;
+		to->flags = from->flags;
+		to->mtu = from->mtu;
+		if (!to->dest || !to->gateway || !to->source)
+			return err_oom(e, "a route");
+		routes.routes[routes.n_routes++] = to;
+	}
+	req.routes = &routes;
+	return agent_do(s->agent, AGENT_UPDATE_ROUTES, &req, e);
+}
+
+static int apply_neighbors(struct sandbox *s, const struct scan *found, struct arena *a,
+			   struct err *e)
+{
+	Grpc__AddARPNeighborsRequest req = GRPC__ADD_ARPNEIGHBORS_REQUEST__INIT;
+	Grpc__ARPNeighbors list = GRPC__ARPNEIGHBORS__INIT;
+
+	if (found->neighbor_count == 0)
+		return 0;
+	list.arpneighbors = arena_calloc(a, found->neighbor_count, sizeof(void *));
+	if (!list.arpneighbors)
+		return err_oom(e, "neighbours");
+	for (size_t i = 0; i < found->neighbor_count; i++) {
+		const struct scan_neighbor *from = &found->neighbors[i];
+		Types__ARPNeighbor *to = arena_alloc(a, sizeof(*to));
+		Types__IPAddress *ip = arena_alloc(a, sizeof(*ip));
+
+		if (!to || !ip)
+			return err_oom(e, "a neighbour");
+		types__arpneighbor__init(to);
+		types__ipaddress__init(ip);
+		ip->family = family_of(from->ip.family);
+		ip->address = ip_text(a, &from->ip, false);
+		to->toipaddress = ip;
+		to->device = name_of(found, from->link);
+		to->lladdr = mac_text(a, from->mac);
+		to->state = (int32_t)from->state;
+		to->flags = (int32_t)from->flags;
+		if (!ip->address || !to->lladdr)
+			return err_oom(e, "a neighbour");
+		list.arpneighbors[list.n_arpneighbors++] = to;
+	}
+	req.neighbors = &list;
+	return agent_do(s->agent, AGENT_ADD_ARP_NEIGHBORS, &req, e);
+}
+
+int guest_net_apply_links(struct sandbox *s, const struct scan *found, struct err *e)
+{
+	OWN(arena) struct arena a = { .limit = 4 << 20 };
+
+	for (size_t i = 0; i < found->link_count; i++) {
+		if (apply_link(s, found, &found->links[i], &a, e) < 0)
+			return err_wrap(e, "guest network '%s'", found->links[i].name);
+	}
+	if (found->link_count == 0)
+		return 0;
+	if (apply_routes(s, found, &a, e) < 0 || apply_neighbors(s, found, &a, e) < 0)
 		return err_wrap(e, "guest network");
 	return 0;
 }

@@ -4,7 +4,10 @@
 
 struct err;
 struct sandbox;
+struct scan;
 struct user_net_guest;
 
+/* Configures what was found in the caller's network namespace. */
+int guest_net_apply_links(struct sandbox *s, const struct scan *found, struct err *e);
 /* Configures the interface of the network "user". */
 int guest_net_apply(struct sandbox *s, const struct user_net_guest *g, struct err *e);

@@ -16,6 +16,7 @@
 struct guest_spec;
 struct share;
 struct stdio;
+struct tap_net;
 struct user_net;
 struct vmm;
 
@@ -36,6 +37,7 @@ struct sandbox {
 	struct vmm *vmm;
 	struct share *share;
 	struct user_net *net;
+	struct tap_net *taps; /* of the links of c.netns; NULL: none are joined */
 	struct agent_client *agent;
 	int vsock_fd;
 	bool vm_lost;

@@ -47,6 +47,8 @@ struct sandbox_config {
 	const char *hostname;             /* "" for the container's */
 	const struct kata_config *config; /* must outlive the sandbox */
 	enum network_kind network;
+	const char *netns; /* with NETWORK_NONE: path of the namespace whose links it joins, or
+			      "" */
 	const struct user_net_port *ports;
 	size_t port_count;
 	uint32_t vcpus; /* size of the VM */

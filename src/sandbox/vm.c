@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "config/config.h"
+#include "net/tap_net.h"
 #include "net/user_net.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/guest_log.h"
@@ -33,7 +34,7 @@
 
 enum {
 	AGENT_VSOCK_PORT = 1024,
-	DEVICES_MAX = 8,
+	DEVICES_MAX = 13, /* SCAN_LINKS_MAX, a share, transport, log and console */
 	DESTROY_MS = 3000,
 	STOP_MS = 5000,
 	LAST_WORDS_MS = 500,     /* between the guest's last byte and the end of its machine */
@@ -185,7 +186,8 @@ static int choose_share(struct plan *p, struct err *e)
 	return 0;
 }
 
-static int choose_network(struct plan *p, struct err *e)
+/* The network "user". */
+static int start_user_net(struct plan *p, struct err *e)
 {
 	struct sandbox *s = p->s;
 	struct user_net_config nc = {
@@ -196,8 +198,6 @@ static int choose_network(struct plan *p, struct err *e)
 		.arg = s,
 	};
 
-	if (s->c.network != NETWORK_USER)
-		return 0;
 	if (!(p->caps & 1ULL << VMM_CAP_NET_STREAM))
 		return err_set(e, ERR_UNSUPPORTED, 0, "network 'user': %s/%s has no %s",
 			       HYPERVISOR, p->config->hypervisor.machine_type,
@@ -206,6 +206,37 @@ static int choose_network(struct plan *p, struct err *e)
 		return err_wrap(e, "network 'user'");
 	user_net_device(s->net, &p->devices[p->device_count++]);
 	return 0;
+}
+
+/* The links that the caller has put into the sandbox's network namespace. */
+static int join_links(struct plan *p, struct err *e)
+{
+	struct sandbox *s = p->s;
+	const struct scan *found;
+
+	if (tap_net_new(s->c.netns, &s->log, &s->taps, e) < 0)
+		return -1;
+	found = tap_net_scan(s->taps);
+	if (found->link_count && !(p->caps & 1ULL << VMM_CAP_NET_TAP))
+		return err_set(e, ERR_UNSUPPORTED, 0, "network '%s': %s/%s has no %s",
+			       found->links[0].name, HYPERVISOR,
+			       p->config->hypervisor.machine_type,
+			       vmm_cap_name(VMM_CAP_NET_TAP));
+	for (size_t i = 0; i < found->link_count; i++) {
+		tap_net_device(s->taps, i, add_device(p, VMM_DEV_NET, ""));
+		log_info(&s->log, "network: link '%s' of '%s' joined by traffic control",
+			 found->links[i].name, s->c.netns);
+	}
+	if (found->link_count == 0)
+		log_info(&s->log, "network: '%s' has no link with an address", s->c.netns);
+	return 0;
+}
+
+static int choose_network(struct plan *p, struct err *e)
+{
+	if (p->s->c.network == NETWORK_USER)
+		return start_user_net(p, e);
+	return *p->s->c.netns ? join_links(p, e) : 0;
 }
 
 /* vhost-vsock where it works, else serial ports. */
@@ -297,6 +328,8 @@ static int start_machine(struct plan *p, struct err *e)
 		return -1;
 	if (s->net)
 		user_net_release_fd(s->net);
+	if (s->taps)
+		tap_net_release_fds(s->taps);
 	return 0;
 }
 
@@ -441,7 +474,9 @@ static int prepare_guest(struct plan *p, struct err *e)
 		return -1;
 	if (agent_do(s->agent, AGENT_CREATE_SANDBOX, &req, e) < 0)
 		return -1;
-	return s->net ? guest_net_apply(s, user_net_guest(s->net), e) : 0;
+	if (s->net)
+		return guest_net_apply(s, user_net_guest(s->net), e);
+	return s->taps ? guest_net_apply_links(s, tap_net_scan(s->taps), e) : 0;
 }
 
 /* The machine, then the guest in it: each gets the configured time. */
@@ -521,6 +556,7 @@ void vm_stop(struct sandbox *s)
 	agent_client_free(TAKE(s->agent));
 	end_stand_ins(s);
 	user_net_free(TAKE(s->net));
+	tap_net_free(TAKE(s->taps));
 	share_free(TAKE(s->share));
 	vmm_free(TAKE(s->vmm));
 	fd_close(&s->vsock_fd);

@@ -161,12 +161,13 @@ static void find_shm(const Grpc__Spec *spec, struct sandbox_wish *w)
 
 int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e)
 {
-	const char *named = *w->options->config_path ? w->options->config_path
-						     : getenv(SHIM_ENV_CONFIG);
+	const char *named =
+		*w->options->config_path ? w->options->config_path : getenv(SHIM_ENV_CONFIG);
 	struct sandbox_config sc = { .id = en->id,
 				     .host_name = en->run.name,
 				     .namespace = en->namespace,
 				     .hostname = w->hostname,
+				     .netns = w->netns,
 				     .shm_bytes = w->shm_bytes,
 				     .shm_source = w->shm_source,
 				     .observer = task_observer(en) };
@@ -198,6 +199,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 		return -1;
 	w.options = o;
 	w.hostname = spec->hostname;
+	w.netns = spec_network_namespace(spec);
 	if (identity.kind == OCI_POD_SANDBOX)
 		find_shm(spec, &w);
 	free(en->main_container);

@@ -23,6 +23,7 @@ int first_create(struct engine *en, const Containerd__Task__CreateTaskRequest *r
 struct sandbox_wish {
 	const Katac__Options *options;
 	const char *hostname;
+	const char *netns; /* "" for none */
 	struct sizing_limits limits;
 	uint64_t shm_bytes;
 	const char *shm_source;

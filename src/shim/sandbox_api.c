@@ -103,8 +103,9 @@ static int api_create(struct ttrpc_call *c, const void *request, void *response,
 
 	(void)response;
 	if (!str_eq(r->sandbox_id, en->id))
-		return err_set(e, ERR_INVALID, 0, "this engine is for sandbox '%s', not '%.80s'",
-			       en->id, r->sandbox_id);
+		return err_set(e, ERR_INVALID, 0,
+			       "this engine is for sandbox '%s', not '%.80s'", en->id,
+			       r->sandbox_id);
 	if (en->sandbox || en->creating || en->ending)
 		return err_set(e, ERR_EXISTS, 0, "sandbox '%s' exists already", en->id);
 	if (r->n_rootfs)
@@ -116,6 +117,7 @@ static int api_create(struct ttrpc_call *c, const void *request, void *response,
 	if (decode_config(r->options, c->arena, &p, e) < 0 || keep(en, r, e) < 0)
 		return -1;
 	w.hostname = p->hostname;
+	w.netns = en->pod_netns;
 	limits = p->linux ? p->linux->resources : NULL;
 	if (limits)
 		w.limits = (struct sizing_limits){ .quota = limits->cpu_quota,
@@ -241,8 +243,7 @@ static int api_metrics(struct ttrpc_call *c, const void *request, void *response
 	if (find_sandbox(c, r->sandbox_id, &en, e) < 0)
 		return -1;
 	resp->metrics = NEW(Metric, metric, c->arena);
-	if (!resp->metrics ||
-	    !(resp->metrics->timestamp = timestamp(c->arena, time_wall_ns())))
+	if (!resp->metrics || !(resp->metrics->timestamp = timestamp(c->arena, time_wall_ns())))
 		return err_oom(e, "an answer");
 	resp->metrics->id = r->sandbox_id;
 	if (sandbox_stats(en->sandbox, c->arena, &figures, e) < 0)

@@ -115,7 +115,8 @@ static void on_idle(struct timer *t)
 {
 	struct engine *en = container_of(t, struct engine, idle);
 
-	if (!en->creating && !is_kept(en) && (!en->sandbox || container_count(en->sandbox) == 0) &&
+	if (!en->creating && !is_kept(en) &&
+	    (!en->sandbox || container_count(en->sandbox) == 0) &&
 	    ttrpc_server_connections(en->server) == 0) {
 		log_info(NULL, "no container and no client: ending");
 		engine_end(en);

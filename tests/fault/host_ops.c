@@ -287,11 +287,12 @@ static int prepare_store(struct err *e)
 
 static int op_rundir(struct err *e)
 {
+	const struct rundir_owner owner = { "", "default", "/bundle" };
 	OWN(rundir) struct rundir r = RUNDIR_INIT;
 	char path[128];
 	struct stat st;
 
-	if (rundir_create(run_base, "c1", "default /bundle", &r, e) < 0) {
+	if (rundir_create(run_base, "c1", &owner, &r, e) < 0) {
 		/* "on failure nothing is left" */
 		(void)snprintf(path, sizeof(path), "%s/c1", run_base);
 		if (stat(path, &st) == 0)

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Four dumps: addresses decide which links count, then routes and neighbours of those. */
+#include "net/scan.h"
+
+#include <linux/if.h>
+#include <linux/if_arp.h>
+#include <linux/neighbour.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "wire/netlink.h"
+
+const struct scan_link *scan_find(const struct scan *s, int index)
+{
+	for (size_t i = 0; i < s->link_count; i++) {
+		if (s->links[i].index == index)
+			return &s->links[i];
+	}
+	return NULL;
+}
+
+static bool take_ip(const struct nl_attr *a, int family, unsigned prefix, struct scan_ip *out)
+{
+	size_t want = family == AF_INET ? 4 : 16;
+
+	if (!a->data || a->len != want || (family != AF_INET && family != AF_INET6))
+		return false;
+	*out = (struct scan_ip){ .family = family, .prefix = prefix };
+	memcpy(out->bytes, a->data, want);
+	return true;
+}
+
+/* ---- addresses ---- */
+
+static int on_address(const struct nlmsghdr *m, void *arg, struct err *e)
+{
+	struct scan *s = arg;
+	struct nl_attr a[IFA_LOCAL + 1];
+	struct scan_address row = { 0 };
+	struct ifaddrmsg info;
+
+	if (m->nlmsg_type != RTM_NEWADDR || nl_parse(m, sizeof(info), a, IFA_LOCAL) < 0)
+		return 0;
+	memcpy(&info, m + 1, sizeof(info));
+	/* the guest makes its own link-local ones, of the same hardware address */
+	if (info.ifa_scope >= RT_SCOPE_LINK)
+		return 0;
+	row.link = (int)info.ifa_index;
+	if (!take_ip(a[IFA_LOCAL].data ? &a[IFA_LOCAL] : &a[IFA_ADDRESS], info.ifa_family,
+		     info.ifa_prefixlen, &row.ip))
+		return 0;
+	if (s->address_count == SCAN_ROWS_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d addresses", SCAN_ROWS_MAX);
+	s->addresses[s->address_count++] = row;
+	return 0;
+}
+
+/* ---- links ---- */
+
+static bool has_address(const struct scan *s, int index)
+{
+	for (size_t i = 0; i < s->address_count; i++) {
+		if (s->addresses[i].link == index)
+			return true;
+	}
+	return false;
+}
+
+static int on_link(const struct nlmsghdr *m, void *arg, struct err *e)
+{
+	struct scan *s = arg;
+	struct nl_attr a[IFLA_MTU + 1];
+	struct scan_link l = { 0 };
+	struct ifinfomsg info;
+
+	if (m->nlmsg_type != RTM_NEWLINK || nl_parse(m, sizeof(info), a, IFLA_MTU) < 0)
+		return 0;
+	memcpy(&info, m + 1, sizeof(info));
+	l.index = info.ifi_index;
+	if (info.ifi_flags & IFF_LOOPBACK || !has_address(s, l.index) ||
+	    nl_get_str(&a[IFLA_IFNAME], l.name, sizeof(l.name)) < 0)
+		return 0;
+	if (info.ifi_type != ARPHRD_ETHER || a[IFLA_ADDRESS].len != sizeof(l.mac))
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "link '%s' (ARPHRD %u) carries no Ethernet, which is what a "
+			       "virtual machine's network is",
+			       l.name, info.ifi_type);
+	if (s->link_count == SCAN_LINKS_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d links", SCAN_LINKS_MAX);
+	memcpy(l.mac, a[IFLA_ADDRESS].data, sizeof(l.mac));
+	(void)nl_get_u32(&a[IFLA_MTU], &l.mtu);
+	l.no_arp = info.ifi_flags & IFF_NOARP;
+	s->links[s->link_count++] = l;
+	return 0;
+}
+
+/* ---- routes ---- */
+
+static bool is_ours(const struct rtmsg *r)
+{
+	return r->rtm_table == RT_TABLE_MAIN && r->rtm_type == RTN_UNICAST &&
+	       (r->rtm_family == AF_INET || r->rtm_family == AF_INET6) &&
+	       !(r->rtm_flags & RTM_F_CLONED) && r->rtm_protocol != RTPROT_KERNEL &&
+	       r->rtm_protocol != RTPROT_RA;
+}
+
+static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
+{
+	struct scan *s = arg;
+	struct nl_attr a[RTA_TABLE + 1], metrics[RTAX_MTU + 1];
+	struct scan_route row = { 0 };
+	struct rtmsg info;
+	uint32_t link = 0;
+
+	if (m->nlmsg_type != RTM_NEWROUTE || nl_parse(m, sizeof(info), a, RTA_TABLE) < 0)
+		return 0;
+	memcpy(&info, m + 1, sizeof(info));
+	if (!is_ours(&info))
+		return 0;
+	if (nl_get_u32(&a[RTA_OIF], &link) < 0)
+		return err_set(e, ERR_UNSUPPORTED, 0, "a route with several next hops");
+	row.link = (int)link;
+	if (!scan_find(s, row.link))
+		return 0;
+	row.family = info.rtm_family;
+	row.scope = info.rtm_scope;
+	row.flags = info.rtm_flags & RTNH_F_ONLINK;
+	(void)take_ip(&a[RTA_DST], info.rtm_family, info.rtm_dst_len, &row.dst);
+	(void)take_ip(&a[RTA_GATEWAY], info.rtm_family, 0, &row.gateway);
+	(void)take_ip(&a[RTA_PREFSRC], info.rtm_family, 0, &row.source);
+	if (nl_parse_nested(&a[RTA_METRICS], metrics, RTAX_MTU) == 0)
+		(void)nl_get_u32(&metrics[RTAX_MTU], &row.mtu);
+	if (s->route_count == SCAN_ROWS_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d routes", SCAN_ROWS_MAX);
+	s->routes[s->route_count++] = row;
+	return 0;
+}
+
+/* A gateway must be reachable before a route goes through it. */
+static void direct_first(struct scan *s)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < s->route_count; i++) {
+		struct scan_route r = s->routes[i];
+
+		if (r.gateway.family)
+			continue;
+		memmove(&s->routes[at + 1], &s->routes[at], (i - at) * sizeof(r));
+		s->routes[at++] = r;
+	}
+}
+
+/* ---- neighbours ---- */
+
+static int on_neighbor(const struct nlmsghdr *m, void *arg, struct err *e)
+{
+	struct scan *s = arg;
+	struct scan_neighbor row = { 0 };
+	struct nl_attr a[NDA_LLADDR + 1];
+	struct ndmsg info;
+
+	if (m->nlmsg_type != RTM_NEWNEIGH || nl_parse(m, sizeof(info), a, NDA_LLADDR) < 0)
+		return 0;
+	memcpy(&info, m + 1, sizeof(info));
+	row.link = info.ndm_ifindex;
+	if (!(info.ndm_state & NUD_PERMANENT) || !scan_find(s, row.link) ||
+	    a[NDA_LLADDR].len != sizeof(row.mac) ||
+	    !take_ip(&a[NDA_DST], info.ndm_family, 0, &row.ip))
+		return 0;
+	memcpy(row.mac, a[NDA_LLADDR].data, sizeof(row.mac));
+	row.state = info.ndm_state;
+	row.flags = info.ndm_flags;
+	if (s->neighbor_count == SCAN_ROWS_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d neighbours", SCAN_ROWS_MAX);
+	s->neighbors[s->neighbor_count++] = row;
+	return 0;
+}
+
+/* ---- all of it ---- */
+
+static int dump(int nl, uint16_t type, const void *fixed, size_t len,
+		int (*each)(const struct nlmsghdr *, void *, struct err *), struct scan *s,
+		struct err *e)
+{
+	struct nl_request r;
+
+	nl_start(&r, type, NLM_F_DUMP, fixed, len);
+	return nl_call(nl, &r, each, s, e);
+}
+
+int scan_links(int nl, struct arena *a, struct scan *out, struct err *e)
+{
+	const struct ifaddrmsg address = { .ifa_family = AF_UNSPEC };
+	const struct ifinfomsg link = { .ifi_family = AF_UNSPEC };
+	const struct rtmsg route = { .rtm_family = AF_UNSPEC };
+	const struct ndmsg neighbor = { .ndm_family = AF_UNSPEC };
+	struct scan s = { 0 };
+
+	s.addresses = arena_calloc(a, SCAN_ROWS_MAX, sizeof(*s.addresses));
+	s.routes = arena_calloc(a, SCAN_ROWS_MAX + 1, sizeof(*s.routes));
+	s.neighbors = arena_calloc(a, SCAN_ROWS_MAX, sizeof(*s.neighbors));
+	if (!s.addresses || !s.routes || !s.neighbors)
+		return err_oom(e, "what a network namespace has");
+	if (dump(nl, RTM_GETADDR, &address, sizeof(address), on_address, &s, e) < 0 ||
+	    dump(nl, RTM_GETLINK, &link, sizeof(link), on_link, &s, e) < 0 ||
+	    dump(nl, RTM_GETROUTE, &route, sizeof(route), on_route, &s, e) < 0 ||
+	    dump(nl, RTM_GETNEIGH, &neighbor, sizeof(neighbor), on_neighbor, &s, e) < 0)
+		return -1;
+	direct_first(&s);
+	*out = s;
+	return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the links of a network namespace have that a guest must have as well: read once, by
+ * rtnetlink, from the namespace the caller stands in. Which links count goes by what they are
+ * (Ethernet, up to carry addresses), never by the name of their kind.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct err;
+
+enum {
+	SCAN_LINKS_MAX = 8,
+	SCAN_ROWS_MAX = 1024 /* of addresses, routes, neighbours each */
+};
+
+struct scan_ip {
+	int family; /* AF_INET, AF_INET6; 0: none */
+	uint8_t bytes[16];
+	unsigned prefix;
+};
+
+struct scan_link {
+	int index;
+	char name[16];
+	uint8_t mac[6];
+	uint32_t mtu;
+	bool no_arp;
+};
+
+struct scan_address {
+	int link; /* index */
+	struct scan_ip ip;
+};
+
+struct scan_route {
+	int link;
+	struct scan_ip dst; /* family 0: the default route of `family` */
+	struct scan_ip gateway, source;
+	int family;
+	uint32_t scope, flags, mtu; /* RT_SCOPE_*, RTNH_F_*, 0: none */
+};
+
+struct scan_neighbor {
+	int link;
+	struct scan_ip ip;
+	uint8_t mac[6];
+	uint32_t state, flags; /* NUD_PERMANENT, NTF_* */
+};
+
+struct scan {
+	struct scan_link links[SCAN_LINKS_MAX];
+	size_t link_count;
+	struct scan_address *addresses;
+	struct scan_route *routes; /* those that need no gateway first */
+	struct scan_neighbor *neighbors;
+	size_t address_count, route_count, neighbor_count;
+};
+
+/*
+ * Links with an address beyond their own segment, and their addresses, the main table's
+ * unicast routes that are not the kernel's own, and permanent neighbours. Loopback has none of
+ * that. A link with addresses that is no Ethernet is ERR_UNSUPPORTED by its name; so are more
+ * than SCAN_LINKS_MAX. `nl` is a socket of nl_open().
+ */
+int scan_links(int nl, struct arena *a, struct scan *out, struct err *e);
+/* NULL if no link has that index. */
+const struct scan_link *scan_find(const struct scan *s, int index);

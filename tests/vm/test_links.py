@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of a caller's network namespace: its links, as the guest has them.
+
+Between two namespaces made here, one for the containers and one that is everybody else: no
+address outside this machine is ever used.
+"""
+import json
+import os
+import subprocess
+import time
+import unittest
+
+from containerd_case import ContainerdCase
+
+POD, FAR = f"katap{os.getpid()}", f"kataf{os.getpid()}"
+SERVER = ("import http.server,socket,sys;"
+          "S=type('S',(http.server.HTTPServer,),{'address_family':socket.AF_INET6});"
+          "S((sys.argv[1],int(sys.argv[2])),type('H',(http.server.BaseHTTPRequestHandler,),"
+          "{'do_GET':lambda s:(s.send_response(200),s.end_headers(),s.wfile.write(b'hello\\n')),"
+          "'log_message':lambda *a:None})).serve_forever()")
+GET = ("import urllib.request,sys;"
+       "print(urllib.request.urlopen(sys.argv[1],timeout=5).read().decode(),end='')")
+
+
+def ip(*args):
+    return subprocess.run(["ip", *args], check=True, capture_output=True, text=True).stdout
+
+
+class Links(ContainerdCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        ip("netns", "add", POD)  # mounts /run/netns for all that follow
+        ip("netns", "del", POD)
+
+    def setUp(self):
+        super().setUp()
+        for ns in (POD, FAR):
+            ip("netns", "add", ns)
+            self.addCleanup(ip, "netns", "del", ns)
+            ip("-n", ns, "link", "set", "lo", "up")
+        self.add_link("eth0", "198.51.100", "2001:db8:1:")
+        ip("-n", POD, "route", "add", "default", "via", "198.51.100.1")
+        ip("-n", POD, "-6", "route", "add", "default", "via", "2001:db8:1::1")
+
+    def add_link(self, name, v4, v6):
+        ip("-n", POD, "link", "add", name, "mtu", "1400", "type", "veth", "peer", "name", name,
+           "netns", FAR)
+        for ns, last in ((POD, 2), (FAR, 1)):
+            ip("-n", ns, "addr", "add", f"{v4}.{last}/24", "dev", name)
+            ip("-n", ns, "addr", "add", f"{v6}:{last}/64", "dev", name, "nodad")
+            ip("-n", ns, "link", "set", name, "up")
+
+    def options(self):
+        return ("--with-ns", f"network:/var/run/netns/{POD}")
+
+    def inside(self, *command):
+        return self.run_ok("net", *command, options=self.options())
+
+    def serve(self):
+        p = subprocess.Popen(["ip", "netns", "exec", FAR, "python3", "-c", SERVER, "::", "8080"])
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        time.sleep(0.5)
+
+    def nothing_left(self):
+        links = {row["ifname"] for row in json.loads(ip("-n", POD, "-j", "link"))}
+        self.assertFalse([name for name in links if name.startswith("tap")], links)
+        shown = subprocess.run(["ip", "netns", "exec", POD, "tc", "qdisc"], check=True,
+                               capture_output=True, text=True).stdout
+        self.assertNotIn("ingress", shown)
+
+    def test_outgoing(self):
+        self.serve()
+        out = self.inside("sh", "-c", "wget -q -O - http://198.51.100.1:8080/;"
+                          "wget -q -O - 'http://[2001:db8:1::1]:8080/'")
+        self.assertEqual(out, "hello\nhello\n")
+        self.nothing_left()
+
+    def test_incoming(self):
+        self.detached("net", "sh", "-c", "echo from the guest > /index.html; httpd -f -p 80 -h /",
+                      options=self.options())
+        for url in ("http://198.51.100.2/index.html", "http://[2001:db8:1::2]/index.html"):
+            for _ in range(50):
+                done = subprocess.run(["ip", "netns", "exec", FAR, "python3", "-c", GET, url],
+                                      capture_output=True, text=True, timeout=30, check=False)
+                if done.returncode == 0:
+                    break
+                time.sleep(0.2)
+            self.assertEqual(done.stdout, "from the guest\n", done.stderr)
+        self.remove("net")
+        self.wait_until(lambda: not self.taps())
+        self.nothing_left()
+
+    def taps(self):
+        return [row for row in json.loads(ip("-n", POD, "-j", "link"))
+                if row["ifname"].startswith("tap")]
+
+    def test_the_guest_has_what_the_link_has(self):
+        self.add_link("net1", "203.0.113", "2001:db8:2:")
+        ip("-n", POD, "route", "add", "192.0.2.0/25", "via", "203.0.113.1", "mtu", "1300")
+        ip("-n", POD, "route", "add", "192.0.2.128/25", "dev", "net1", "src", "203.0.113.2")
+        ip("-n", POD, "neigh", "add", "198.51.100.9", "lladdr", "02:00:00:00:00:09", "dev", "eth0",
+           "nud", "permanent")
+        out = self.inside("sh", "-c", "ip -o link; ip -o addr; ip route; ip -6 route; ip neigh")
+        for row in json.loads(ip("-n", POD, "-j", "link")):
+            if row["ifname"] in ("eth0", "net1"):
+                self.assertRegex(out, rf"{row['ifname']}: <.*UP.*> mtu 1400 .*{row['address']}")
+        for text in ("198.51.100.2/24", "2001:db8:1::2/64", "203.0.113.2/24", "2001:db8:2::2/64",
+                     "default via 198.51.100.1 dev eth0", "default via 2001:db8:1::1 dev eth0",
+                     "192.0.2.128/25 dev net1", "192.0.2.0/25 via 203.0.113.1 dev net1",
+                     "198.51.100.9 dev eth0 lladdr 02:00:00:00:00:09"):
+            self.assertIn(text, out.replace("  ", " "))
+        self.assertIn(" PERMANENT", out)
+        self.nothing_left()
+
+    def test_loopback_alone(self):
+        ip("-n", POD, "link", "del", "eth0")
+        self.assertEqual(self.inside("ls", "/sys/class/net"), "lo\n")
+
+    def test_link_that_is_no_ethernet_is_refused(self):
+        ip("-n", POD, "tuntap", "add", "tun7", "mode", "tun")
+        ip("-n", POD, "addr", "add", "192.0.2.1/32", "dev", "tun7")
+        done = self.ctr(*self.run_args("net", "true", options=("--rm", *self.options())))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("tun7", done.stderr)
+        self.assertIn("Ethernet", done.stderr)
+        self.nothing_left()
+
+    def test_namespace_that_does_not_exist_is_named(self):
+        done = self.ctr(*self.run_args("net", "true", options=(
+            "--rm", "--with-ns", "network:/var/run/netns/nowhere")))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("/var/run/netns/nowhere", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
