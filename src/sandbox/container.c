@@ -5,6 +5,7 @@
  * step of the creation leaves nothing.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -198,6 +199,17 @@ static int run_create_hooks(struct container *c, struct err *e)
 			 "createContainer", e);
 }
 
+/* nerdctl and Docker attach their networks in hooks, to the stand-in's namespace. */
+static int plug_links(struct container *c, struct err *e)
+{
+	char netns[48];
+
+	if (!c->sandbox->c.links_later || c->sandbox->c.network != NETWORK_NONE)
+		return 0;
+	(void)snprintf(netns, sizeof(netns), "/proc/%d/ns/net", (int)container_pid(c));
+	return vm_plug_links(c->sandbox, netns, e);
+}
+
 /* The specification: a failing poststart hook is logged, and the rest goes on. */
 void container_run_poststart(struct container *c)
 {
@@ -227,7 +239,7 @@ static int container_set_up(struct container *c, const struct container_config *
 	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
 			   root.host_path, e) < 0)
 		return -1;
-	if (run_create_hooks(c, e) < 0)
+	if (run_create_hooks(c, e) < 0 || plug_links(c, e) < 0)
 		return -1;
 	if (create_in_guest(c, root.guest_path, e) < 0)
 		return -1;

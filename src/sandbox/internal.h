@@ -94,6 +94,11 @@ enum {
 /* vm.c: the machine and the agent in it. */
 int vm_start(struct sandbox *s, struct err *e);
 void vm_stop(struct sandbox *s);
+/*
+ * Links that came into the namespace (a path) after the boot, by a hook: gives them to the
+ * guest. Does nothing if the sandbox has a network already.
+ */
+int vm_plug_links(struct sandbox *s, const char *netns, struct err *e);
 /* A guest that dies closes its ports first: finds out whether its machine says why. */
 void vm_explain_loss(struct sandbox *s);
 /* ERR_STATE with the reason unless the sandbox is ready. */

@@ -49,6 +49,7 @@ struct sandbox_config {
 	enum network_kind network;
 	const char *netns; /* with NETWORK_NONE: path of the namespace whose links it joins, or
 			      "" */
+	bool links_later;  /* hooks may put links into the namespace: room for some is kept */
 	const struct user_net_port *ports;
 	size_t port_count;
 	uint32_t vcpus; /* size of the VM */

@@ -35,6 +35,8 @@
 enum {
 	AGENT_VSOCK_PORT = 1024,
 	DEVICES_MAX = 13, /* SCAN_LINKS_MAX, a share, transport, log and console */
+	PORTS_FOR_LINKS = 4,
+	PLUG_MS = 10 * 1000,
 	DESTROY_MS = 3000,
 	STOP_MS = 5000,
 	LAST_WORDS_MS = 500,     /* between the guest's last byte and the end of its machine */
@@ -310,8 +312,8 @@ static int start_machine(struct plan *p, struct err *e)
 	p->vm.cpu_features = *c->hypervisor.cpu_features ? c->hypervisor.cpu_features : NULL;
 	p->vm.vcpus = s->c.vcpus;
 	p->vm.memory_mib = s->c.memory_mib;
-	/* nothing is plugged in later; each port costs an emulated boot 14 ms */
-	p->vm.hotplug_ports = 1;
+	/* each port costs an emulated boot 14 ms */
+	p->vm.hotplug_ports = s->c.links_later ? PORTS_FOR_LINKS : 1;
 	p->vm.debug = c->hypervisor.enable_debug;
 	p->vm.devices = p->devices;
 	p->vm.device_count = p->device_count;
@@ -517,6 +519,29 @@ int vm_start(struct sandbox *s, struct err *e)
 		       share_fs_name(share_fs(s->share)), p.vsock ? "vsock" : "virtio-serial",
 		       p.assets.kernel_version);
 	return 0;
+}
+
+int vm_plug_links(struct sandbox *s, const char *netns, struct err *e)
+{
+	const struct scan *found;
+
+	if (s->taps || s->net)
+		return 0;
+	if (tap_net_new(netns, &s->log, &s->taps, e) < 0)
+		return -1;
+	found = tap_net_scan(s->taps);
+	if (found->link_count && vmm_require(s->vmm, VMM_CAP_HOTPLUG_NET, e) < 0)
+		return -1;
+	for (size_t i = 0; i < found->link_count; i++) {
+		struct vmm_device d;
+
+		tap_net_device(s->taps, i, &d);
+		if (vmm_device_add(s->vmm, &d, deadline_in(PLUG_MS), NULL, e) < 0)
+			return err_wrap(e, "network '%s'", found->links[i].name);
+		log_info(&s->log, "network: link '%s' plugged in", found->links[i].name);
+	}
+	tap_net_release_fds(s->taps);
+	return guest_net_apply_links(s, found, e);
 }
 
 /* They have directories of the share as their roots. One at a time: waiting changes the list.

@@ -168,6 +168,7 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 				     .namespace = en->namespace,
 				     .hostname = w->hostname,
 				     .netns = w->netns,
+				     .links_later = w->has_hooks,
 				     .shm_bytes = w->shm_bytes,
 				     .shm_source = w->shm_source,
 				     .observer = task_observer(en) };
@@ -200,6 +201,8 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	w.options = o;
 	w.hostname = spec->hostname;
 	w.netns = spec_network_namespace(spec);
+	w.has_hooks = spec->hooks && (spec->hooks->n_prestart || spec->hooks->n_createruntime ||
+				      spec->hooks->n_createcontainer);
 	if (identity.kind == OCI_POD_SANDBOX)
 		find_shm(spec, &w);
 	free(en->main_container);

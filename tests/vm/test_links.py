@@ -10,7 +10,9 @@ import subprocess
 import time
 import unittest
 
+import grpc_client as rpc
 from containerd_case import ContainerdCase
+from engine_case import EngineCase
 
 POD, FAR = f"katap{os.getpid()}", f"kataf{os.getpid()}"
 SERVER = ("import http.server,socket,sys;"
@@ -132,6 +134,49 @@ class Links(ContainerdCase):
             "--rm", "--with-ns", "network:/var/run/netns/nowhere")))
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("/var/run/netns/nowhere", done.stderr)
+
+
+class FromHooks(EngineCase):
+    """As nerdctl does it: the hook finds the namespace by the process in the state."""
+
+    HOOK = ("pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/');"
+            f"ip -n {FAR} link add hook0 type veth peer name eth0 netns $pid && "
+            f"ip -n {FAR} addr add 198.51.100.1/24 dev hook0 && ip -n {FAR} link set hook0 up && "
+            "nsenter -t $pid -n ip addr add 198.51.100.2/24 dev eth0 && "
+            "nsenter -t $pid -n ip link set eth0 up && "
+            "nsenter -t $pid -n ip route add default via 198.51.100.1")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        ip("netns", "add", FAR)
+        cls.addClassCleanup(ip, "netns", "del", FAR)
+
+    def start(self, hook, *command):
+        self.write_spec(self.bundle, self.spec(*command, hooks={"createRuntime": [
+            {"path": "/bin/sh", "args": ["sh", "-c", hook],
+             "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "timeout": 20}]}))
+        self.start_engine()
+        self.out = os.path.join(self.bundle, "out")
+        self.task("Create", {1: "x", 2: self.bundle, 5: "", 6: f"file://{self.out}",
+                             7: f"file://{self.out}"})
+        self.task("Start", {1: "x"})
+        status = rpc.number(self.task("Wait", {1: "x"}), 1)
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+        with open(self.out, encoding="utf-8") as f:
+            return status, f.read()
+
+    def test_link_of_a_hook(self):
+        status, out = self.start(self.HOOK, "sh", "-c", "ip -o addr show dev eth0; ip route;"
+                                 "ping -c 1 -W 5 198.51.100.1 >/dev/null && echo there")
+        self.assertEqual(status, 0, out)
+        for text in ("198.51.100.2/24", "default via 198.51.100.1", "there"):
+            self.assertIn(text, out)
+
+    def test_hook_without_links(self):
+        status, out = self.start("true", "ls", "/sys/class/net")
+        self.assertEqual((status, out), (0, "lo\n"))
 
 
 if __name__ == "__main__":
