@@ -294,7 +294,11 @@ static void passt_version(struct user_net *n, struct child_reaper *r, const char
 	if (fiber_read(n->loop, rd, out, size - 1, deadline_in(VERSION_MS), &got, &e) == 0)
 		out[got] = '\0';
 	out[strcspn(out, "\n")] = '\0';
+	/* it lives on this stack: it must not be watched any more, whatever ends the wait */
+	fiber_shield(n->loop, true);
 	(void)child_end(&c, VERSION_MS, &e);
+	fiber_shield(n->loop, false);
+	child_unwatch(&c);
 }
 
 static bool publishes_tcp(const struct user_net_config *c)
