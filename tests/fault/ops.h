@@ -28,5 +28,8 @@ extern const size_t host_op_count;
 
 /* Makes below `top` what the operations of the table need; removed with it. */
 int host_ops_prepare(const char *top, struct err *e);
-/* This program started as passt: answers the one question it is asked, ends with its peer. */
-int fake_passt_main(void);
+/*
+ * This program started as passt: says that it is an old one, or answers the one question it is
+ * asked and ends with its peer.
+ */
+int fake_passt_main(const char *option);

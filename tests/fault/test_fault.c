@@ -255,7 +255,7 @@ static void for_each_op(void (*each)(const struct op *op))
 					      : &host_ops[i - ARRAY_LEN(base_ops)];
 
 		if (op->root && geteuid() != 0)
-			print_message("skipped: '%s' works for root only\n", op->name);
+			print_message("# skipped: '%s' works for root only\n", op->name);
 		else
 			each(op);
 	}
@@ -418,8 +418,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_no_openat2),
 	};
 
-	if (argc > 1 && strcmp(argv[1], "--foreground") == 0)
-		return fake_passt_main();
+	if (argc > 1)
+		return fake_passt_main(argv[1]);
 	log_setup(&silent);
 	return cmocka_run_group_tests_name("fault", tests, make_top, leave_top);
 }

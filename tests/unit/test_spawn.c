@@ -137,7 +137,7 @@ static void need_root(void)
 {
 	if (geteuid() == 0)
 		return;
-	print_message("skipped: only root can start helpers in a root of their own\n");
+	print_message("# skipped: only root can start helpers in a root of their own\n");
 	skip();
 }
 
