@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine whose monitor dies, or falls silent, after each command of its life. The monitor is
+ * this program once more, copied to where the real one would be and started as that is; there
+ * is no guest. Every call then fails in time and by name, the machine's end is told once, and
+ * neither processes nor descriptors are left.
+ */
+#include "unit.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "base/path.h"
+#include "base/time.h"
+#include "event/child.h"
+#include "event/fiber.h"
+#include "event/loop.h"
+#include "vmm/vmm.h"
+
+enum {
+	COMMANDS_MAX = 12, /* more than the life below has */
+	CALL_MS = 400,
+	START_MS = 5000,
+	LIFE_MS = 15000 /* all calls of a life, and the second a monitor has to quit */
+};
+
+static char dir[] = "/tmp/kata-monitor.XXXXXX", program[64], disk[64];
+
+/* ---- the monitor ---- */
+
+static int number_behind(int argc, char **argv, const char *key)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *at = strstr(argv[i], key);
+
+		if (at)
+			return (int)strtol(at + strlen(key), NULL, 10);
+	}
+	return -1;
+}
+
+/* Answers as many commands as it may; then it ends, or reads on and says no more. */
+static int monitor(int argc, char **argv)
+{
+	int fd = number_behind(argc, argv, "socket,id=qmp,fd="), id = 0;
+	int last = number_behind(argc, argv, "unit.last="), silent;
+	char line[4096], answer[200];
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "r+");
+
+	silent = number_behind(argc, argv, "unit.silent=");
+	if (!f || setvbuf(f, NULL, _IOLBF, 0) != 0)
+		return 2;
+	(void)fprintf(stderr, "the words of a dying monitor\n");
+	if (last < 0)
+		return 9;
+	(void)dprintf(fd, "{\"QMP\": {}}\n");
+	for (int n = 0; fgets(line, sizeof(line), f); n++) {
+		const char *at = strstr(line, "\"id\":");
+
+		if (n == last && !silent)
+			return 9;
+		if (n >= last)
+			continue;
+		id = at ? (int)strtol(at + 5, NULL, 10) : 0;
+		(void)snprintf(answer, sizeof(answer), "{\"return\": %s, \"id\": %d}\n",
+			       strstr(line, "query-cpus-fast")
+				       ? "[{\"cpu-index\": 0, \"thread-id\": 7}]"
+				       : "{}",
+			       id);
+		(void)dprintf(fd, "{\"event\": \"UNIT\"}\n%s", answer);
+		if (strstr(line, "\"quit\""))
+			return 0;
+	}
+	return 0;
+}
+
+/* ---- the tests ---- */
+
+struct scene {
+	struct loop *loop;
+	struct child_reaper reaper;
+	int last, silent, exits, failures;
+	struct vmm_exit exit;
+};
+
+static void on_exit_told(const struct vmm_exit *x, void *arg)
+{
+	struct scene *s = arg;
+
+	s->exits++;
+	s->exit = *x;
+}
+
+/* One call of a life: it succeeds, or says why not. */
+static void step(struct scene *s, const char *what, int rc, struct err *e)
+{
+	if (rc == 0)
+		return;
+	s->failures++;
+	if (e->kind == ERR_NONE || e->msg[0] == '\0')
+		fail_msg("%s fails without an error", what);
+	err_clear(e);
+}
+
+static void use(struct scene *s, struct vmm *v)
+{
+	struct vmm_device d = { .kind = VMM_DEV_BLK, .id = "disk", .blk = { .path = disk } };
+	struct err e = ERR_INIT;
+	unsigned vcpus;
+	pid_t tids[4];
+	size_t count;
+
+	step(s, "threads", vmm_vcpu_threads(v, deadline_in(CALL_MS), tids, 4, &count, &e), &e);
+	step(s, "pause", vmm_pause(v, deadline_in(CALL_MS), &e), &e);
+	step(s, "resume", vmm_resume(v, deadline_in(CALL_MS), &e), &e);
+	step(s, "add", vmm_device_add(v, &d, deadline_in(CALL_MS), NULL, &e), &e);
+	step(s, "remove", vmm_device_remove(v, "disk", deadline_in(50), &e), &e);
+	step(s, "resize", vmm_resize_vcpus(v, 2, deadline_in(CALL_MS), &vcpus, &e), &e);
+}
+
+static void life(void *arg)
+{
+	static const char *const initrds[] = { TEST_CORPUS "/boot_files/cpio", NULL };
+	struct scene *s = arg;
+	struct vmm_config c = VMM_CONFIG_INIT;
+	OWN(vmm) struct vmm *v = NULL;
+	char params[64];
+	struct err e = ERR_INIT;
+	bool started;
+
+	(void)snprintf(params, sizeof(params), "unit.last=%d unit.silent=%d", s->last,
+		       s->silent);
+	c.name = "unit";
+	c.program = program;
+	c.accel = ACCEL_TCG;
+	c.kernel = TEST_CORPUS "/boot_files/elf";
+	c.initrds = initrds;
+	c.kernel_params = params;
+	c.memory_mib = 64;
+	c.max_vcpus = 2;
+	c.uid = c.gid = 65534;
+	assert_ok(vmm_new("qemu", s->loop, &s->reaper, &c, on_exit_told, s, &v, &e), &e);
+	/* a busy machine may take its time to start what does answer */
+	started =
+		vmm_start(v, deadline_in(s->silent && !s->last ? CALL_MS : START_MS), &e) == 0;
+	if (!started) {
+		/* "on failure nothing is left running, and the message has its last words" */
+		assert_int_equal(vmm_pid(v), 0);
+		if (s->silent ? e.kind != ERR_TIMEOUT
+			      : !strstr(e.msg, "the words of a dying monitor"))
+			fail_msg("after %d commands: %s", s->last, e.msg);
+		assert_int_equal(s->exits, 0);
+		return;
+	}
+	use(s, v);
+	step(s, "stop", vmm_stop(v, deadline_in(CALL_MS), &e), &e);
+	assert_int_equal(vmm_pid(v), 0);
+	assert_int_equal(s->exits, 1);
+	assert_true(s->exit.reason != VMM_EXIT_NONE && s->exit.text[0]);
+	assert_ok(vmm_stop(v, deadline_in(CALL_MS), &e), &e);
+}
+
+static int open_descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	(void)closedir(d);
+	return n;
+}
+
+/* Returns how many calls failed. */
+static int play(int last, int silent)
+{
+	struct scene s = { .last = last, .silent = silent };
+	int descriptors = open_descriptors();
+	int64_t begin = time_mono_ms();
+	struct err e;
+
+	assert_ok(loop_new(&s.loop, &e), &e);
+	assert_ok(child_reaper_init(&s.reaper, s.loop, &e), &e);
+	assert_ok(fiber_main(s.loop, life, &s, &e), &e);
+	assert_true(list_empty(&s.reaper.children));
+	child_reaper_fini(&s.reaper);
+	loop_free(s.loop);
+	assert_int_equal(open_descriptors(), descriptors);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_true(time_mono_ms() - begin < LIFE_MS);
+	return s.failures;
+}
+
+static void test_dies(void **state)
+{
+	for (int last = -1; last < COMMANDS_MAX; last++) {
+		int failures = play(last, 0);
+
+		if (last == 2)
+			assert_true(failures >= 4);
+		if (last == COMMANDS_MAX - 1) /* a guest would have let the disk go */
+			assert_in_range(failures, 0, 2);
+	}
+}
+
+static void test_falls_silent(void **state)
+{
+	(void)play(0, 1);
+	(void)play(2, 1);
+	(void)play(4, 1);
+}
+
+static int prepare(void **state)
+{
+	OWN(free) char *text = NULL;
+	char bin[48];
+	struct err e;
+	size_t len;
+
+	if (!mkdtemp(dir) || chmod(dir, 0755) < 0)
+		return -1;
+	(void)snprintf(bin, sizeof(bin), "%s/bin", dir);
+	(void)snprintf(program, sizeof(program), "%s/monitor", bin);
+	(void)snprintf(disk, sizeof(disk), "%s/disk", dir);
+	if (path_mkdirs(bin, 0755, &e) < 0 ||
+	    file_read(AT_FDCWD, "/proc/self/exe", 64 << 20, &text, &len, &e) < 0 ||
+	    file_replace(AT_FDCWD, program, text, len, 0755, false, &e) < 0 ||
+	    file_replace(AT_FDCWD, disk, "0123", 4, 0600, false, &e) < 0 ||
+	    truncate(disk, 4096) < 0)
+		return -1;
+	return 0;
+}
+
+static int clean_up(void **state)
+{
+	struct err e;
+
+	return path_remove_tree(AT_FDCWD, dir, &e);
+}
+
+int main(int argc, char **argv)
+{
+	const struct log_config silent = { .fd = -1, .source = "unit" };
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_dies),
+		cmocka_unit_test(test_falls_silent),
+	};
+
+	if (argc > 1)
+		_exit(monitor(argc, argv));
+	log_setup(&silent);
+	(void)signal(SIGPIPE, SIG_IGN); /* as in the engine */
+	return cmocka_run_group_tests_name("vmm peer", tests, prepare, clean_up);
+}
