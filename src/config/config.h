@@ -61,7 +61,7 @@ struct config_hypervisor {
 	uint32_t default_maxvcpus;  /* ceiling; 0: as many as the host has */
 	uint32_t default_memory;    /* MiB */
 	uint32_t default_maxmemory; /* MiB, ceiling; 0: as much as the host has */
-	int shared_fs; /* enum config_shared_fs */
+	int shared_fs;              /* enum config_shared_fs */
 	const char *virtio_fs_daemon;
 	int virtio_fs_cache; /* enum config_fs_cache */
 	config_list virtio_fs_extra_args;
