@@ -655,12 +655,14 @@ int ttrpc_conn_fd(const struct ttrpc_conn *c)
 /* ---- the server ---- */
 
 enum {
-	SERVER_MAX_CONNECTIONS = 128
+	SERVER_MAX_CONNECTIONS = 128,
+	ACCEPT_PAUSE_MS = 100
 };
 
 struct ttrpc_server {
 	struct loop *loop;
 	struct source source;
+	struct timer pause; /* no descriptor was free: whoever waits is asked in a moment */
 	const struct ttrpc_service *services;
 	size_t service_count;
 	bool (*is_welcome)(int fd); /* NULL: everybody is */
@@ -678,6 +680,24 @@ static void server_conn_closed(struct ttrpc_conn *c, const struct err *why, void
 	ttrpc_conn_free(c);
 }
 
+static void server_resume(struct timer *t)
+{
+	struct ttrpc_server *s = container_of(t, struct ttrpc_server, pause);
+	struct err e;
+
+	if (loop_modify(s->loop, &s->source, EPOLLIN, &e) < 0)
+		timer_set(s->loop, &s->pause, deadline_in(ACCEPT_PAUSE_MS));
+}
+
+/* The connection still waits in the socket, which would call again at once, and again. */
+static void server_pause(struct ttrpc_server *s)
+{
+	struct err ignored;
+
+	if (loop_modify(s->loop, &s->source, 0, &ignored) == 0)
+		timer_set(s->loop, &s->pause, deadline_in(ACCEPT_PAUSE_MS));
+}
+
 static void server_ready(struct source *src, uint32_t events)
 {
 	struct ttrpc_server *s = container_of(src, struct ttrpc_server, source);
@@ -693,8 +713,11 @@ static void server_ready(struct source *src, uint32_t events)
 
 	(void)events;
 	fd = accept4(src->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			server_pause(s);
 		return;
+	}
 	if (s->count >= SERVER_MAX_CONNECTIONS || (s->is_welcome && !s->is_welcome(fd))) {
 		(void)close(fd);
 		return;
@@ -720,6 +743,7 @@ int ttrpc_server_new(struct loop *l, int listen_fd, const struct ttrpc_service *
 	s->service_count = service_count;
 	s->source =
 		(struct source){ .fd = listen_fd, .events = EPOLLIN, .ready = server_ready };
+	s->pause.fire = server_resume;
 	list_init(&s->connections);
 	if (loop_add(l, &s->source, e) < 0)
 		return -1;
@@ -737,6 +761,7 @@ void ttrpc_server_free(struct ttrpc_server *s)
 {
 	if (!s)
 		return;
+	timer_clear(&s->pause);
 	loop_remove(s->loop, &s->source);
 	fd_close(&s->source.fd);
 	list_for_each(n, tmp, &s->connections) {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -210,6 +211,47 @@ static void server_ends_flow(void *arg)
 	TURN_UNTIL(f, f->ended == 1 && f->closed == 1);
 	assert_int_equal(f->why.kind, ERR_PEER);
 	ttrpc_conn_free(c);
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec t;
+
+	(void)__real_clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Without a descriptor for a client the server rests, and takes him when there is one. */
+static void no_descriptor_flow(void *arg)
+{
+	struct fixture *f = arg;
+	struct rlimit before, now;
+	struct ttrpc_conn *c;
+	double began;
+	int fd, last;
+	struct err e;
+
+	assert_ok(unix_connect(f->path, &fd, &e), &e);
+	last = dup(fd);
+	assert_true(last >= 0);
+	(void)close(last);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	now = (struct rlimit){ .rlim_cur = (rlim_t)last, .rlim_max = before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+	began = cpu_seconds();
+	assert_ok(fiber_sleep(f->loop, 300, &e), &e);
+	assert_true(cpu_seconds() - began < 0.15);
+	assert_int_equal(ttrpc_server_connections(f->server), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	c = client_of(f, fd);
+	assert_ok(echo(c, "x", 5, 5000, &e), &e);
+	ttrpc_conn_free(c);
+}
+
+static void test_no_descriptor(void **state)
+{
+	(void)state;
+	play(no_descriptor_flow);
 }
 
 static void too_many_flow(void *arg)
@@ -462,7 +504,7 @@ int main(void)
 		cmocka_unit_test(test_reads_nothing), cmocka_unit_test(test_greedy),
 		cmocka_unit_test(test_dying),         cmocka_unit_test(test_answer_cut),
 		cmocka_unit_test(test_connect),       cmocka_unit_test(test_codes),
-		cmocka_unit_test(test_frame),
+		cmocka_unit_test(test_frame),         cmocka_unit_test(test_no_descriptor),
 	};
 
 	return cmocka_run_group_tests_name("ttrpc server", tests, NULL, NULL);
