@@ -58,8 +58,8 @@ static void mount_in_guest(struct vm *vm, const struct share_storage *st)
 	char command[512] = "";
 	size_t len;
 
-	len = (size_t)snprintf(command, sizeof(command), "mkdir -p %s; mount -t %s -o ",
-			       st->mount_point, st->fstype);
+	len = (size_t)snprintf(command, sizeof(command), "mkdir -p %s; mount -t %s%s",
+			       st->mount_point, st->fstype, st->option_count ? " -o " : "");
 	for (size_t i = 0; i < st->option_count; i++)
 		len += (size_t)snprintf(command + len, sizeof(command) - len, "%s%s",
 					i ? "," : "", st->options[i]);
