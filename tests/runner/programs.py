@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tests that are unittest modules: each a process of its own, with a time limit."""
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,8 @@ from . import needs, process
 from .results import FAIL, PASS, SKIP
 
 DEFAULT_TIMEOUT_S = 300
+LOOK_S = 0.5
+REPORT_MAX = OUTPUT_MAX = 16 << 20
 # How much longer everything may take on a slow machine, such as an emulated one.
 SLOWNESS = float(os.environ.get("KATA_TEST_SLOWNESS", "1"))
 MARK = r'^{} = (?:"([^"]*)"|(\d+))$'
@@ -104,15 +107,6 @@ def flatten(suite):
             yield test
 
 
-def records(report):
-    report.seek(0)
-    for line in report.read().decode().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return  # cut off by a kill
-
-
 def run(results, suite, path, env, note=""):
     """Runs one module and counts its tests."""
     title = os.path.relpath(path, process.ROOT)
@@ -129,39 +123,66 @@ def run(results, suite, path, env, note=""):
         job = process.REAPER.spawn([sys.executable, "-B", "-c", code],
                                    env={**os.environ, **env}, stdout=output, stderr=output,
                                    pass_fds=(fd,))
+        tally = Tally(results, suite, title + note, output)
         late = False
         try:
-            job.wait(limit)
-        except subprocess.TimeoutExpired:
-            late = True
+            while job.poll() is None and not late:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    job.wait(LOOK_S)
+                tally.take(report)
+                late = time.monotonic() - began > limit
         finally:
             process.stop(job)
         left = process.end_leftovers()
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-        report_all(results, suite, title + note, records(report), text,
-                   time.monotonic() - began, f"not ended within {limit} s: killed" if late
-                   else f"ended early, status {job.returncode}")
+        tally.take(report)
+        tally.close(time.monotonic() - began, f"not ended within {limit:.0f} s: killed" if late
+                    else f"ended early, status {job.returncode}")
     if left:
         results.add(suite, f"{title}{note}: leaves nothing running", FAIL, 0, "\n".join(left))
 
 
-def report_all(results, suite, title, lines, text, seconds, cut):
-    ended = False
-    last = None
-    began = time.monotonic() - seconds
-    for record in lines:
+class Tally:
+    """Counts a module's tests as it reports them: who is killed later has told so much."""
+
+    def __init__(self, results, suite, title, output):
+        self.results = results
+        self.suite = suite
+        self.title = title
+        self.output = output
+        self.at = 0  # so far the report has been read
+        self.last = None  # the test that runs
+        self.began = time.monotonic()
+        self.ended = False
+
+    def text(self):
+        """What the module has printed."""
+        return os.pread(self.output.fileno(), OUTPUT_MAX, 0).decode(errors="replace")
+
+    def take(self, report):
+        """The lines that are new; one that is not whole yet waits."""
+        data = os.pread(report.fileno(), REPORT_MAX, self.at)
+        whole = data[:data.rfind(b"\n") + 1]
+        self.at += len(whole)
+        for line in whole.decode().splitlines():
+            self.count(json.loads(line))
+
+    def count(self, record):
         if "start" in record:
-            last, began = record["start"], record["at"]
+            self.last, self.began = record["start"], record["at"]
         elif "end" in record:
-            ended = True
+            self.ended = True
         else:
-            last = None
+            self.last = None
             name = record["name"].partition(".")[2] or record["name"]
             detail = record["detail"]
             if record["status"] == FAIL:
-                detail = text + "\n" + detail
-            results.add(suite, f"{title}: {name}", record["status"], record["seconds"], detail,
-                        window=(began, began + record["seconds"]))
-    if not ended:
-        results.add(suite, f"{title}: {last or 'start'}", FAIL, seconds, f"{text}\n{cut}")
+                detail = self.text() + "\n" + detail
+            self.results.add(self.suite, f"{self.title}: {name}", record["status"],
+                             record["seconds"], detail,
+                             window=(self.began, self.began + record["seconds"]))
+
+    def close(self, seconds, cut):
+        """The module is over; `cut` says why it has not ended as it should."""
+        if not self.ended:
+            self.results.add(self.suite, f"{self.title}: {self.last or 'start'}", FAIL, seconds,
+                             f"{self.text()}\n{cut}")
