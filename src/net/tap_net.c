@@ -88,11 +88,12 @@ static int make_tap(struct tap_net *n, size_t i, struct err *e)
 
 	if (fd < 0)
 		return err_sys(e, "open /dev/net/tun");
-	(void)snprintf(req.ifr_name, sizeof(req.ifr_name), "tap%zu_kata", i);
+	(void)snprintf(req.ifr_name, sizeof(req.ifr_name), "tap%u_kata",
+		       (unsigned)i % SCAN_LINKS_MAX);
 	if (ioctl(fd, TUNSETIFF, &req) < 0)
 		return err_sys(e, "make %s", req.ifr_name);
 	(void)snprintf(t->name, sizeof(t->name), "%s", req.ifr_name);
-	(void)snprintf(t->id, sizeof(t->id), "net%zu", i);
+	(void)snprintf(t->id, sizeof(t->id), "net%u", (unsigned)i % SCAN_LINKS_MAX);
 	t->index = (int)if_nametoindex(t->name);
 	if (t->index == 0)
 		return err_sys(e, "find %s", t->name);
@@ -139,17 +140,17 @@ static int redirect(int nl, int from, int to, struct err *e)
 	struct tc_mirred act = { .action = TC_ACT_STOLEN,
 				 .eaction = TCA_EGRESS_REDIR,
 				 .ifindex = (uint32_t)to };
-	struct {
-		struct tc_u32_sel sel;
-		struct tc_u32_key key;
-	} all = { .sel = { .flags = TC_U32_TERMINAL, .nkeys = 1 } };
+	/* one key behind it whose mask is empty: whatever the frame */
+	const struct tc_u32_sel sel = { .flags = TC_U32_TERMINAL, .nkeys = 1 };
+	uint8_t all[sizeof(sel) + sizeof(struct tc_u32_key)] = { 0 };
 	struct nl_request r;
 	size_t options, actions, first, parms;
 
 	nl_start(&r, RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &m, sizeof(m));
 	nl_put_str(&r, TCA_KIND, "u32");
 	options = nl_nest(&r, TCA_OPTIONS);
-	nl_put(&r, TCA_U32_SEL, &all, sizeof(all));
+	memcpy(all, &sel, sizeof(sel));
+	nl_put(&r, TCA_U32_SEL, all, sizeof(all));
 	actions = nl_nest(&r, TCA_U32_ACT);
 	first = nl_nest(&r, 1);
 	nl_put_str(&r, TCA_ACT_KIND, "mirred");

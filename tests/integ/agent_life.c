@@ -41,8 +41,9 @@ static void test_details(struct test *t)
 		   &grpc__guest_details_response__descriptor, &resp) == 0,
 	      "%s", t->e.msg);
 	CHECK(t,
-	      resp->agent_details && resp->agent_details->n_extra_features == 1 &&
-		      str_eq(resp->agent_details->extra_features[0], "kata-c.spec.1"),
+	      resp->agent_details && resp->agent_details->n_extra_features == 2 &&
+		      str_eq(resp->agent_details->extra_features[0], "kata-c.spec.1") &&
+		      str_eq(resp->agent_details->extra_features[1], "kata-c.processes.1"),
 	      "features");
 }
 

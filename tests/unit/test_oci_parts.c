@@ -62,11 +62,13 @@ static size_t split(char *text, char *words[8])
 {
 	size_t n = 0;
 
-	for (char *rest = text; rest; n++) {
-		words[n] = rest;
-		rest = strchr(rest, ',');
-		if (rest)
-			*rest++ = '\0';
+	for (char *at = text; at; n++) {
+		char *comma = strchr(at, ',');
+
+		words[n] = at;
+		if (comma)
+			*comma = '\0';
+		at = comma ? comma + 1 : NULL;
 	}
 	return n;
 }
