@@ -4,6 +4,10 @@
 A file of tests/vm joins by a line LAB = "quick" (in every check) or LAB = "full" (make lab-full
 alone), a row of tests/vm/meson.build by the suites "lab" and "lab-quick". One more word in LAB:
 "any-accel", for tests that ask for software emulation themselves.
+
+QEMU's emulation of virtualisation lets a guest die now and then (docs/decisions/0050): a test that
+fails is run once more, in a laboratory of its own, and its line says so and why. Where more than
+RETRIES_MAX fail it is not chance, and none is.
 """
 
 import json
@@ -12,13 +16,15 @@ import subprocess
 import tempfile
 
 from . import mesontests, process, programs
-from .results import FAIL, SKIP
+from .results import FAIL, PASS, SKIP
 
 LAB = os.path.join(process.ROOT, "tests/lab/lab")
 INSIDE = os.path.join(process.ROOT, "tests/lab/suite.py")
 # Everything is emulated there; deadlines of tests are stretched by this.
 SLOWNESS = 4
 NO_RESULT = 125
+RETRIES_MAX = 4
+RETRY_LIMIT_S = 600
 
 
 def files(everything):
@@ -34,6 +40,14 @@ def commands(directory, everything):
             for row in mesontests.rows(directory, suite)]
 
 
+def plan_of(name):
+    """What runs one test alone: "tests/vm/test_x.py: Class.test (sub)", or a row's name."""
+    path, _, test = name.partition(": ")
+    if path.endswith(".py"):
+        return {"files": [os.path.join(process.ROOT, path)], "only": test.partition(" ")[0]}
+    return {"files": [], "only": name} if name.startswith("vm-") and not test else None
+
+
 class Round:
     """One boot of the laboratory with one set of options."""
 
@@ -42,7 +56,9 @@ class Round:
         self.title = title
         self.options = options
         self.env = env
+        self.commands = []
         self.done = []  # what need not run again
+        self.failed = []  # records held back for a second try
         self.summary = {"monitors": [], "managers": []}
 
     def take(self, record):
@@ -54,9 +70,38 @@ class Round:
             return
         if ".py" not in record["name"]:
             self.done.append(record["name"])
+        if record["status"] == FAIL and plan_of(record["name"]):
+            self.failed.append(record)
+        else:
+            self.count(record)
+
+    def count(self, record, note=""):
         facts = f" [{record['facts']}]" if record["facts"] else ""
-        self.results.add("lab", record["name"] + self.title + facts, record["status"],
+        self.results.add("lab", record["name"] + self.title + facts + note, record["status"],
                          record["seconds"], record["detail"], record["count"])
+
+    def try_again(self, record):
+        """One failed test alone; its first words stay in its line."""
+        words = record["detail"].strip().splitlines()
+        second = Round(self.results, self.title, self.options, self.env)
+        seen = []
+        second.count = lambda got, note="": seen.append(got)
+        status, _ = second.attempt({**plan_of(record["name"]), "commands": [
+            row for row in self.commands if row["name"] == record["name"]]}, RETRY_LIMIT_S)
+        own = [got for got in seen if got["status"] == PASS and plan_of(got["name"])]
+        bad = second.failed or any(got["status"] == FAIL for got in seen)
+        if status or bad or not own:
+            self.count(record, " (and again)")
+        else:
+            self.count(own[0], f" (SECOND TRY; first: {words[-1][:160] if words else 'no word'})")
+
+    def try_failed_again(self):
+        failed, self.failed = self.failed, []
+        for record in failed:
+            if len(failed) > RETRIES_MAX:
+                self.count(record)
+            else:
+                self.try_again(record)
 
     def attempt(self, plan, limit_s):
         """Status of the laboratory, and what it had to say; results are counted as they come."""
@@ -79,6 +124,7 @@ class Round:
 
     def run(self, plan, limit_s):
         """One second try of what is left if the machine locks up: it was seen to, once."""
+        self.commands = plan["commands"]
         status, said = self.attempt(plan, limit_s)
         if status == NO_RESULT:
             self.results.say(f"SECOND TRY: the laboratory has given no result{self.title}: {said}")
@@ -86,6 +132,7 @@ class Round:
         if status:
             self.results.add("lab", "the laboratory" + self.title, FAIL, 0,
                              f"status {status}\n{said}")
+        self.try_failed_again()
         return self.summary
 
 

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The second try of the laboratory's tests, without a laboratory."""
+import json
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from runner import labtests  # noqa: E402
+from runner.results import FAIL, PASS, Results  # noqa: E402
+
+
+def record(name, status, detail=""):
+    return json.loads(json.dumps({"name": name, "facts": "kvm", "status": status, "seconds": 1,
+                                  "detail": detail, "count": 1}))
+
+
+class SecondTry(unittest.TestCase):
+    def play(self, first, later):
+        """Runs a round whose laboratory gives `first`, then `later` for each plan of one test."""
+        plans, lines = [], []
+        results = Results(None)
+        results.say = lines.append
+
+        def attempt(one, plan, _limit_s):
+            plans.append(plan)
+            for row in (first if len(plans) == 1 else later):
+                one.take(row)
+            return 0, ""
+
+        self.addCleanup(setattr, labtests.Round, "attempt", labtests.Round.attempt)
+        labtests.Round.attempt = attempt
+        labtests.Round(results, "", [], []).run({"files": [], "commands": [
+            {"name": "vm-vhost"}], "only": ""}, 10)
+        return results.counts, plans, "\n".join(lines)
+
+    NAME = "tests/vm/test_kata.py: Run.test_cpus (n=1)"
+
+    def test_passes_the_second_time(self):
+        counts, plans, said = self.play([record(self.NAME, FAIL, "a\nthe guest died")],
+                                        [record(self.NAME, PASS)])
+        self.assertEqual((counts[PASS], counts[FAIL]), (1, 0))
+        self.assertIn("SECOND TRY; first: the guest died", said)
+        self.assertEqual(plans[1]["only"], "Run.test_cpus")
+        self.assertTrue(plans[1]["files"][0].endswith("tests/vm/test_kata.py"))
+
+    def test_fails_again(self):
+        for later in ([record(self.NAME, FAIL)], [], [record(self.NAME, PASS), record("x", FAIL)]):
+            counts, _, _ = self.play([record(self.NAME, FAIL)], later)
+            self.assertEqual((counts[PASS], counts[FAIL]), (0, 1))
+
+    def test_row_of_a_build_file(self):
+        counts, plans, _ = self.play([record("vm-vhost", FAIL)], [record("vm-vhost", PASS)])
+        self.assertEqual((counts[PASS], counts[FAIL]), (1, 0))
+        self.assertEqual(plans[1]["commands"], [{"name": "vm-vhost"}])
+
+    def test_many_are_no_chance(self):
+        rows = [record(f"tests/vm/test_kata.py: Run.test_{i}", FAIL) for i in range(5)]
+        counts, plans, _ = self.play(rows, [])
+        self.assertEqual((counts[FAIL], len(plans)), (5, 1))
+
+    def test_what_is_no_test_has_none(self):
+        counts, plans, _ = self.play([record("the guests ran on KVM", FAIL)], [])
+        self.assertEqual((counts[FAIL], len(plans)), (1, 1))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
