@@ -138,8 +138,27 @@ static int run_verb(struct cli *c, const struct verb *v, int argc, char **argv)
 	return v == &verb_run || v == &verb_exec ? EXIT_OURS : 1;
 }
 
+/* The engine stands in another directory: what is handed to it must not depend on ours. */
+static int make_absolute(const char **path, char **owned, struct err *e)
+{
+	OWN(free) char *cwd = NULL;
+
+	if (!*path || **path == '/' || !**path)
+		return 0;
+	cwd = getcwd(NULL, 0);
+	if (!cwd)
+		return err_sys(e, "current directory");
+	*owned = str_printf("%s/%s", cwd, *path);
+	if (!*owned)
+		return err_oom(e, "a path");
+	*path = *owned;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	OWN(free) char *root = NULL;
+	OWN(free) char *config = NULL;
 	struct log_config log = { .level = LOG_WARN, .fd = STDERR_FILENO, .source = "kata" };
 	struct globals g = { 0 };
 	struct cli c = { 0 };
@@ -167,6 +186,11 @@ int main(int argc, char **argv)
 	if (g.help || argc == 0 || str_eq(argv[0], "help")) {
 		usage(g.help || argc ? STDOUT_FILENO : STDERR_FILENO);
 		return g.help || argc ? 0 : EXIT_OURS;
+	}
+	if (make_absolute(&g.root, &root, &e) < 0 ||
+	    make_absolute(&g.config, &config, &e) < 0) {
+		(void)fprintf(stderr, "kata: %s\n", e.msg);
+		return EXIT_OURS;
 	}
 	c = (struct cli){ .root = g.root ? g.root : STORE_DEFAULT_ROOT,
 			  .config = g.config,

@@ -180,6 +180,17 @@ class Life(KataCase):
             time.sleep(0.1)
         self.assertEqual(self.containers(), [])
 
+    def test_relative_paths(self):
+        """Of the store and the configuration: the engine stands in another directory."""
+        with open(os.path.join(self.root, "here.toml"), "w", encoding="ascii") as f:
+            f.write("[hypervisor.qemu]\ndefault_memory = 300\n")
+        done = subprocess.run([os.path.join(BIN, "kata"), "--root", ".", "--config", "here.toml",
+                               "run", "--rm", "--network", "none", "busybox", "grep", "MemTotal",
+                               "/proc/meminfo"], cwd=self.root, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertLess(int(done.stdout.split()[1]), 300 << 10)
+
     def test_signal_is_passed_on(self):
         p = subprocess.Popen([os.path.join(BIN, "kata"), "--root", self.root, "run", "--rm", "busybox",
                               "sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"],
