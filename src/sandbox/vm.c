@@ -36,6 +36,7 @@ enum {
 	AGENT_VSOCK_PORT = 1024,
 	DEVICES_MAX = 13, /* SCAN_LINKS_MAX, a share, transport, log and console */
 	PORTS_FOR_LINKS = 4,
+	CONSOLE_LOGGED = 8 * 1024, /* of the console, when the machine was lost */
 	PLUG_MS = 10 * 1000,
 	DESTROY_MS = 3000,
 	STOP_MS = 5000,
@@ -565,11 +566,26 @@ static void end_stand_ins(struct sandbox *s)
 	}
 }
 
+/* What the guest's kernel said last: the cause of its end is there, or nowhere. */
+static void log_console(struct sandbox *s)
+{
+	OWN(free) char *text = mem_zalloc(CONSOLE_LOGGED);
+	char quoted[300], *rest, *line;
+
+	if (!text || !s->vmm || vmm_console_tail(s->vmm, text, CONSOLE_LOGGED) == 0)
+		return;
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		log_warn(&s->log, "console: %s",
+			 str_quote(line, strlen(line), quoted, sizeof(quoted)));
+}
+
 void vm_stop(struct sandbox *s)
 {
 	Grpc__DestroySandboxRequest req = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
 	struct err e;
 
+	if (s->vm_lost)
+		log_console(s);
 	/* the guest writes back what it has cached, if it still answers */
 	if (s->agent && !s->vm_lost) {
 		agent_client_set_timeout(s->agent, DESTROY_MS);

@@ -122,6 +122,14 @@ class Running(HostileCase):
                 self.assertEqual(done.returncode, 255, done.stderr)
                 self.one_line(done.stderr, word)
 
+    def test_last_words(self):
+        """What a dying kernel prints is in the engine's log."""
+        done = self.call("run", "--name", "last", "--network", "none", "busybox", "true",
+                         config=self.hostile("exit@WaitProcess"))
+        self.assertEqual(done.returncode, 255, done.stderr)
+        self.assertRegex(read(self.log_of()), r'msg="console: .*Kernel panic - not syncing')
+        self.assertEqual(self.call("rm", "last").returncode, 0)
+
     def test_streams(self):
         done = self.run_hostile("more@ReadStdout")
         self.assertEqual(done.returncode, 0, done.stderr)
