@@ -3,6 +3,7 @@
 #include "cli/engine_client.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +26,11 @@
 
 enum {
 	START_MS = 20 * 1000,
+	CONNECT_MS = 5 * 1000,
+	CONNECT_PAUSE_MS = 20,
 	CALL_MS = 30 * 1000,
-	KILL_MS = 8 * 1000, /* a guest that takes no signal is ended otherwise */
+	KILL_MS = 8 * 1000, /* a guest that takes no signal is ended otherwise; Shutdown answers
+			       at once */
 	CREATE_MS = 180 * 1000,
 	OUTPUT_MAX = 16 * 1024
 };
@@ -51,7 +55,7 @@ static const struct {
 			    CALL_MS },
 	[TASK_WAIT] = { { "Wait", REQ(wait), RESP(wait), NULL }, -1 },
 	[TASK_CONNECT] = { { "Connect", REQ(connect), RESP(connect), NULL }, CALL_MS },
-	[TASK_SHUTDOWN] = { { "Shutdown", REQ(shutdown), EMPTY, NULL }, CALL_MS },
+	[TASK_SHUTDOWN] = { { "Shutdown", REQ(shutdown), EMPTY, NULL }, KILL_MS },
 };
 static_assert(ARRAY_LEN(rows) == TASK_METHOD_COUNT_, "every method needs a row");
 
@@ -74,13 +78,32 @@ static int client_new(struct loop *l, const char *address, struct engine_client 
 	return 0;
 }
 
+/* An engine that has been busy finds a queue of callers: whoever finds it full waits a little.
+ */
+static int connect_patiently(struct loop *l, const char *path, struct engine_client **out,
+			     struct err *e)
+{
+	int64_t deadline = deadline_in(CONNECT_MS);
+
+	while (client_new(l, path, out, e) < 0) {
+		if (e->kind != ERR_SYS || e->sys != EAGAIN)
+			return -1;
+		if (deadline_left(deadline) == 0)
+			return err_set(e, ERR_TIMEOUT, 0, "the engine at '%s' does not answer",
+				       path);
+		if (fiber_sleep(l, CONNECT_PAUSE_MS, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int engine_connect(struct loop *l, const char *id, struct engine_client **out, struct err *e)
 {
 	OWN(free) char *path = NULL;
 
 	if (rundir_socket_path(RUNDIR_BASE, id, &path, e) < 0)
 		return -1;
-	return client_new(l, path, out, e);
+	return connect_patiently(l, path, out, e);
 }
 
 void engine_client_free(struct engine_client *c)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each of the processes is killed at some moment: the others find out, nothing is left."""
 import contextlib
+import glob
 import os
 import signal
+import socket
 import threading
 import time
 import unittest
@@ -26,6 +28,7 @@ class EndCase(BadCase):
         for pid in found:
             with contextlib.suppress(ProcessLookupError):  # one of a pair ends the other
                 os.kill(pid, sig)
+        return found[0]
 
     def detached(self, name, *command):
         done = self.call("run", "-d", "--name", name, "--network", "none", "busybox",
@@ -130,7 +133,28 @@ class Stopped(EndCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertTrue(done.stderr.startswith("kata: "), done.stderr)
         self.kill("containerd-shim-kata-v2", signal.SIGCONT)
-        self.assertEqual(self.call("rm", "-f", "h", within=30).returncode, 0)
+        done = self.call("rm", "-f", "h", within=30)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_engine_with_a_full_queue(self):
+        """Callers that came while it could not answer fill its socket: the next one waits."""
+        self.detached("q")
+        pid = self.kill("containerd-shim-kata-v2", signal.SIGSTOP)
+        path = glob.glob("/run/kata/*/shim.sock")[0]
+        callers = []
+        with contextlib.suppress(BlockingIOError):
+            while len(callers) < 10000:
+                one = socket.socket(socket.AF_UNIX)
+                callers.append(one)
+                one.setblocking(False)
+                one.connect(path)
+        for one in callers:
+            one.close()
+        again = threading.Timer(1, os.kill, (pid, signal.SIGCONT))
+        again.start()
+        done = self.call("rm", "-f", "q", within=30)
+        again.join()
+        self.assertEqual(done.returncode, 0, done.stderr)
 
 
 class AtOnce(EndCase):
