@@ -53,6 +53,8 @@ static const struct {
 	const char *path, *value;
 } sysctls[] = {
 	{ "kernel/dmesg_restrict", "0" }, /* a container's dmesg shows its own guest */
+	/* a kernel that has stopped one of its processes in the middle ends the machine */
+	{ "kernel/panic_on_oops", "1" },
 	{ "net/ipv4/ping_group_range", "0 2147483647" },
 	{ "vm/overcommit_memory", "0" },
 	{ "fs/file-max", "9223372036854775807" },

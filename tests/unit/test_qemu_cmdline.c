@@ -76,7 +76,7 @@ static void test_plain(void **state)
 	       " -accel tcg,tb-size=32 -cpu max -smp 1,maxcpus=1,sockets=1,cores=1,threads=1 -m 256M "
 	       "-object memory-backend-ram,id=mem,size=256M " CHANNELS FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
-	       "8250.nr_uarts=1 reboot=k panic=-1 oops=panic dummy.numdummies=0 quiet loglevel=4 "
+	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
 	       "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer agent.log=debug quiet  x=1");
 }
 
@@ -100,7 +100,7 @@ static void test_kvm_and_growth(void **state)
 	       "-smp 2,maxcpus=4,sockets=4,cores=1,threads=1 -m 256M,slots=3,maxmem=1024M "
 	       "-object memory-backend-memfd,id=mem,size=256M,share=on " CHANNELS FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
-	       "8250.nr_uarts=1 reboot=k panic=-1 oops=panic dummy.numdummies=0 earlyprintk=ttyS0 loglevel=8");
+	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 earlyprintk=ttyS0 loglevel=8");
 }
 
 static void test_devices(void **state)
@@ -151,7 +151,7 @@ static void test_devices(void **state)
 									   "-device virtio-blk-pci,id=d0,drive=b-d0,serial=d0" AT(
 										   "0x9") " " PORT0
 											  "-kernel /proc/self/fd/12 -initrd /proc/self/fd/13 -append console=ttyS0 "
-											  "8250.nr_uarts=1 reboot=k panic=-1 oops=panic dummy.numdummies=0 quiet loglevel=4 "
+											  "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
 											  "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer");
 }
 
@@ -172,7 +172,7 @@ static void test_microvm(void **state)
 	       "-global virtio-mmio.force-legacy=false -device virtio-serial-device,id=vser -object "
 	       "rng-random,id=rng,filename=/dev/urandom -device virtio-rng-device,id=vrng,rng=rng "
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
-	       "8250.nr_uarts=1 reboot=t panic=-1 oops=panic dummy.numdummies=0 quiet loglevel=4 "
+	       "8250.nr_uarts=1 reboot=t panic=-1 dummy.numdummies=0 quiet loglevel=4 "
 	       "tsc_early_khz=2596148 noreplace-smp mitigations=off maxcpus=1");
 	assert_null(qemu_machine_find("pc"));
 }

@@ -112,6 +112,10 @@ class Run(KataCase):
             announced = [w for w in words if "announce" in w and not w.startswith("--no-")]
             self.assertEqual(announced, [])
 
+    def test_an_oops_ends_the_machine(self):
+        self.assertEqual(self.run_ok("--network", "none", "busybox", "cat",
+                                     "/proc/sys/kernel/panic_on_oops"), "1\n")
+
     def test_network_none(self):
         out = self.run_ok("--network", "none", "busybox", "ls", "/sys/class/net")
         self.assertEqual(out, "lo\n")

@@ -96,9 +96,7 @@ int qemu_kernel_words(const struct qemu_inputs *in, struct buf *out, struct err 
 {
 	const struct vmm_config *c = in->config;
 
-	if (buf_printf(out, e,
-		       "console=ttyS0 8250.nr_uarts=1 %s panic=-1 oops=panic "
-		       "dummy.numdummies=0",
+	if (buf_printf(out, e, "console=ttyS0 8250.nr_uarts=1 %s panic=-1 dummy.numdummies=0",
 		       in->machine->reset_word) < 0)
 		return -1;
 	if (buf_puts(out, c->debug ? " earlyprintk=ttyS0 loglevel=8" : " quiet loglevel=4", e) <
