@@ -465,6 +465,25 @@ static void say_why_lost(struct run *r)
 		(void)fprintf(stderr, "kata: %s\n", st.error);
 }
 
+/*
+ * A container that ends at once may be gone, engine and all, before it is waited for: then its
+ * end is on record. Returns -1 with *e as it was if it is not.
+ */
+static int recorded_status(struct run *r, uint32_t *status, struct err *e)
+{
+	struct container_state st;
+	struct err ignored;
+
+	if (e->kind != ERR_NOT_FOUND && e->kind != ERR_PEER)
+		return -1;
+	wait_engine_end(r);
+	if (container_dir_state(r->cli->loop, &r->dir, &st, &ignored) < 0 ||
+	    st.status != CONTAINER_EXITED)
+		return -1;
+	*status = (uint32_t)st.exit_status;
+	return 0;
+}
+
 static int run_foreground(struct run *r, struct engine_client *en, struct err *e)
 {
 	OWN(free) char *log = r->o.rm ? NULL : container_dir_file(&r->dir, "output.log");
@@ -486,7 +505,8 @@ static int run_foreground(struct run *r, struct engine_client *en, struct err *e
 	    start_task(r, en, e) < 0)
 		return give_up(r, en, e);
 	r->keep = !r->o.rm; /* it has run: what it wrote stays, whatever happens */
-	if (console_run(c, en, r->dir.id, "", &status, &detached, e) < 0) {
+	if (console_run(c, en, r->dir.id, "", &status, &detached, e) < 0 &&
+	    recorded_status(r, &status, e) < 0) {
 		abandon(r, en);
 		return -1;
 	}
