@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The second try of VM tests, without a VM."""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from runner import programs, secondtry  # noqa: E402
+from runner.results import FAIL, PASS, Results  # noqa: E402
+
+PANIC = "x\nthe virtual machine ended (guest kernel panic): Kernel panic\ny"
+NAME = "tests/vm/test_x.py (tuned): Class.test_a (n=1)"
+
+
+class SecondTry(unittest.TestCase):
+    def play(self, first, later):
+        asked, lines = [], []
+        results = Results(None)
+        results.say = lines.append
+
+        def run(held, suite, _path, _env, _note=""):
+            asked.append(held.only)
+            for name, status, detail in (first if len(asked) == 1 else later):
+                held.add(suite, name, status, 1, detail)
+
+        self.addCleanup(setattr, programs, "run", programs.run)
+        programs.run = run
+        secondtry.run(results, "vm", "path", {}, " (tuned)")
+        return (results.counts[PASS], results.counts[FAIL]), asked, "\n".join(lines)
+
+    def test_a_panic_is_tried_again(self):
+        counts, asked, said = self.play([("other", PASS, ""), (NAME, FAIL, PANIC)],
+                                        [(NAME, PASS, "")])
+        self.assertEqual((counts, asked[1:]), ((2, 0), ["Class.test_a"]))
+        self.assertIn("SECOND TRY; first: the virtual machine ended (guest kernel panic)", said)
+
+    def test_once(self):
+        for later in ([(NAME, FAIL, PANIC)], []):
+            counts, asked, _ = self.play([(NAME, FAIL, PANIC)], later)
+            self.assertEqual((counts, len(asked)), ((0, 1), 2))
+
+    def test_another_failure_counts(self):
+        counts, asked, _ = self.play([(NAME, FAIL, "1 != 0")], [(NAME, PASS, "")])
+        self.assertEqual((counts, len(asked)), ((0, 1), 1))
+
+    def test_many_are_no_chance(self):
+        counts, asked, _ = self.play([(f"f: C.t{i}", FAIL, PANIC) for i in range(3)], [])
+        self.assertEqual((counts, len(asked)), ((0, 3), 1))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

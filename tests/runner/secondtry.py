@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VM tests under software emulation: a second try for what the guest's kernel did not survive.
+
+With QEMU 7.2's emulation about one guest in 250 dies while its kernel boots ("Attempted to kill the
+idle task", "Fatal exception"), under no control of the tests. A test that failed with such words is
+run once more, alone, and its line says so; any other failure counts at once, and where more than
+RETRIES_MAX fail in one file it is no chance.
+"""
+
+from . import programs
+from .results import FAIL, PASS
+
+RETRIES_MAX = 2
+CHANCE = "guest kernel panic"
+
+
+class Held:
+    """Results of one module, whose failures are kept back; a silent one tells nobody of the rest."""
+
+    def __init__(self, results, only, silent=False):
+        self.results = results
+        self.only = only
+        self.silent = silent
+        self.failed = []
+        self.passed = 0
+
+    def say(self, text):
+        self.results.say(text)
+
+    def wants(self, name):
+        return self.only in name
+
+    def add(self, suite, name, status, seconds, detail="", count=1, window=None):
+        if status == FAIL:
+            self.failed.append((name, seconds, detail))
+            return
+        self.passed += status == PASS
+        if not self.silent:
+            self.results.add(suite, name, status, seconds, detail, count, window)
+
+
+def first_words(detail):
+    """The line that names the panic."""
+    return next(line.strip()[-160:] for line in detail.splitlines() if CHANCE in line)
+
+
+def again(results, suite, path, env, note, failure):
+    name, seconds, detail = failure
+    alone = Held(results, name.partition(": ")[2].partition(" ")[0], silent=True)
+    programs.run(alone, suite, path, env, note)
+    if alone.passed and not alone.failed:
+        results.add(suite, f"{name} (SECOND TRY; first: {first_words(detail)})", PASS, seconds)
+    else:
+        results.add(suite, f"{name} (and again)", FAIL, seconds, detail)
+
+
+def run(results, suite, path, env, note=""):
+    """programs.run(), with the second try."""
+    held = Held(results, results.only)
+    programs.run(held, suite, path, env, note)
+    for failure in held.failed:
+        if len(held.failed) > RETRIES_MAX or CHANCE not in failure[2]:
+            results.add(suite, failure[0], FAIL, failure[1], failure[2])
+        else:
+            again(results, suite, path, env, note, failure)
