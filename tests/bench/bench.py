@@ -6,6 +6,7 @@ It asserts nothing: a slow machine is no failure. Run as root from a built tree:
 """
 import os
 import shutil
+import stat
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import time
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.path.join(TREE, "build", "bin")
 GUEST = os.path.join(TREE, "build", "guest")
+sys.path.insert(0, os.path.join(TREE, "guest"))
+from guestlib import cpio  # noqa: E402
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 
 
@@ -86,19 +89,15 @@ class Bare:
 
     def __init__(self, folder):
         self.initrd = os.path.join(folder, "bare.cpio")
-        root = os.path.join(folder, "bare")
-        os.makedirs(os.path.join(root, "bin"))
-        shutil.copy("/bin/busybox", os.path.join(root, "bin", "busybox"))
-        os.symlink("busybox", os.path.join(root, "bin", "sh"))
-        with open(os.path.join(root, "init"), "w") as f:
-            f.write("#!/bin/sh\necho ready > /dev/console\n/bin/busybox poweroff -f\n")
-        os.chmod(os.path.join(root, "init"), 0o755)
-        os.makedirs(os.path.join(root, "dev"))
+        archive = cpio.Archive()
+        with open("/bin/busybox", "rb") as f:
+            archive.add("bin/busybox", cpio.Entry(stat.S_IFREG | 0o755, f.read()))
+        archive.add("bin/sh", cpio.Entry(stat.S_IFLNK | 0o777, b"busybox"))
+        archive.add("init", cpio.Entry(stat.S_IFREG | 0o755, b"#!/bin/sh\necho ready > /dev/console\n"
+                                       b"/bin/busybox poweroff -f\n"))
+        archive.add("dev", cpio.Entry(stat.S_IFDIR | 0o755, b""))
         with open(self.initrd, "wb") as out:
-            find = subprocess.Popen(["find", "."], cwd=root, stdout=subprocess.PIPE)
-            subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, stdin=find.stdout,
-                           stdout=out, check=True)
-            find.wait()
+            out.write(archive.pack())
 
     def boot(self):
         khz = str(int(float(next(line.split(":")[1] for line in open("/proc/cpuinfo")
