@@ -104,7 +104,8 @@ def main():
     for path in plan["files"]:
         results.may_emulate = "any-accel" in (programs.mark(path, "LAB") or "").split()
         if os.path.relpath(path, process.ROOT) not in results.skip:
-            programs.run(results, SUITE, path, {"KATA_BUILD": os.path.join(process.ROOT, "build")})
+            programs.run(results, SUITE, path, {"KATA_BUILD": os.path.join(process.ROOT, "build")},
+                         skip=[name.partition(": ")[2] for name in results.skip])
             print(json.dumps({"done": os.path.relpath(path, process.ROOT)}), flush=True)
     results.conclude()
     print(json.dumps({"summary": observer.programs()}), flush=True)

@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 
 from . import mesontests, process, programs
 from .results import FAIL, PASS, SKIP
@@ -25,6 +26,8 @@ SLOWNESS = 4
 NO_RESULT = 125
 RETRIES_MAX = 4
 RETRY_LIMIT_S = 600
+# A machine that dies or locks up is started again for what is left, so often at most in a round.
+LOSSES_MAX = 4
 
 
 def files(everything):
@@ -57,7 +60,7 @@ class Round:
         self.options = options
         self.env = env
         self.commands = []
-        self.done = []  # what need not run again
+        self.done = []  # files, commands and tests that need not run again
         self.failed = []  # records held back for a second try
         self.summary = {"monitors": [], "managers": []}
 
@@ -65,11 +68,10 @@ class Round:
         if "summary" in record:
             self.summary = record["summary"]
             return
-        if "done" in record:  # a whole file; a command's name is in its result
+        if "done" in record:  # a whole file
             self.done.append(record["done"])
             return
-        if ".py" not in record["name"]:
-            self.done.append(record["name"])
+        self.done.append(record["name"])
         if record["status"] == FAIL and plan_of(record["name"]):
             self.failed.append(record)
         else:
@@ -86,7 +88,7 @@ class Round:
         second = Round(self.results, self.title, self.options, self.env)
         seen = []
         second.count = lambda got, note="": seen.append(got)
-        status, _ = second.attempt({**plan_of(record["name"]), "commands": [
+        status, _ = second.attempts({**plan_of(record["name"]), "commands": [
             row for row in self.commands if row["name"] == record["name"]]}, RETRY_LIMIT_S)
         own = [got for got in seen if got["status"] == PASS and plan_of(got["name"])]
         bad = second.failed or any(got["status"] == FAIL for got in seen)
@@ -122,16 +124,25 @@ class Round:
             said.seek(0)
             return child.returncode, said.read().decode(errors="replace")
 
+    def attempts(self, plan, limit_s):
+        """attempt() until one gave all results, or no more come. Returns the last one's."""
+        end = time.monotonic() + limit_s
+        for losses in range(LOSSES_MAX + 1):
+            ended = len(self.done)
+            status, said = self.attempt(plan, max(60, int(end - time.monotonic())))
+            if status != NO_RESULT or losses == LOSSES_MAX or \
+                    (losses and len(self.done) == ended):
+                break
+            self.results.say(f"SECOND TRY: the laboratory was lost{self.title}, with "
+                             f"{len(self.done)} results: {said}")
+        return status, said
+
     def run(self, plan, limit_s):
-        """One second try of what is left if the machine locks up: it was seen to, once."""
         self.commands = plan["commands"]
-        status, said = self.attempt(plan, limit_s)
-        if status == NO_RESULT:
-            self.results.say(f"SECOND TRY: the laboratory has given no result{self.title}: {said}")
-            status, said = self.attempt(plan, limit_s)
+        status, said = self.attempts(plan, limit_s)
         if status:
             self.results.add("lab", "the laboratory" + self.title, FAIL, 0,
-                             f"status {status}\n{said}")
+                             f"{said}\nstatus {status} with {len(self.done)} results")
         self.try_failed_again()
         return self.summary
 

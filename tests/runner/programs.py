@@ -88,15 +88,22 @@ class Reporter(unittest.TestResult):
             self.tell(subtest, FAIL, self._exc_info_to_string(err, test))
 
 
-def child(path, fd, only):
-    """In the process of one module: loads and runs it."""
+def child(path, fd, only, skip):
+    """In the process of one module: loads it and runs what is wanted of it."""
     sys.path.insert(0, os.path.dirname(path))
     name = os.path.splitext(os.path.basename(path))[0]
     with os.fdopen(fd, "w", encoding="utf-8") as out:
         reporter = Reporter(out)
         suite = unittest.defaultTestLoader.loadTestsFromName(name)
-        unittest.TestSuite(test for test in flatten(suite) if only in test.id()).run(reporter)
+        unittest.TestSuite(test for test in flatten(suite)
+                           if only in test.id() and local(test.id()) not in skip).run(reporter)
         reporter.write({"end": True})
+
+
+def local(name):
+    """A test's id without its module: Class.test, and Class (setUpClass) for a class as a whole."""
+    match = re.fullmatch(r"(\w+) \(\w+\.(\w+)\)", name)
+    return f"{match.group(2)} ({match.group(1)})" if match else name.partition(".")[2] or name
 
 
 def flatten(suite):
@@ -107,8 +114,8 @@ def flatten(suite):
             yield test
 
 
-def run(results, suite, path, env, note=""):
-    """Runs one module and counts its tests."""
+def run(results, suite, path, env, note="", skip=()):
+    """Runs one module and counts its tests, except those named in `skip` (Class.test)."""
     title = os.path.relpath(path, process.ROOT)
     unmet = needs.unmet(mark(path, "NEEDS") or "")
     if unmet:
@@ -119,7 +126,8 @@ def run(results, suite, path, env, note=""):
     with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as output:
         fd = report.fileno()
         code = (f"import sys; sys.path.insert(0, {os.path.join(process.ROOT, 'tests')!r})\n"
-                f"from runner import programs; programs.child({path!r}, {fd}, {results.only!r})")
+                f"from runner import programs; programs.child({path!r}, {fd}, {results.only!r}, "
+                f"{list(skip)!r})")
         job = process.REAPER.spawn([sys.executable, "-B", "-c", code],
                                    env={**os.environ, **env}, stdout=output, stderr=output,
                                    pass_fds=(fd,))
@@ -173,7 +181,7 @@ class Tally:
             self.ended = True
         else:
             self.last = None
-            name = record["name"].partition(".")[2] or record["name"]
+            name = local(record["name"])
             detail = record["detail"]
             if record["status"] == FAIL:
                 detail = self.text() + "\n" + detail
