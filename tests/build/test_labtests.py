@@ -63,6 +63,36 @@ class SecondTry(unittest.TestCase):
         counts, plans, _ = self.play([record("the guests ran on KVM", FAIL)], [])
         self.assertEqual((counts[FAIL], len(plans)), (1, 1))
 
+    def lose(self, starts):
+        """A round whose laboratory is lost at every start but the last."""
+        plans, results = [], Results(None)
+
+        def spawned(one, plan, _limit_s):
+            plans.append({**plan, "skip": list(one.done)})
+            for row in starts[len(plans) - 1]:
+                one.take(row)
+            return (0 if len(plans) == len(starts) else labtests.NO_RESULT), "silent"
+
+        self.addCleanup(setattr, labtests.Round, "attempt", labtests.Round.attempt)
+        labtests.Round.attempt = spawned
+        labtests.Round(results, "", [], []).run({"files": [], "commands": [], "only": ""}, 10)
+        return results.counts, plans
+
+    def test_lost_machine_goes_on_with_the_rest(self):
+        rows = [[record(f"tests/vm/test_kata.py: Run.test_{i}", PASS)] for i in range(3)]
+        counts, plans = self.lose(rows)
+        self.assertEqual((counts[PASS], counts[FAIL]), (3, 0))
+        self.assertEqual(plans[2]["skip"], [rows[0][0]["name"], rows[1][0]["name"]])
+
+    def test_lost_without_progress_fails(self):
+        counts, plans = self.lose([[record("a: b", PASS)], [], [record("a: c", PASS)]])
+        self.assertEqual((counts[PASS], counts[FAIL], len(plans)), (1, 1, 2))
+
+    def test_lost_too_often_fails(self):
+        rows = [[record(f"a: b{i}", PASS)] for i in range(labtests.LOSSES_MAX + 2)]
+        counts, plans = self.lose(rows)
+        self.assertEqual((counts[FAIL], len(plans)), (1, labtests.LOSSES_MAX + 1))
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -12,6 +12,7 @@ Channels are socket pairs, and files are memory: nothing of a run is in the file
 
 import ctypes
 import os
+import re
 import selectors
 import signal
 import socket
@@ -20,6 +21,8 @@ import sys
 import time
 
 CONSOLE_KEEP = 1 << 20
+READ_MAX = 65536
+CONSOLE_LOOK = READ_MAX + 80  # what one read brings, and the line before
 TAIL_LINES = 40
 PR_SET_PDEATHSIG = 1
 # QEMU 7.2 does not intercept a nested guest's XSETBV: without XSAVE nobody uses it. What stands on
@@ -27,6 +30,10 @@ PR_SET_PDEATHSIG = 1
 CPU = "max,+svm,-xsave,-avx,-avx2,-f16c,-fma,-vaes,-pku"
 # Without a sign of life for so long, the machine has locked up; it says "tick" every 5 s.
 SILENCE_S = 90
+# A processor that the kernel's watchdog has seen stuck for so long will not come back, although
+# the others go on: one that runs a guest was seen to.
+STUCK = re.compile(rb"soft lockup - CPU#\d+ stuck for (\d+)s")
+STUCK_S = 60
 BOOT_S = 180
 
 
@@ -67,6 +74,7 @@ class Machine:
         self.control = b""
         self.started = False
         self.status = None
+        self.stuck_s = 0
         self.heard = time.monotonic()
         self.selector = selectors.DefaultSelector()
 
@@ -155,6 +163,8 @@ class Machine:
                 return f"not booted within {BOOT_S} s"
             if self.started and now - self.heard > SILENCE_S and self.status is None:
                 return f"no sign of life for {SILENCE_S} s"
+            if self.stuck_s >= STUCK_S and self.status is None:
+                return f"a processor has been stuck for {self.stuck_s} s"
             if process.poll() is not None and not self.selector.get_map():
                 break
         return None
@@ -163,7 +173,7 @@ class Machine:
         """Input from one channel."""
         try:
             data = os.read(key.fileobj if isinstance(key.fileobj, int) else key.fileobj.fileno(),
-                           65536)
+                           READ_MAX)
         except (BlockingIOError, InterruptedError):
             return
         except ConnectionResetError:
@@ -176,6 +186,8 @@ class Machine:
     def on_console(self, data):
         self.console += data
         del self.console[:-CONSOLE_KEEP]
+        for match in STUCK.finditer(self.console[-CONSOLE_LOOK:]):
+            self.stuck_s = max(self.stuck_s, int(match.group(1)))
 
     def on_out(self, data):
         sys.stdout.buffer.write(data)
