@@ -58,6 +58,7 @@ struct scan {
 	struct scan_address *addresses;
 	struct scan_route *routes; /* those that need no gateway first */
 	struct scan_neighbor *neighbors;
+	/* rows have zeroes where they have no field: two looks can be compared as memory */
 	size_t address_count, route_count, neighbor_count;
 };
 

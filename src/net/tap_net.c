@@ -26,19 +26,22 @@
 
 enum {
 	INGRESS = 0xffff0000U, /* the handle of every ingress qdisc */
-	PRIORITY = 1
+	PRIORITY = 1,
+	SCAN_BYTES = 1 << 20
 };
 
 struct tap {
 	int fd, index;
+	struct scan_link link; /* as it was when joined; its index is 0 where the place is free */
 	char name[IFNAMSIZ], id[8];
 	bool redirected; /* the link has an ingress qdisc of ours */
+	bool gone;       /* the link is no more, and the owner knows */
 };
 
 struct tap_net {
 	const struct log_ctx *log;
-	struct arena arena;
-	int nl; /* of the other namespace */
+	int ns, nl, events; /* the other namespace, and netlink sockets of it */
+	struct arena arena; /* of the scan */
 	struct scan scan;
 	struct tap taps[SCAN_LINKS_MAX];
 };
@@ -46,17 +49,14 @@ struct tap_net {
 /* ---- in the other namespace ---- */
 
 /* Goes there; *back is the way home. */
-static int enter(const char *netns, int *back, struct err *e)
+static int enter(int ns, int *back, struct err *e)
 {
-	OWN(fd) int there = open(netns, O_RDONLY | O_CLOEXEC);
 	OWN(fd) int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 
-	if (there < 0)
-		return err_sys(e, "network namespace '%.200s'", netns);
 	if (here < 0)
 		return err_sys(e, "our own network namespace");
-	if (setns(there, CLONE_NEWNET) < 0)
-		return err_sys(e, "enter network namespace '%.200s'", netns);
+	if (setns(ns, CLONE_NEWNET) < 0)
+		return err_sys(e, "enter the network namespace");
 	*back = fd_take(&here);
 	return 0;
 }
@@ -80,24 +80,20 @@ static int bring_up(int nl, int index, uint32_t mtu, struct err *e)
 	return nl_call(nl, &r, NULL, NULL, e);
 }
 
-static int make_tap(struct tap_net *n, size_t i, struct err *e)
+static int make_tap(int nl, struct tap *t, struct err *e)
 {
-	struct tap *t = &n->taps[i];
 	OWN(fd) int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	struct ifreq req = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
 
 	if (fd < 0)
 		return err_sys(e, "open /dev/net/tun");
-	(void)snprintf(req.ifr_name, sizeof(req.ifr_name), "tap%u_kata",
-		       (unsigned)i % SCAN_LINKS_MAX);
+	memcpy(req.ifr_name, t->name, sizeof(req.ifr_name));
 	if (ioctl(fd, TUNSETIFF, &req) < 0)
-		return err_sys(e, "make %s", req.ifr_name);
-	(void)snprintf(t->name, sizeof(t->name), "%s", req.ifr_name);
-	(void)snprintf(t->id, sizeof(t->id), "net%u", (unsigned)i % SCAN_LINKS_MAX);
+		return err_sys(e, "make %s", t->name);
 	t->index = (int)if_nametoindex(t->name);
 	if (t->index == 0)
 		return err_sys(e, "find %s", t->name);
-	if (bring_up(n->nl, t->index, n->scan.links[i].mtu, e) < 0)
+	if (bring_up(nl, t->index, t->link.mtu, e) < 0)
 		return err_wrap(e, "bring %s up", t->name);
 	t->fd = fd_take(&fd);
 	return 0;
@@ -163,53 +159,141 @@ static int redirect(int nl, int from, int to, struct err *e)
 	return nl_call(nl, &r, NULL, NULL, e);
 }
 
-static int join(struct tap_net *n, size_t i, struct err *e)
+static int join(int nl, struct tap *t, struct err *e)
 {
-	const struct scan_link *l = &n->scan.links[i];
-	struct tap *t = &n->taps[i];
-
-	if (make_tap(n, i, e) < 0)
+	if (make_tap(nl, t, e) < 0)
 		return -1;
-	if (add_qdisc(n->nl, l->index, e) < 0)
+	if (add_qdisc(nl, t->link.index, e) < 0)
 		return err_wrap(e, "ingress qdisc");
 	t->redirected = true;
-	if (add_qdisc(n->nl, t->index, e) < 0)
+	if (add_qdisc(nl, t->index, e) < 0)
 		return err_wrap(e, "ingress qdisc of %s", t->name);
-	if (redirect(n->nl, l->index, t->index, e) < 0 ||
-	    redirect(n->nl, t->index, l->index, e) < 0)
+	if (redirect(nl, t->link.index, t->index, e) < 0 ||
+	    redirect(nl, t->index, t->link.index, e) < 0)
 		return err_wrap(e, "redirection to %s", t->name);
+	return 0;
+}
+
+/* ---- differences ---- */
+
+static bool same_rows(const void *a, size_t na, const void *b, size_t nb, size_t size)
+{
+	return na == nb && (na == 0 || memcmp(a, b, na * size) == 0);
+}
+
+/* Rows are zeroed before they are filled, so that their padding is equal too. */
+static bool same_scan(const struct scan *a, const struct scan *b)
+{
+	return same_rows(a->links, a->link_count, b->links, b->link_count, sizeof(*a->links)) &&
+	       same_rows(a->addresses, a->address_count, b->addresses, b->address_count,
+			 sizeof(*a->addresses)) &&
+	       same_rows(a->routes, a->route_count, b->routes, b->route_count,
+			 sizeof(*a->routes)) &&
+	       same_rows(a->neighbors, a->neighbor_count, b->neighbors, b->neighbor_count,
+			 sizeof(*a->neighbors));
+}
+
+static struct tap *tap_of(struct tap_net *n, int link)
+{
+	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
+		if (n->taps[i].link.index == link)
+			return &n->taps[i];
+	}
+	return NULL;
+}
+
+/* Joins the links that have no tap yet. */
+static int join_new(struct tap_net *n, const struct scan *found, struct tap_net_changes *out,
+		    struct err *e)
+{
+	for (size_t i = 0; i < found->link_count; i++) {
+		const struct scan_link *l = &found->links[i];
+		struct tap *t = tap_of(n, l->index);
+
+		if (t)
+			continue;
+		t = tap_of(n, 0);
+		if (!t)
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "link '%s': all %d places for links are taken", l->name,
+				       SCAN_LINKS_MAX);
+		t->link = *l;
+		out->joined[out->joined_count++] = (size_t)(t - n->taps);
+		if (join(n->nl, t, e) < 0)
+			return err_wrap(e, "link '%s'", l->name);
+	}
+	return 0;
+}
+
+static void find_gone(struct tap_net *n, const struct scan *found, struct tap_net_changes *out)
+{
+	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
+		struct tap *t = &n->taps[i];
+
+		if (t->link.index == 0 || t->gone || scan_find(found, t->link.index))
+			continue;
+		t->gone = true;
+		out->gone[out->gone_count++] = i;
+	}
+}
+
+int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
+{
+	struct tap_net_changes c = { .joined_count = 0 };
+	OWN(arena) struct arena a = { .limit = SCAN_BYTES };
+	struct scan found;
+	int back, rc;
+
+	if (scan_links(n->nl, &a, &found, e) < 0)
+		return -1;
+	/* a tap is made where its maker stands */
+	if (enter(n->ns, &back, e) < 0)
+		return -1;
+	rc = join_new(n, &found, &c, e);
+	leave(&back);
+	if (rc < 0) {
+		for (size_t i = 0; i < c.joined_count; i++)
+			tap_net_part(n, c.joined[i]);
+		return -1;
+	}
+	find_gone(n, &found, &c);
+	c.other = !same_scan(&n->scan, &found);
+	arena_fini(&n->arena);
+	n->arena = a;
+	arena_init(&a, 0);
+	n->scan = found;
+	*out = c;
 	return 0;
 }
 
 /* ---- life ---- */
 
-static int set_up(struct tap_net *n, struct err *e)
-{
-	if (nl_open(&n->nl, e) < 0 || scan_links(n->nl, &n->arena, &n->scan, e) < 0)
-		return -1;
-	for (size_t i = 0; i < n->scan.link_count; i++) {
-		if (join(n, i, e) < 0)
-			return err_wrap(e, "link '%s'", n->scan.links[i].name);
-	}
-	return 0;
-}
-
 int tap_net_new(const char *netns, const struct log_ctx *log, struct tap_net **out,
 		struct err *e)
 {
+	const unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
+				RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
 	OWN(tap_net) struct tap_net *n = mem_new(struct tap_net);
 	int back, rc;
 
 	if (!n)
 		return err_oom(e, "a network");
 	n->log = log;
-	n->nl = -1;
-	arena_init(&n->arena, 1 << 20);
-	for (size_t i = 0; i < SCAN_LINKS_MAX; i++)
-		n->taps[i].fd = -1;
-	if (enter(netns, &back, e) < 0)
-		return -1;
-	rc = set_up(n, e);
+	n->nl = n->events = -1;
+	arena_init(&n->arena, SCAN_BYTES);
+	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
+		struct tap *t = &n->taps[i];
+
+		t->fd = -1;
+		(void)snprintf(t->name, sizeof(t->name), "tap%u_kata", (unsigned)i);
+		(void)snprintf(t->id, sizeof(t->id), "net%u", (unsigned)i);
+	}
+	n->ns = open(netns, O_RDONLY | O_CLOEXEC);
+	if (n->ns < 0)
+		return err_sys(e, "network namespace '%.200s'", netns);
+	if (enter(n->ns, &back, e) < 0)
+		return err_wrap(e, "'%.200s'", netns);
+	rc = nl_open(&n->nl, e) < 0 || nl_listen(groups, &n->events, e) < 0 ? -1 : 0;
 	leave(&back);
 	if (rc < 0)
 		return err_wrap(e, "network namespace '%.200s'", netns);
@@ -217,25 +301,41 @@ int tap_net_new(const char *netns, const struct log_ctx *log, struct tap_net **o
 	return 0;
 }
 
-void tap_net_free(struct tap_net *n)
+void tap_net_part(struct tap_net *n, size_t place)
 {
+	struct tap *t = &n->taps[place];
 	struct err e;
 
+	/* the link may have gone with its namespace's owner already */
+	if (t->redirected && remove_qdisc(n->nl, t->link.index, &e) < 0 && e.sys != ENODEV &&
+	    e.sys != ENOENT && e.sys != EINVAL)
+		log_warn(n->log, "redirection of '%s' stays: %s", t->link.name, e.msg);
+	fd_close(&t->fd);
+	t->link = (struct scan_link){ .index = 0 };
+	t->redirected = t->gone = false;
+}
+
+void tap_net_free(struct tap_net *n)
+{
 	if (!n)
 		return;
-	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
-		struct tap *t = &n->taps[i];
-
-		/* the link may have gone with its namespace's owner already */
-		if (t->redirected && remove_qdisc(n->nl, n->scan.links[i].index, &e) < 0 &&
-		    e.sys != ENODEV && e.sys != ENOENT && e.sys != EINVAL)
-			log_warn(n->log, "redirection of '%s' stays: %s", n->scan.links[i].name,
-				 e.msg);
-		fd_close(&t->fd);
-	}
+	for (size_t i = 0; i < SCAN_LINKS_MAX; i++)
+		tap_net_part(n, i);
 	fd_close(&n->nl);
+	fd_close(&n->events);
+	fd_close(&n->ns);
 	arena_fini(&n->arena);
 	free(n);
+}
+
+int tap_net_event_fd(const struct tap_net *n)
+{
+	return n->events;
+}
+
+void tap_net_drain(struct tap_net *n)
+{
+	nl_drain(n->events);
 }
 
 const struct scan *tap_net_scan(const struct tap_net *n)
@@ -243,14 +343,21 @@ const struct scan *tap_net_scan(const struct tap_net *n)
 	return &n->scan;
 }
 
-void tap_net_device(struct tap_net *n, size_t i, struct vmm_device *out)
+const char *tap_net_name(const struct tap_net *n, size_t place)
 {
-	*out = (struct vmm_device){ .kind = VMM_DEV_NET, .id = n->taps[i].id };
-	out->net.tap_fds = &n->taps[i].fd;
+	return n->taps[place].link.name;
+}
+
+void tap_net_device(struct tap_net *n, size_t place, struct vmm_device *out)
+{
+	struct tap *t = &n->taps[place];
+
+	*out = (struct vmm_device){ .kind = VMM_DEV_NET, .id = t->id };
+	out->net.tap_fds = &t->fd;
 	out->net.tap_count = 1;
 	out->net.stream_fd = -1;
-	out->net.mtu = n->scan.links[i].mtu;
-	memcpy(out->net.mac, n->scan.links[i].mac, sizeof(out->net.mac));
+	out->net.mtu = t->link.mtu;
+	memcpy(out->net.mac, t->link.mac, sizeof(out->net.mac));
 }
 
 void tap_net_release_fds(struct tap_net *n)

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,9 +20,8 @@ struct tap_net;
 struct vmm_device;
 
 /*
- * Looks into the namespace (a path) and makes taps and redirections there. Waits for nothing:
- * the process is in the other namespace for the time of the call. *out has no link where the
- * namespace has none with an address.
+ * Opens the namespace (a path); nothing is joined yet. As long as *out is there the namespace
+ * is, whatever becomes of the path.
  */
 int tap_net_new(const char *netns, const struct log_ctx *log, struct tap_net **out,
 		struct err *e);
@@ -29,9 +29,33 @@ int tap_net_new(const char *netns, const struct log_ctx *log, struct tap_net **o
 void tap_net_free(struct tap_net *n);
 OWN_DEFINE(tap_net, struct tap_net *, tap_net_free)
 
-/* What was found there; valid as long as *n. */
+/* What differs from the last look. A place is a number below SCAN_LINKS_MAX. */
+struct tap_net_changes {
+	size_t joined[SCAN_LINKS_MAX], joined_count; /* places with a new tap */
+	size_t gone[SCAN_LINKS_MAX], gone_count;     /* places whose link is no more */
+	bool other; /* an address, a route, a neighbour or a link's property */
+};
+
+/*
+ * Looks into the namespace and joins the links that are new. Waits for nothing: the process is
+ * in the other namespace for the time of the call. On failure nothing has changed. Places that
+ * are gone are named once; tap_net_part() frees them.
+ */
+int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e);
+/* Takes redirection and tap of a place away, and makes it free. */
+void tap_net_part(struct tap_net *n, size_t place);
+/*
+ * Readable once anything there has been announced since the last tap_net_drain(); a look's own
+ * taps are announced as well.
+ */
+int tap_net_event_fd(const struct tap_net *n);
+void tap_net_drain(struct tap_net *n);
+
+/* What was found by the last look; valid until the next. */
 const struct scan *tap_net_scan(const struct tap_net *n);
-/* The machine's device for link `i`; its descriptors belong to *n. */
-void tap_net_device(struct tap_net *n, size_t i, struct vmm_device *out);
-/* After vmm_start(): the machine has descriptors of its own, a tap goes with the last one. */
+/* The name of the link at a place, for messages. */
+const char *tap_net_name(const struct tap_net *n, size_t place);
+/* The machine's device for a place; its descriptors belong to *n. */
+void tap_net_device(struct tap_net *n, size_t place, struct vmm_device *out);
+/* Once the machine has descriptors of its own: a tap goes with the last one. */
 void tap_net_release_fds(struct tap_net *n);

@@ -19,6 +19,7 @@
 #include "oci/spec.h"
 #include "sandbox/hooks.h"
 #include "sandbox/internal.h"
+#include "sandbox/links.h"
 #include "sandbox/stdio.h"
 #include "share/share.h"
 
@@ -199,15 +200,15 @@ static int run_create_hooks(struct container *c, struct err *e)
 			 "createContainer", e);
 }
 
-/* nerdctl and Docker attach their networks in hooks, to the stand-in's namespace. */
-static int plug_links(struct container *c, struct err *e)
+/* nerdctl attaches its networks in hooks, Docker after this; both to the stand-in's namespace. */
+static int adopt_links(struct container *c, struct err *e)
 {
 	char netns[48];
 
-	if (!c->sandbox->c.links_later || c->sandbox->c.network != NETWORK_NONE)
+	if (c->sandbox->c.network != NETWORK_LINKS)
 		return 0;
 	(void)snprintf(netns, sizeof(netns), "/proc/%d/ns/net", (int)container_pid(c));
-	return vm_plug_links(c->sandbox, netns, e);
+	return links_adopt(c->sandbox, netns, e);
 }
 
 /* The specification: a failing poststart hook is logged, and the rest goes on. */
@@ -239,7 +240,7 @@ static int container_set_up(struct container *c, const struct container_config *
 	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
 			   root.host_path, e) < 0)
 		return -1;
-	if (run_create_hooks(c, e) < 0 || plug_links(c, e) < 0)
+	if (run_create_hooks(c, e) < 0 || adopt_links(c, e) < 0)
 		return -1;
 	if (create_in_guest(c, root.guest_path, e) < 0)
 		return -1;

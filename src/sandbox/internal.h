@@ -37,7 +37,9 @@ struct sandbox {
 	struct vmm *vmm;
 	struct share *share;
 	struct user_net *net;
-	struct tap_net *taps; /* of the links of c.netns; NULL: none are joined */
+	struct tap_net *taps; /* see links.c; NULL: there is no namespace to follow */
+	struct fiber *links_fiber;
+	bool links_busy; /* somebody looks, and may wait for the machine or the guest */
 	struct agent_client *agent;
 	int vsock_fd;
 	bool vm_lost;
@@ -94,11 +96,6 @@ enum {
 /* vm.c: the machine and the agent in it. */
 int vm_start(struct sandbox *s, struct err *e);
 void vm_stop(struct sandbox *s);
-/*
- * Links that came into the namespace (a path) after the boot, by a hook: gives them to the
- * guest. Does nothing if the sandbox has a network already.
- */
-int vm_plug_links(struct sandbox *s, const char *netns, struct err *e);
 /* A guest that dies closes its ports first: finds out whether its machine says why. */
 void vm_explain_loss(struct sandbox *s);
 /* ERR_STATE with the reason unless the sandbox is ready. */

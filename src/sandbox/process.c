@@ -16,6 +16,7 @@
 #include "oci/guest_spec.h"
 #include "oci/spec.h"
 #include "sandbox/internal.h"
+#include "sandbox/links.h"
 #include "sandbox/stdio.h"
 
 enum {
@@ -239,6 +240,15 @@ static int need_running(const struct container *c, struct err *e)
 		       process_state_name(c->init->state));
 }
 
+/* What a caller has put into the network namespace until now is there for its program. */
+static int prepare_network(struct process *p, struct err *e)
+{
+	if (p != p->container->init || links_refresh(p->container->sandbox, e) == 0)
+		return 0;
+	container_not_program(e);
+	return -1;
+}
+
 int process_start(struct process *p, struct err *e)
 {
 	if (sandbox_need_ready(p->container->sandbox, e) < 0 ||
@@ -246,7 +256,7 @@ int process_start(struct process *p, struct err *e)
 		return -1;
 	if (p != p->container->init && need_running(p->container, e) < 0)
 		return start_failed(p, e);
-	if (start_in_guest(p, e) < 0) {
+	if (prepare_network(p, e) < 0 || start_in_guest(p, e) < 0) {
 		(void)sandbox_blame(p->container->sandbox, e);
 		return start_failed(p, e);
 	}

@@ -27,7 +27,8 @@ typedef struct Grpc__StatsContainerResponse Grpc__StatsContainerResponse;
 
 enum network_kind {
 	NETWORK_NONE,
-	NETWORK_USER
+	NETWORK_USER,
+	NETWORK_LINKS /* of a network namespace */
 };
 
 /* What the owner is told; called from the loop or a fiber, must not wait. */
@@ -47,9 +48,8 @@ struct sandbox_config {
 	const char *hostname;             /* "" for the container's */
 	const struct kata_config *config; /* must outlive the sandbox */
 	enum network_kind network;
-	const char *netns; /* with NETWORK_NONE: path of the namespace whose links it joins, or
-			      "" */
-	bool links_later;  /* hooks may put links into the namespace: room for some is kept */
+	/* with NETWORK_LINKS: the namespace's path, "" for the first container's own */
+	const char *netns;
 	const struct user_net_port *ports;
 	size_t port_count;
 	uint32_t vcpus; /* size of the VM */

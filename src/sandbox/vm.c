@@ -23,6 +23,7 @@
 #include "sandbox/guest_log.h"
 #include "sandbox/guest_net.h"
 #include "sandbox/internal.h"
+#include "sandbox/links.h"
 #include "share/share.h"
 #include "vmm/vmm.h"
 
@@ -37,7 +38,6 @@ enum {
 	DEVICES_MAX = 13, /* SCAN_LINKS_MAX, a share, transport, log and console */
 	PORTS_FOR_LINKS = 4,
 	CONSOLE_LOGGED = 8 * 1024, /* of the console, when the machine was lost */
-	PLUG_MS = 10 * 1000,
 	DESTROY_MS = 3000,
 	STOP_MS = 5000,
 	LAST_WORDS_MS = 500,     /* between the guest's last byte and the end of its machine */
@@ -214,24 +214,17 @@ static int start_user_net(struct plan *p, struct err *e)
 /* The links that the caller has put into the sandbox's network namespace. */
 static int join_links(struct plan *p, struct err *e)
 {
-	struct sandbox *s = p->s;
-	const struct scan *found;
+	struct vmm_device *first = &p->devices[p->device_count];
+	size_t count;
 
-	if (tap_net_new(s->c.netns, &s->log, &s->taps, e) < 0)
+	BUG_ON(p->device_count + SCAN_LINKS_MAX > DEVICES_MAX);
+	if (links_join(p->s, p->s->c.netns, first, &count, e) < 0)
 		return -1;
-	found = tap_net_scan(s->taps);
-	if (found->link_count && !(p->caps & 1ULL << VMM_CAP_NET_TAP))
+	if (count && !(p->caps & 1ULL << VMM_CAP_NET_TAP))
 		return err_set(e, ERR_UNSUPPORTED, 0, "network '%s': %s/%s has no %s",
-			       found->links[0].name, HYPERVISOR,
-			       p->config->hypervisor.machine_type,
+			       p->s->c.netns, HYPERVISOR, p->config->hypervisor.machine_type,
 			       vmm_cap_name(VMM_CAP_NET_TAP));
-	for (size_t i = 0; i < found->link_count; i++) {
-		tap_net_device(s->taps, i, add_device(p, VMM_DEV_NET, ""));
-		log_info(&s->log, "network: link '%s' of '%s' joined by traffic control",
-			 found->links[i].name, s->c.netns);
-	}
-	if (found->link_count == 0)
-		log_info(&s->log, "network: '%s' has no link with an address", s->c.netns);
+	p->device_count += count;
 	return 0;
 }
 
@@ -239,7 +232,7 @@ static int choose_network(struct plan *p, struct err *e)
 {
 	if (p->s->c.network == NETWORK_USER)
 		return start_user_net(p, e);
-	return *p->s->c.netns ? join_links(p, e) : 0;
+	return p->s->c.network == NETWORK_LINKS && *p->s->c.netns ? join_links(p, e) : 0;
 }
 
 /* vhost-vsock where it works, else serial ports. */
@@ -314,7 +307,7 @@ static int start_machine(struct plan *p, struct err *e)
 	p->vm.vcpus = s->c.vcpus;
 	p->vm.memory_mib = s->c.memory_mib;
 	/* each port costs an emulated boot 14 ms */
-	p->vm.hotplug_ports = s->c.links_later ? PORTS_FOR_LINKS : 1;
+	p->vm.hotplug_ports = s->c.network == NETWORK_LINKS ? PORTS_FOR_LINKS : 1;
 	p->vm.debug = c->hypervisor.enable_debug;
 	p->vm.devices = p->devices;
 	p->vm.device_count = p->device_count;
@@ -479,7 +472,7 @@ static int prepare_guest(struct plan *p, struct err *e)
 		return -1;
 	if (s->net)
 		return guest_net_apply(s, user_net_guest(s->net), e);
-	return s->taps ? guest_net_apply_links(s, tap_net_scan(s->taps), e) : 0;
+	return links_apply(s, e);
 }
 
 /* The machine, then the guest in it: each gets the configured time. */
@@ -511,7 +504,7 @@ int vm_start(struct sandbox *s, struct err *e)
 				       p.assets.kernel, p.assets.initrd, s->lost_why.msg);
 		return -1;
 	}
-	if (guest_events_follow(s, e) < 0)
+	if (guest_events_follow(s, e) < 0 || links_follow(s, e) < 0)
 		return -1;
 	(void)snprintf(s->description, sizeof(s->description),
 		       "%s %s, %s, %u vCPU, %llu MiB, share %s, transport %s, guest kernel %s",
@@ -520,29 +513,6 @@ int vm_start(struct sandbox *s, struct err *e)
 		       share_fs_name(share_fs(s->share)), p.vsock ? "vsock" : "virtio-serial",
 		       p.assets.kernel_version);
 	return 0;
-}
-
-int vm_plug_links(struct sandbox *s, const char *netns, struct err *e)
-{
-	const struct scan *found;
-
-	if (s->taps || s->net)
-		return 0;
-	if (tap_net_new(netns, &s->log, &s->taps, e) < 0)
-		return -1;
-	found = tap_net_scan(s->taps);
-	if (found->link_count && vmm_require(s->vmm, VMM_CAP_HOTPLUG_NET, e) < 0)
-		return -1;
-	for (size_t i = 0; i < found->link_count; i++) {
-		struct vmm_device d;
-
-		tap_net_device(s->taps, i, &d);
-		if (vmm_device_add(s->vmm, &d, deadline_in(PLUG_MS), NULL, e) < 0)
-			return err_wrap(e, "network '%s'", found->links[i].name);
-		log_info(&s->log, "network: link '%s' plugged in", found->links[i].name);
-	}
-	tap_net_release_fds(s->taps);
-	return guest_net_apply_links(s, found, e);
 }
 
 /* They have directories of the share as their roots. One at a time: waiting changes the list.
@@ -597,7 +567,7 @@ void vm_stop(struct sandbox *s)
 	agent_client_free(TAKE(s->agent));
 	end_stand_ins(s);
 	user_net_free(TAKE(s->net));
-	tap_net_free(TAKE(s->taps));
+	links_end(s);
 	share_free(TAKE(s->share));
 	vmm_free(TAKE(s->vmm));
 	fd_close(&s->vsock_fd);

@@ -110,7 +110,9 @@ static int choose_network(const Katac__Options *o, struct sandbox_config *sc, st
 
 	if (str_eq(o->network, "user"))
 		sc->network = NETWORK_USER;
-	else if (*o->network == '\0' || str_eq(o->network, "none"))
+	else if (*o->network == '\0')
+		sc->network = NETWORK_LINKS;
+	else if (str_eq(o->network, "none"))
 		sc->network = NETWORK_NONE;
 	else
 		return err_set(e, ERR_INVALID, 0, "network '%.64s': none or user", o->network);
@@ -168,7 +170,6 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 				     .namespace = en->namespace,
 				     .hostname = w->hostname,
 				     .netns = w->netns,
-				     .links_later = w->has_hooks,
 				     .shm_bytes = w->shm_bytes,
 				     .shm_source = w->shm_source,
 				     .observer = task_observer(en) };
@@ -201,8 +202,6 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	w.options = o;
 	w.hostname = spec->hostname;
 	w.netns = spec_network_namespace(spec);
-	w.has_hooks = spec->hooks && (spec->hooks->n_prestart || spec->hooks->n_createruntime ||
-				      spec->hooks->n_createcontainer);
 	if (identity.kind == OCI_POD_SANDBOX)
 		find_shm(spec, &w);
 	free(en->main_container);

@@ -24,7 +24,6 @@ struct sandbox_wish {
 	const Katac__Options *options;
 	const char *hostname;
 	const char *netns; /* "" for none */
-	bool has_hooks;    /* that run before the container's process is there */
 	struct sizing_limits limits;
 	uint64_t shm_bytes;
 	const char *shm_source;

@@ -275,3 +275,25 @@ int nl_call(int fd, struct nl_request *r,
 		return err_sys(e, "netlink send");
 	return receive(fd, &a, e);
 }
+
+int nl_listen(unsigned groups, int *out, struct err *e)
+{
+	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = groups };
+	OWN(fd)
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return err_sys(e, "netlink socket");
+	*out = fd_take(&fd);
+	return 0;
+}
+
+void nl_drain(int fd)
+{
+	uint8_t byte;
+
+	/* ENOBUFS says once that some were lost: the rest is still there */
+	while (recv(fd, &byte, sizeof(byte), MSG_TRUNC) >= 0 || errno == ENOBUFS ||
+	       errno == EINTR)
+		;
+}

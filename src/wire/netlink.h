@@ -68,3 +68,10 @@ int nl_open(int *out, struct err *e);
 int nl_call(int fd, struct nl_request *r,
 	    int (*each)(const struct nlmsghdr *m, void *arg, struct err *e), void *arg,
 	    struct err *e);
+/*
+ * A non-blocking socket that is readable once one of `groups` (RTMGRP_*) has announced
+ * something; what it was is found out by asking, since announcements can be lost.
+ */
+int nl_listen(unsigned groups, int *out, struct err *e);
+/* Takes all announcements. */
+void nl_drain(int fd);

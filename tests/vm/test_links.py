@@ -12,8 +12,9 @@ import unittest
 
 import grpc_client as rpc
 from containerd_case import ContainerdCase
-from engine_case import EngineCase
+from engine_case import STATE, EngineCase
 
+SLOWNESS = float(os.environ.get("KATA_TEST_SLOWNESS", "1"))
 POD, FAR = f"katap{os.getpid()}", f"kataf{os.getpid()}"
 SERVER = ("import http.server,socket,sys;"
           "S=type('S',(http.server.HTTPServer,),{'address_family':socket.AF_INET6});"
@@ -177,6 +178,101 @@ class FromHooks(EngineCase):
     def test_hook_without_links(self):
         status, out = self.start("true", "ls", "/sys/class/net")
         self.assertEqual((status, out), (0, "lo\n"))
+
+class Later(EngineCase):
+    """Docker from 26 on attaches its networks between Create and Start; others at any time."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        ip("netns", "add", FAR)
+        cls.addClassCleanup(ip, "netns", "del", FAR)
+
+    def create(self, *command):
+        self.write_spec(self.bundle, self.spec(*command))
+        self.start_engine()
+        self.out = os.path.join(self.bundle, "out")
+        pid = rpc.number(self.task("Create", {1: "x", 2: self.bundle, 5: "",
+                                              6: f"file://{self.out}", 7: f"file://{self.out}"}), 1)
+        self.netns = ("nsenter", f"--net=/proc/{pid}/ns/net", "ip")
+        self.pid = str(pid)
+
+    def inside(self, *words):
+        subprocess.run([*self.netns, *words], check=True, timeout=10)
+
+    def attach(self, name, number):
+        far = f"{name}far"
+        ip("-n", FAR, "link", "add", far, "type", "veth", "peer", "name", name, "netns", self.pid)
+        ip("-n", FAR, "addr", "add", f"198.51.{number}.1/24", "dev", far)
+        ip("-n", FAR, "link", "set", far, "up")
+        self.inside("addr", "add", f"198.51.{number}.2/24", "dev", name)
+        self.inside("link", "set", name, "up")
+
+    def end(self, kill=False):
+        if kill:
+            self.task("Kill", {1: "x", 3: 9})
+        status = rpc.number(self.task("Wait", {1: "x"}, timeout=60), 1)
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+        return status, self.said()
+
+    def said(self):
+        with open(self.out, encoding="utf-8") as f:
+            return f.read()
+
+    def wait_for(self, text):
+        end = time.monotonic() + 30 * SLOWNESS
+        while text not in self.said():
+            self.assertLess(time.monotonic(), end, f"no {text!r} in {self.said()!r}")
+            time.sleep(0.1)
+
+    def test_between_create_and_start(self):
+        self.create("sh", "-c", "ip -o addr show dev eth0; ip route;"
+                    "ping -c 1 -W 5 198.51.100.1 >/dev/null && echo there")
+        self.attach("eth0", 100)
+        self.inside("route", "add", "default", "via", "198.51.100.1")
+        self.task("Start", {1: "x"})
+        status, out = self.end()
+        self.assertEqual(status, 0, out)
+        for text in ("198.51.100.2/24", "default via 198.51.100.1", "there"):
+            self.assertIn(text, out)
+
+    def test_while_it_runs(self):
+        self.create("sh", "-c", "while :; do ip -o addr; ip route; echo; sleep 0.3; done")
+        self.task("Start", {1: "x"})
+        self.attach("eth0", 100)
+        self.attach("eth1", 101)
+        self.wait_for("198.51.100.2/24")
+        self.wait_for("198.51.101.2/24")
+        # what changes on a link that is there follows, too
+        self.inside("addr", "add", "198.51.100.77/32", "dev", "eth0")
+        self.inside("route", "add", "192.0.2.0/25", "via", "198.51.101.1")
+        self.wait_for("198.51.100.77/32")
+        self.wait_for("192.0.2.0/25 via 198.51.101.1")
+        ip("-n", FAR, "link", "del", "eth1far")
+        os.truncate(self.out, 0)
+        self.gone("198.51.101.2")
+        self.attach("again", 102)
+        self.wait_for("198.51.102.2/24")
+        self.end(kill=True)
+
+    def gone(self, text):
+        """Whole rounds of output without it follow at last."""
+        end = time.monotonic() + 30 * SLOWNESS
+        while True:
+            rounds = self.said().split("\n\n")[1:-1][-3:]
+            if len(rounds) == 3 and all(rounds) and not any(text in each for each in rounds):
+                return
+            self.assertLess(time.monotonic(), end, self.said()[-2000:])
+            time.sleep(0.2)
+
+    def test_more_than_the_machine_has_places_for(self):
+        self.create("true")
+        for number in range(5):
+            self.attach(f"eth{number}", 100 + number)
+        self.refused(STATE, "Start", {1: "x"}, "eth", "places")
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From links on the host to devices of the machine and the agent's calls. */
+#include "sandbox/links.h"
+
+#include <sys/epoll.h>
+
+#include "base/err.h"
+#include "base/time.h"
+#include "net/tap_net.h"
+#include "sandbox/guest_net.h"
+#include "sandbox/internal.h"
+#include "vmm/vmm.h"
+
+enum {
+	PLUG_MS = 10 * 1000,
+	SETTLE_MS = 50 /* a link is followed by its addresses and routes */
+};
+
+/* ---- at the boot ---- */
+
+int links_join(struct sandbox *s, const char *netns, struct vmm_device *devices, size_t *count,
+	       struct err *e)
+{
+	struct tap_net_changes c;
+
+	if (tap_net_new(netns, &s->log, &s->taps, e) < 0)
+		return -1;
+	if (tap_net_look(s->taps, &c, e) < 0)
+		return err_wrap(e, "network namespace '%.200s'", netns);
+	for (size_t i = 0; i < c.joined_count; i++) {
+		tap_net_device(s->taps, c.joined[i], &devices[i]);
+		log_info(&s->log, "network: link '%s' of '%s' joined by traffic control",
+			 tap_net_name(s->taps, c.joined[i]), netns);
+	}
+	if (c.joined_count == 0)
+		log_info(&s->log, "network: '%s' has no link with an address", netns);
+	*count = c.joined_count;
+	return 0;
+}
+
+int links_apply(struct sandbox *s, struct err *e)
+{
+	return s->taps ? guest_net_apply_links(s, tap_net_scan(s->taps), e) : 0;
+}
+
+/* ---- later ---- */
+
+static int plug(struct sandbox *s, size_t place, struct err *e)
+{
+	struct vmm_device d;
+
+	tap_net_device(s->taps, place, &d);
+	if (vmm_require(s->vmm, VMM_CAP_HOTPLUG_NET, e) < 0 ||
+	    vmm_device_add(s->vmm, &d, deadline_in(PLUG_MS), NULL, e) < 0)
+		return err_wrap(e, "network '%s'", tap_net_name(s->taps, place));
+	log_info(&s->log, "network: link '%s' plugged in", tap_net_name(s->taps, place));
+	return 0;
+}
+
+/* A device of the boot cannot be unplugged: its place is used up, and nobody is behind it. */
+static void unplug(struct sandbox *s, size_t place)
+{
+	struct vmm_device d;
+	struct err e;
+
+	tap_net_device(s->taps, place, &d);
+	if (vmm_device_remove(s->vmm, d.id, deadline_in(PLUG_MS), &e) < 0) {
+		log_info(&s->log, "network: link '%s' is gone, its interface stays: %s",
+			 tap_net_name(s->taps, place), e.msg);
+		return;
+	}
+	log_info(&s->log, "network: link '%s' unplugged", tap_net_name(s->taps, place));
+	tap_net_part(s->taps, place);
+}
+
+/* Links that cannot be plugged in are parted from again: the next look tries them anew. */
+static int plug_all(struct sandbox *s, const struct tap_net_changes *c, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < c->joined_count; i++) {
+		if (rc == 0)
+			rc = plug(s, c->joined[i], e);
+		if (rc < 0)
+			tap_net_part(s->taps, c->joined[i]);
+	}
+	return rc;
+}
+
+static int look_once(struct sandbox *s, struct err *e)
+{
+	struct tap_net_changes c;
+	int rc;
+
+	tap_net_drain(s->taps);
+	if (tap_net_look(s->taps, &c, e) < 0)
+		return -1;
+	for (size_t i = 0; i < c.gone_count; i++)
+		unplug(s, c.gone[i]);
+	rc = plug_all(s, &c, e);
+	tap_net_release_fds(s->taps);
+	if (rc < 0 || (!c.joined_count && !c.other))
+		return rc;
+	return links_apply(s, e);
+}
+
+int links_refresh(struct sandbox *s, struct err *e)
+{
+	int rc;
+
+	while (s->links_busy) {
+		if (cond_wait(&s->changed, DEADLINE_NONE, e) < 0)
+			return -1;
+	}
+	if (!s->taps || sandbox_need_ready(s, e) < 0)
+		return s->taps ? -1 : 0;
+	s->links_busy = true;
+	rc = look_once(s, e);
+	s->links_busy = false;
+	cond_wake_all(&s->changed);
+	return rc;
+}
+
+static int settle(struct sandbox *s, struct err *e)
+{
+	if (fiber_wait_fd(s->loop, tap_net_event_fd(s->taps), EPOLLIN, DEADLINE_NONE, e) < 0)
+		return -1;
+	return fiber_sleep(s->loop, SETTLE_MS, e);
+}
+
+static void follow(void *arg)
+{
+	struct sandbox *s = arg;
+	struct err e;
+
+	while (settle(s, &e) == 0) {
+		if (links_refresh(s, &e) < 0 && e.kind != ERR_CANCELLED)
+			log_error(&s->log, "network: %s", e.msg);
+	}
+	s->links_fiber = NULL;
+	cond_wake_all(&s->changed);
+}
+
+int links_follow(struct sandbox *s, struct err *e)
+{
+	if (!s->taps)
+		return 0;
+	return fiber_spawn(s->loop, "links", follow, s, &s->links_fiber, e);
+}
+
+int links_adopt(struct sandbox *s, const char *netns, struct err *e)
+{
+	if (s->taps)
+		return 0;
+	if (tap_net_new(netns, &s->log, &s->taps, e) < 0)
+		return -1;
+	if (links_refresh(s, e) < 0)
+		return -1;
+	return links_follow(s, e);
+}
+
+void links_end(struct sandbox *s)
+{
+	struct err ignored;
+
+	if (s->links_fiber)
+		fiber_cancel(s->links_fiber);
+	while ((s->links_fiber || s->links_busy) &&
+	       cond_wait(&s->changed, DEADLINE_NONE, &ignored) == 0)
+		;
+	tap_net_free(TAKE(s->taps));
+}
