@@ -2,16 +2,10 @@
 /* Taps and redirections. Links are looked at in src/net/scan.c. */
 #include "net/tap_net.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_ether.h>
 #include <linux/if_tun.h>
-#include <linux/pkt_cls.h>
-#include <linux/pkt_sched.h>
-#include <linux/tc_act/tc_mirred.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,18 +15,20 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/ingress.h"
+#include "net/link_record.h"
+#include "net/netns.h"
 #include "vmm/vmm.h"
 #include "wire/netlink.h"
 
 enum {
-	INGRESS = 0xffff0000U, /* the handle of every ingress qdisc */
-	PRIORITY = 1,
 	SCAN_BYTES = 1 << 20
 };
 
 struct tap {
 	int fd, index;
-	struct scan_link link; /* as it was when joined; its index is 0 where the place is free */
+	struct scan_link
+		link; /* as it was when joined; its index is 0 where the place is free */
 	char name[IFNAMSIZ], id[8];
 	bool redirected; /* the link has an ingress qdisc of ours */
 	bool gone;       /* the link is no more, and the owner knows */
@@ -40,33 +36,12 @@ struct tap {
 
 struct tap_net {
 	const struct log_ctx *log;
-	int ns, nl, events; /* the other namespace, and netlink sockets of it */
-	struct arena arena; /* of the scan */
+	int ns, nl, events;   /* the other namespace, and netlink sockets of it */
+	char *netns, *record; /* paths; record may be NULL */
+	struct arena arena;   /* of the scan */
 	struct scan scan;
 	struct tap taps[SCAN_LINKS_MAX];
 };
-
-/* ---- in the other namespace ---- */
-
-/* Goes there; *back is the way home. */
-static int enter(int ns, int *back, struct err *e)
-{
-	OWN(fd) int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-
-	if (here < 0)
-		return err_sys(e, "our own network namespace");
-	if (setns(ns, CLONE_NEWNET) < 0)
-		return err_sys(e, "enter the network namespace");
-	*back = fd_take(&here);
-	return 0;
-}
-
-/* A process that cannot come back would serve everything else from the wrong place. */
-static void leave(int *back)
-{
-	BUG_ON(setns(*back, CLONE_NEWNET) < 0);
-	fd_close(back);
-}
 
 /* ---- taps ---- */
 
@@ -99,77 +74,17 @@ static int make_tap(int nl, struct tap *t, struct err *e)
 	return 0;
 }
 
-/* ---- redirections ---- */
-
-static int add_qdisc(int nl, int index, struct err *e)
-{
-	struct tcmsg m = { .tcm_family = AF_UNSPEC,
-			   .tcm_ifindex = index,
-			   .tcm_handle = INGRESS,
-			   .tcm_parent = TC_H_INGRESS };
-	struct nl_request r;
-
-	nl_start(&r, RTM_NEWQDISC, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &m, sizeof(m));
-	nl_put_str(&r, TCA_KIND, "ingress");
-	return nl_call(nl, &r, NULL, NULL, e);
-}
-
-static int remove_qdisc(int nl, int index, struct err *e)
-{
-	struct tcmsg m = { .tcm_family = AF_UNSPEC,
-			   .tcm_ifindex = index,
-			   .tcm_handle = INGRESS,
-			   .tcm_parent = TC_H_INGRESS };
-	struct nl_request r;
-
-	nl_start(&r, RTM_DELQDISC, NLM_F_ACK, &m, sizeof(m));
-	return nl_call(nl, &r, NULL, NULL, e);
-}
-
-/* Whatever comes in at `from` goes out at `to` (linux/pkt_cls.h, linux/tc_act/tc_mirred.h). */
-static int redirect(int nl, int from, int to, struct err *e)
-{
-	struct tcmsg m = { .tcm_family = AF_UNSPEC,
-			   .tcm_ifindex = from,
-			   .tcm_parent = INGRESS,
-			   .tcm_info = TC_H_MAKE(PRIORITY << 16, htons(ETH_P_ALL)) };
-	struct tc_mirred act = { .action = TC_ACT_STOLEN,
-				 .eaction = TCA_EGRESS_REDIR,
-				 .ifindex = (uint32_t)to };
-	/* one key behind it whose mask is empty: whatever the frame */
-	const struct tc_u32_sel sel = { .flags = TC_U32_TERMINAL, .nkeys = 1 };
-	uint8_t all[sizeof(sel) + sizeof(struct tc_u32_key)] = { 0 };
-	struct nl_request r;
-	size_t options, actions, first, parms;
-
-	nl_start(&r, RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &m, sizeof(m));
-	nl_put_str(&r, TCA_KIND, "u32");
-	options = nl_nest(&r, TCA_OPTIONS);
-	memcpy(all, &sel, sizeof(sel));
-	nl_put(&r, TCA_U32_SEL, all, sizeof(all));
-	actions = nl_nest(&r, TCA_U32_ACT);
-	first = nl_nest(&r, 1);
-	nl_put_str(&r, TCA_ACT_KIND, "mirred");
-	parms = nl_nest(&r, TCA_ACT_OPTIONS);
-	nl_put(&r, TCA_MIRRED_PARMS, &act, sizeof(act));
-	nl_nest_end(&r, parms);
-	nl_nest_end(&r, first);
-	nl_nest_end(&r, actions);
-	nl_nest_end(&r, options);
-	return nl_call(nl, &r, NULL, NULL, e);
-}
-
 static int join(int nl, struct tap *t, struct err *e)
 {
 	if (make_tap(nl, t, e) < 0)
 		return -1;
-	if (add_qdisc(nl, t->link.index, e) < 0)
+	if (ingress_add(nl, t->link.index, e) < 0)
 		return err_wrap(e, "ingress qdisc");
 	t->redirected = true;
-	if (add_qdisc(nl, t->index, e) < 0)
+	if (ingress_add(nl, t->index, e) < 0)
 		return err_wrap(e, "ingress qdisc of %s", t->name);
-	if (redirect(nl, t->link.index, t->index, e) < 0 ||
-	    redirect(nl, t->index, t->link.index, e) < 0)
+	if (ingress_redirect(nl, t->link.index, t->index, e) < 0 ||
+	    ingress_redirect(nl, t->index, t->link.index, e) < 0)
 		return err_wrap(e, "redirection to %s", t->name);
 	return 0;
 }
@@ -237,6 +152,18 @@ static void find_gone(struct tap_net *n, const struct scan *found, struct tap_ne
 	}
 }
 
+/* What is about to be redirected, for whoever cleans up after a killed process. */
+static int write_record(struct tap_net *n, const struct scan *found, struct err *e)
+{
+	int links[SCAN_LINKS_MAX];
+
+	for (size_t i = 0; i < found->link_count; i++)
+		links[i] = found->links[i].index;
+	return n->record && found->link_count ? link_record_write(n->record, n->ns, n->netns,
+								  links, found->link_count, e)
+					      : 0;
+}
+
 int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
 {
 	struct tap_net_changes c = { .joined_count = 0 };
@@ -244,13 +171,13 @@ int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
 	struct scan found;
 	int back, rc;
 
-	if (scan_links(n->nl, &a, &found, e) < 0)
+	if (scan_links(n->nl, &a, &found, e) < 0 || write_record(n, &found, e) < 0)
 		return -1;
 	/* a tap is made where its maker stands */
-	if (enter(n->ns, &back, e) < 0)
+	if (netns_enter(n->ns, &back, e) < 0)
 		return -1;
 	rc = join_new(n, &found, &c, e);
-	leave(&back);
+	netns_leave(&back);
 	if (rc < 0) {
 		for (size_t i = 0; i < c.joined_count; i++)
 			tap_net_part(n, c.joined[i]);
@@ -268,8 +195,8 @@ int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
 
 /* ---- life ---- */
 
-int tap_net_new(const char *netns, const struct log_ctx *log, struct tap_net **out,
-		struct err *e)
+int tap_net_new(const char *netns, const char *record, const struct log_ctx *log,
+		struct tap_net **out, struct err *e)
 {
 	const unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
 				RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
@@ -279,7 +206,7 @@ int tap_net_new(const char *netns, const struct log_ctx *log, struct tap_net **o
 	if (!n)
 		return err_oom(e, "a network");
 	n->log = log;
-	n->nl = n->events = -1;
+	n->ns = n->nl = n->events = -1;
 	arena_init(&n->arena, SCAN_BYTES);
 	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
 		struct tap *t = &n->taps[i];
@@ -288,13 +215,17 @@ int tap_net_new(const char *netns, const struct log_ctx *log, struct tap_net **o
 		(void)snprintf(t->name, sizeof(t->name), "tap%u_kata", (unsigned)i);
 		(void)snprintf(t->id, sizeof(t->id), "net%u", (unsigned)i);
 	}
+	n->netns = strdup(netns);
+	n->record = record ? strdup(record) : NULL;
+	if (!n->netns || (record && !n->record))
+		return err_oom(e, "a network");
 	n->ns = open(netns, O_RDONLY | O_CLOEXEC);
 	if (n->ns < 0)
 		return err_sys(e, "network namespace '%.200s'", netns);
-	if (enter(n->ns, &back, e) < 0)
+	if (netns_enter(n->ns, &back, e) < 0)
 		return err_wrap(e, "'%.200s'", netns);
 	rc = nl_open(&n->nl, e) < 0 || nl_listen(groups, &n->events, e) < 0 ? -1 : 0;
-	leave(&back);
+	netns_leave(&back);
 	if (rc < 0)
 		return err_wrap(e, "network namespace '%.200s'", netns);
 	*out = TAKE(n);
@@ -307,7 +238,7 @@ void tap_net_part(struct tap_net *n, size_t place)
 	struct err e;
 
 	/* the link may have gone with its namespace's owner already */
-	if (t->redirected && remove_qdisc(n->nl, t->link.index, &e) < 0 && e.sys != ENODEV &&
+	if (t->redirected && ingress_remove(n->nl, t->link.index, &e) < 0 && e.sys != ENODEV &&
 	    e.sys != ENOENT && e.sys != EINVAL)
 		log_warn(n->log, "redirection of '%s' stays: %s", t->link.name, e.msg);
 	fd_close(&t->fd);
@@ -321,10 +252,14 @@ void tap_net_free(struct tap_net *n)
 		return;
 	for (size_t i = 0; i < SCAN_LINKS_MAX; i++)
 		tap_net_part(n, i);
+	if (n->record)
+		(void)unlink(n->record);
 	fd_close(&n->nl);
 	fd_close(&n->events);
 	fd_close(&n->ns);
 	arena_fini(&n->arena);
+	free(n->netns);
+	free(n->record);
 	free(n);
 }
 

@@ -21,10 +21,11 @@ struct vmm_device;
 
 /*
  * Opens the namespace (a path); nothing is joined yet. As long as *out is there the namespace
- * is, whatever becomes of the path.
+ * is, whatever becomes of the path. `record` (may be NULL) is a file that says what a process
+ * that is killed leaves there, see net/link_record.h.
  */
-int tap_net_new(const char *netns, const struct log_ctx *log, struct tap_net **out,
-		struct err *e);
+int tap_net_new(const char *netns, const char *record, const struct log_ctx *log,
+		struct tap_net **out, struct err *e);
 /* Takes redirections and taps away. NULL is accepted. */
 void tap_net_free(struct tap_net *n);
 OWN_DEFINE(tap_net, struct tap_net *, tap_net_free)

@@ -200,7 +200,7 @@ static int run_create_hooks(struct container *c, struct err *e)
 			 "createContainer", e);
 }
 
-/* nerdctl attaches its networks in hooks, Docker after this; both to the stand-in's namespace. */
+/* nerdctl attaches its networks in hooks, Docker after this; both where the stand-in is. */
 static int adopt_links(struct container *c, struct err *e)
 {
 	char netns[48];

@@ -27,6 +27,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "base/time.h"
+#include "net/link_record.h"
 #include "share/share.h"
 
 enum {
@@ -220,6 +221,7 @@ static int sweep_one(int base_fd, const char *id)
 	if (dir < 0 || open_lock(dir, &lock, &e) < 0)
 		return 0;
 	remove_cgroups(dir);
+	link_record_undo(dir, RUNDIR_LINKS);
 	if (share_sweep(NULL, id, &e) < 0)
 		log_warn(NULL, "shared directory of sandbox '%s': %s", id, e.msg);
 	if (path_remove_tree(base_fd, id, &e) < 0) {

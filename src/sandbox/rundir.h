@@ -2,13 +2,16 @@
 /*
  * /run/kata/<name>/: what a living engine has on the host's tmpfs.
  *	lock		flock'ed by the engine as long as it lives: a free lock means stale;
- *holds the engine's process id shim.sock	the Task API (mode 0600) owner
- *three lines, namespace, address and bundle: who asked for it The name is the sandbox's id, or
- *<id>@<eight digits of a hash of the owner> where a sandbox of another owner has that
- *(docs/decisions/0030-one-id-two-namespaces.md). A directory whose lock is free belongs to an
- *engine that was killed; rundir_sweep() removes it with the sandbox's shared directory and the
- *cgroups its "cgroups" file lists (one path a line). Mounts, processes and namespaces of an
- *engine end with it by themselves.
+ *			holds the engine's process id
+ *	shim.sock	the Task API (mode 0600)
+ *	owner		three lines, namespace, address and bundle: who asked for it
+ *	cgroups		those it has made, one path a line
+ *	links		what it has done to the caller's links (net/link_record.h)
+ * The name is the sandbox's id, or <id>@<eight digits of a hash of the owner> where a sandbox
+ * of another owner has that (docs/decisions/0030-one-id-two-namespaces.md). A directory whose
+ * lock is free belongs to an engine that was killed; rundir_sweep() removes it with the
+ * sandbox's shared directory, those cgroups and what was done to those links. Mounts,
+ * processes and namespaces of an engine end with it by themselves.
  */
 #pragma once
 
@@ -18,6 +21,8 @@
 struct err;
 
 #define RUNDIR_BASE "/run/kata"
+/* The file in a sandbox's directory that net/link_record.h is about. */
+#define RUNDIR_LINKS "links"
 
 /* Whose sandbox it is: ids are unique within an address and a namespace only. */
 struct rundir_owner {

@@ -50,6 +50,7 @@ struct sandbox_config {
 	enum network_kind network;
 	/* with NETWORK_LINKS: the namespace's path, "" for the first container's own */
 	const char *netns;
+	const char *link_record; /* path of a file, see net/link_record.h; NULL: none */
 	const struct user_net_port *ports;
 	size_t port_count;
 	uint32_t vcpus; /* size of the VM */

@@ -175,6 +175,9 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 				     .observer = task_observer(en) };
 	struct guest_assets assets;
 
+	sc.link_record = arena_printf(a, "%s/" RUNDIR_LINKS, en->run.path);
+	if (!sc.link_record)
+		return err_oom(e, "a path");
 	if (config_load(named, &en->config, e) < 0)
 		return -1;
 	log_config(en->config);

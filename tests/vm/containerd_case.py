@@ -224,6 +224,9 @@ class ContainerdCase(unittest.TestCase):
         finally:
             events.end()
 
+    def engine_pid(self, name, **kw):
+        return int(self.read(self.bundle(name, **kw), "shim.pid"))
+
     def remove(self, name, **kw):
         """Kills and removes a detached container."""
         self.ctr("task", "kill", "-s", "KILL", name, **kw)

@@ -93,9 +93,6 @@ class Run(ContainerdCase):
 class Contract(ContainerdCase):
     """Start, delete, and what happens when either side ends."""
 
-    def engine_pid(self, name, **kw):
-        return int(self.read(self.bundle(name, **kw), "shim.pid"))
-
     def test_files_of_the_bundle(self):
         self.detached("f")
         self.assertEqual(self.read(self.bundle("f"), "address"), "unix:///run/kata/f/shim.sock")

@@ -117,6 +117,16 @@ class Links(ContainerdCase):
         self.assertIn(" PERMANENT", out)
         self.nothing_left()
 
+    def test_after_the_engine_was_killed(self):
+        self.detached("net", "sleep", "100", options=self.options())
+        os.kill(self.engine_pid("net"), 9)
+        self.wait_until(lambda: self.status("net") != "RUNNING" and not self.taps())
+        self.ctr("task", "rm", "net")
+        self.ok("container", "rm", "net")
+        self.nothing_left()
+        self.serve()
+        self.assertEqual(self.inside("wget", "-q", "-O", "-", "http://198.51.100.1:8080/"), "hello\n")
+
     def test_loopback_alone(self):
         ip("-n", POD, "link", "del", "eth0")
         self.assertEqual(self.inside("ls", "/sys/class/net"), "lo\n")
