@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -22,16 +24,19 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "cli/cli.h"
 #include "cli/engine_client.h"
+#include "cli/signals.h"
 #include "event/fiber.h"
 #include "event/loop.h"
-#include "event/signal.h"
 #include "task.pb-c.h"
 
 enum {
 	FIFO_SIZE = 1 << 20,
 	IN_BLOCK = 32 * 1024,
 	OUT_BLOCK = 64 * 1024,
+	UNREAD_MS = 1000, /* between SIGPIPE and SIGKILL */
+	KILLED_MS = 5000,
 	KEY_DETACH_1 = 0x10,
 	KEY_DETACH_2 = 0x11
 };
@@ -58,9 +63,9 @@ struct console {
 	struct stream streams[STREAM_COUNT];
 	struct termios saved;
 	bool raw, detached;
+	int broken; /* errno of our output */
 	bool key_1; /* Ctrl-P has been typed */
 	struct cond changed;
-	struct signal_watch signals;
 	struct engine_client *engine;
 	const char *id, *exec_id;
 	unsigned running; /* fibers */
@@ -151,6 +156,15 @@ static int wait_own(struct console *c, int fd, uint32_t events, struct err *e)
 	return -1;
 }
 
+/* Our own output failed: the first reason counts. */
+static int own_broken(struct console *c, int error, struct err *e)
+{
+	if (!c->broken)
+		c->broken = error;
+	cond_wake_all(&c->changed);
+	return err_set(e, ERR_SYS, error, "write");
+}
+
 static int write_own(struct console *c, int fd, const char *p, size_t len, struct err *e)
 {
 	while (len) {
@@ -161,7 +175,7 @@ static int write_own(struct console *c, int fd, const char *p, size_t len, struc
 			return -1;
 		n = write(fd, p, part);
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
-			return err_sys(e, "write");
+			return own_broken(c, errno, e);
 		if (n > 0) {
 			p += n;
 			len -= (size_t)n;
@@ -190,18 +204,14 @@ static void out_run(void *arg)
 	struct console *c = s->owner;
 	OWN(free) char *block = mem_zalloc(OUT_BLOCK);
 	struct err e = ERR_INIT;
-	bool ours_broken = false;
 	size_t got = 1;
 
 	while (block && got) {
 		if (fiber_wait_fd(c->loop, s->fd, EPOLLIN, DEADLINE_NONE, &e) < 0 ||
 		    fiber_read(c->loop, s->fd, block, OUT_BLOCK, DEADLINE_NONE, &got, &e) < 0)
 			break;
-		/* nobody reads our output any more: as with any program, the next write says so
-		 */
-		if (!ours_broken && write_own(c, s->to, block, got, &e) < 0)
-			ours_broken = true;
-		if (ours_broken)
+		/* nobody reads our output any more: as with any program, a write says so */
+		if (write_own(c, s->to, block, got, &e) < 0)
 			break;
 	}
 	stream_ended(s);
@@ -281,6 +291,21 @@ static void send_size(struct console *c)
 		log_debug(NULL, "%s", e.msg);
 }
 
+static int send_signal(struct console *c, int sig)
+{
+	Containerd__Task__KillRequest req = CONTAINERD__TASK__KILL_REQUEST__INIT;
+	struct err e;
+	int rc;
+
+	req.id = (char *)(uintptr_t)c->id;
+	req.exec_id = (char *)(uintptr_t)c->exec_id;
+	req.signal = (uint32_t)sig;
+	rc = engine_call(c->engine, TASK_KILL, &req, NULL, NULL, &e);
+	if (rc < 0)
+		log_debug(NULL, "%s", e.msg);
+	return rc;
+}
+
 struct signal_job {
 	struct console *c;
 	int sig;
@@ -290,50 +315,29 @@ static void signal_run(void *arg)
 {
 	OWN(free) struct signal_job *j = arg;
 	struct console *c = j->c;
-	Containerd__Task__KillRequest req = CONTAINERD__TASK__KILL_REQUEST__INIT;
-	struct err e;
 
-	if (j->sig == SIGWINCH) {
+	if (j->sig == SIGWINCH)
 		send_size(c);
-	} else {
-		req.id = (char *)(uintptr_t)c->id;
-		req.exec_id = (char *)(uintptr_t)c->exec_id;
-		req.signal = (uint32_t)j->sig;
-		if (engine_call(c->engine, TASK_KILL, &req, NULL, NULL, &e) < 0)
-			log_debug(NULL, "%s", e.msg);
-	}
+	else
+		(void)send_signal(c, j->sig);
 	c->running--;
 	cond_wake_all(&c->changed);
 }
 
-static void on_signal(struct signal_watch *w, const struct signalfd_siginfo *info)
+static void on_signal(int sig, void *arg)
 {
-	struct console *c = container_of(w, struct console, signals);
+	struct console *c = arg;
 	struct signal_job *j = mem_new(struct signal_job);
 	struct err e;
 
 	if (!j)
 		return;
-	*j = (struct signal_job){ .c = c, .sig = (int)info->ssi_signo };
+	*j = (struct signal_job){ .c = c, .sig = sig };
 	if (fiber_spawn(c->loop, "signal", signal_run, j, NULL, &e) < 0) {
 		free(j);
 		return;
 	}
 	c->running++;
-}
-
-static int watch_signals(struct console *c, struct err *e)
-{
-	static const int passed[] = { SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
-				      SIGUSR1, SIGUSR2, SIGWINCH };
-	sigset_t set;
-
-	(void)sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_LEN(passed); i++) {
-		if (passed[i] != SIGWINCH || c->c.terminal)
-			(void)sigaddset(&set, passed[i]);
-	}
-	return signal_watch_init(&c->signals, c->loop, &set, on_signal, e);
 }
 
 static void set_raw(struct console *c)
@@ -410,28 +414,60 @@ static void finish(struct console *c)
 		;
 }
 
+/* Who could read what it writes has gone: as in a shell's pipe, it is told so. */
+static void end_unread(struct console *c)
+{
+	int64_t deadline = deadline_in(UNREAD_MS);
+	struct err e;
+
+	(void)send_signal(c, SIGPIPE);
+	while (!c->waited && cond_wait(&c->changed, deadline, &e) == 0)
+		;
+	deadline = deadline_in(KILLED_MS);
+	if (!c->waited && send_signal(c, SIGKILL) == 0) {
+		while (!c->waited && cond_wait(&c->changed, deadline, &e) == 0)
+			;
+	}
+}
+
+static enum console_end how_it_ended(struct console *c, uint32_t *status)
+{
+	if (c->detached)
+		return CONSOLE_DETACHED;
+	*status = c->status;
+	if (!c->broken)
+		return CONSOLE_ENDED;
+	if (!c->c.outlives)
+		end_unread(c);
+	*status = 128 + SIGPIPE;
+	if (c->broken != EPIPE) {
+		(void)fprintf(stderr, "kata: write the output: %s\n", strerror(c->broken));
+		*status = EXIT_OURS;
+	}
+	return CONSOLE_BROKEN;
+}
+
 int console_run(struct console *c, struct engine_client *en, const char *id,
-		const char *exec_id, uint32_t *status, bool *detached, struct err *e)
+		const char *exec_id, uint32_t *status, enum console_end *end, struct err *e)
 {
 	c->engine = en;
 	c->id = id;
 	c->exec_id = exec_id;
-	if (watch_signals(c, e) < 0)
-		return -1;
 	set_raw(c);
 	if (start_fibers(c, e) < 0)
 		return -1;
+	signals_take(c->c.signals, on_signal, c);
 	if (c->c.terminal)
 		send_size(c);
-	while (!c->detached && !(c->waited && output_done(c))) {
+	while (!c->detached && !c->broken && !(c->waited && output_done(c))) {
 		if (cond_wait(&c->changed, DEADLINE_NONE, e) < 0)
 			break;
 	}
+	*end = how_it_ended(c, status);
+	signals_fini(c->c.signals);
 	finish(c);
 	restore_terminal(c);
-	*detached = c->detached;
-	*status = c->status;
-	if (!c->detached && c->wait_err.kind != ERR_NONE) {
+	if (*end == CONSOLE_ENDED && c->wait_err.kind != ERR_NONE) {
 		*e = c->wait_err;
 		return -1;
 	}
@@ -443,7 +479,6 @@ void console_free(struct console *c)
 	if (!c)
 		return;
 	restore_terminal(c);
-	signal_watch_fini(&c->signals);
 	for (int i = 0; i < STREAM_COUNT; i++) {
 		struct stream *s = &c->streams[i];
 

@@ -13,6 +13,7 @@ struct engine_client;
 struct err;
 struct loop;
 struct console;
+struct signals;
 
 struct console_config {
 	bool interactive; /* our stdin goes to the process */
@@ -20,6 +21,15 @@ struct console_config {
 	const char *dir; /* where the fifos are made */
 	const char *tag; /* their names' beginning: "" or an exec id */
 	const char *log; /* also log output there (path), or NULL */
+	/* of who started us, watched already */
+	struct signals *signals;
+	bool outlives; /* the process goes on when nobody takes its output any more */
+};
+
+enum console_end {
+	CONSOLE_ENDED,    /* the process has, and its output is through */
+	CONSOLE_DETACHED, /* Ctrl-P Ctrl-Q */
+	CONSOLE_BROKEN    /* our output cannot be written: what we have done see `outlives` */
 };
 
 /* Makes the fifos and opens our ends. */
@@ -31,12 +41,14 @@ const char *console_stdout_name(const struct console *c);
 const char *console_stderr_name(const struct console *c);
 
 /*
- * Copies until the process has ended and its output is through. *status gets its exit status,
- * or *detached is true. `exec_id` "" is the first process. Start it between console_open()
- * and this.
+ * Copies until the process has ended and its output is through, or it is left. *status gets
+ * its exit status; for CONSOLE_BROKEN that of a program whose output nobody reads (128 and
+ * SIGPIPE), or EXIT_OURS after another failure, which has been printed. A process that does
+ * not outlive its reader gets SIGPIPE then, and a second later SIGKILL. `exec_id` "" is the
+ * first process. Start it between console_open() and this.
  */
 int console_run(struct console *c, struct engine_client *en, const char *id,
-		const char *exec_id, uint32_t *status, bool *detached, struct err *e);
+		const char *exec_id, uint32_t *status, enum console_end *end, struct err *e);
 /* Restores the terminal, removes the fifos. NULL is accepted. */
 void console_free(struct console *c);
 

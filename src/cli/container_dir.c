@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -292,6 +293,28 @@ int container_dir_write_record(const struct container_dir *d, const struct jval 
 	if (jval_print(v, true, &text, e) < 0)
 		return -1;
 	return file_replace(AT_FDCWD, path, buf_head(&text), buf_len(&text), 0600, true, e);
+}
+
+int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err *e)
+{
+	OWN(free) char *path = container_dir_file(d, "attached");
+	OWN(fd) int fd = -1;
+
+	if (!path)
+		return err_oom(e, "a path");
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return err_sys(e, "lock '%s'", path);
+	*lock_fd = fd_take(&fd);
+	return 0;
+}
+
+bool container_dir_is_attached(const struct container_dir *d)
+{
+	OWN(free) char *path = container_dir_file(d, "attached");
+	OWN(fd) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+
+	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
 /* ---- state ---- */

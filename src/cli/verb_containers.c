@@ -487,8 +487,11 @@ static int end_first(struct cli *cli, struct container_dir *d, const struct rm_o
 static int rm_one(struct cli *cli, struct container_dir *d, void *arg, struct err *e)
 {
 	OWN(store) struct store *st = NULL;
+	const struct rm_opts *o = arg;
 
-	if (end_first(cli, d, arg, e) < 0 || cli_open_store(cli, &st, e) < 0)
+	if (o->ended && container_dir_is_attached(d))
+		return 0; /* whoever waits for it removes it */
+	if (end_first(cli, d, o, e) < 0 || cli_open_store(cli, &st, e) < 0)
 		return -1;
 	if (container_dir_remove(d, e) < 0 || store_unlease(st, d->id, e) < 0)
 		return -1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kata exec: a further process in a running container. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,9 @@
 #include "cli/console.h"
 #include "cli/container_dir.h"
 #include "cli/engine_client.h"
+#include "cli/signals.h"
 #include "cli/spec_build.h"
+#include "event/fiber.h"
 #include "image/store.h"
 #include "oci/spec.h"
 #include "task.pb-c.h"
@@ -130,45 +133,64 @@ static void delete_exec(struct exec *x, struct engine_client *en)
 	(void)engine_call(en, TASK_DELETE, &req, NULL, NULL, &e);
 }
 
-static int start_failed(struct exec *x, struct engine_client *en, struct err *e)
+static void kill_exec(struct exec *x, struct engine_client *en)
+{
+	Containerd__Task__KillRequest req = CONTAINERD__TASK__KILL_REQUEST__INIT;
+	struct err e;
+
+	req.id = x->dir.id;
+	req.exec_id = x->id;
+	req.signal = SIGKILL;
+	(void)engine_call(en, TASK_KILL, &req, NULL, NULL, &e);
+}
+
+static int start_failed(struct exec *x, struct engine_client *en, int ended_by, struct err *e)
 {
 	int code = e->kind == ERR_NOT_FOUND
 			   ? EXIT_NO_PROGRAM
 			   : (e->kind == ERR_DENIED ? EXIT_CANNOT_EXECUTE : EXIT_OURS);
 
-	(void)fprintf(stderr, "kata: %s\n", e->msg);
+	fiber_shield(x->cli->loop, true);
+	if (ended_by)
+		kill_exec(x, en); /* it may run by now */
+	else
+		(void)fprintf(stderr, "kata: %s\n", e->msg);
 	delete_exec(x, en);
-	return code;
+	fiber_shield(x->cli->loop, false);
+	return ended_by ? 128 + ended_by : code;
 }
 
 static int run_in(struct exec *x, struct engine_client *en, struct err *e)
 {
+	OWN(signals) struct signals signals = { .ended_by = 0 };
 	struct console_config cc = {
 		.interactive = x->o.interactive,
 		.terminal = x->o.tty,
 		.dir = x->dir.path,
 		.tag = x->id,
+		.signals = &signals,
 	};
 	OWN(console) struct console *c = NULL;
-	bool detached = false;
+	enum console_end end = CONSOLE_ENDED;
 	uint32_t status = 0;
 
 	if (x->o.detach) {
 		if (add_exec(x, en, "", "", "", e) < 0)
 			return -1;
-		return start_exec(x, en, e) < 0 ? start_failed(x, en, e) : 0;
+		return start_exec(x, en, e) < 0 ? start_failed(x, en, 0, e) : 0;
 	}
-	if (console_open(x->cli->loop, &cc, &c, e) < 0 ||
+	if (signals_watch(&signals, x->cli->loop, x->o.tty, e) < 0 ||
+	    console_open(x->cli->loop, &cc, &c, e) < 0 ||
 	    add_exec(x, en, console_stdin_name(c), console_stdout_name(c),
 		     console_stderr_name(c), e) < 0)
 		return -1;
 	if (start_exec(x, en, e) < 0)
-		return start_failed(x, en, e);
-	if (console_run(c, en, x->dir.id, x->id, &status, &detached, e) < 0)
+		return start_failed(x, en, signals.ended_by, e);
+	if (console_run(c, en, x->dir.id, x->id, &status, &end, e) < 0)
 		return -1;
-	if (!detached)
+	if (end != CONSOLE_DETACHED)
 		delete_exec(x, en);
-	return detached ? 0 : (int)status;
+	return end == CONSOLE_DETACHED ? 0 : (int)status;
 }
 
 static int exec_flow(struct exec *x, struct err *e)

@@ -20,6 +20,7 @@
 #include "cli/console.h"
 #include "cli/container_dir.h"
 #include "cli/engine_client.h"
+#include "cli/signals.h"
 #include "cli/spec_build.h"
 #include "config/paths.h"
 #include "engine.pb-c.h"
@@ -78,7 +79,9 @@ struct run {
 	struct container_dir dir;
 	char *const *command;
 	const char *image_name;
-	bool leased, keep;
+	bool keep;
+	struct signals signals;
+	int attached_fd; /* held while we wait for its end */
 };
 
 /* ---- options ---- */
@@ -204,7 +207,10 @@ static int write_etc_files(struct run *r, const char *hostname, struct err *e)
 	return write_in_dir(r, "hostname", buf_cstr(&b), 0644, e);
 }
 
-/* `--rm` of a detached container: its own removal as a hook behind its end. */
+/*
+ * `--rm`: its own removal as a hook behind its end. While somebody in the foreground waits for
+ * the status, he removes it instead; he may leave before, or be killed.
+ */
 static int add_rm_hook(struct run *r, Grpc__Spec *s, struct err *e)
 {
 	Grpc__Hooks *hooks = arena_alloc(&r->arena, sizeof(*hooks));
@@ -291,7 +297,7 @@ static int make_bundle(struct run *r, struct err *e)
 	memcpy(short_id, r->dir.id, HOSTNAME_LEN);
 	if (write_etc_files(r, q.hostname, e) < 0 || spec_build(&q, &r->arena, &spec, e) < 0)
 		return -1;
-	if (r->o.rm && r->o.detach && add_rm_hook(r, spec, e) < 0)
+	if (r->o.rm && add_rm_hook(r, spec, e) < 0)
 		return -1;
 	if (spec_validate(spec, e) < 0 || spec_print(spec, &json, e) < 0 || !buf_cstr(&json))
 		return -1;
@@ -402,7 +408,9 @@ static void abandon(struct run *r, struct engine_client *en)
 
 	req.id = r->dir.id;
 	req.now = true;
+	fiber_shield(r->cli->loop, true); /* it may be a signal that ends the start */
 	(void)engine_call(en, TASK_SHUTDOWN, &req, NULL, NULL, &e);
+	fiber_shield(r->cli->loop, false);
 }
 
 static int exit_code_of(const struct err *e)
@@ -415,9 +423,18 @@ static int exit_code_of(const struct err *e)
 /* Says why and what a shell is to know: 126 and 127 are about the program. */
 static int give_up(struct run *r, struct engine_client *en, const struct err *e)
 {
-	(void)fprintf(stderr, "kata: %s\n", e->msg);
+	if (!r->signals.ended_by)
+		(void)fprintf(stderr, "kata: %s\n", e->msg);
 	abandon(r, en);
-	return exit_code_of(e);
+	return r->signals.ended_by ? 128 + r->signals.ended_by : exit_code_of(e);
+}
+
+static int create_and_start(struct run *r, struct engine_client *en, const char *in,
+			    const char *out, const char *err_name, struct err *e)
+{
+	if (create_task(r, en, in, out, err_name, e) < 0 || start_task(r, en, e) < 0)
+		return -1;
+	return r->signals.ended_by ? err_set(e, ERR_CANCELLED, 0, "ended by a signal") : 0;
 }
 
 static int run_detached(struct run *r, struct engine_client *en, struct err *e)
@@ -426,7 +443,7 @@ static int run_detached(struct run *r, struct engine_client *en, struct err *e)
 
 	if (!log)
 		return err_oom(e, "a name");
-	if (create_task(r, en, "", log, r->o.tty ? "" : log, e) < 0 || start_task(r, en, e) < 0)
+	if (create_and_start(r, en, "", log, r->o.tty ? "" : log, e) < 0)
 		return give_up(r, en, e);
 	r->keep = true;
 	(void)printf("%s\n", r->dir.id);
@@ -484,39 +501,79 @@ static int recorded_status(struct run *r, uint32_t *status, struct err *e)
 	return 0;
 }
 
+/* What is left to itself is removed by its hook, unless that has been there already. */
+static void leave(struct run *r)
+{
+	struct container_state st;
+	struct err e;
+
+	r->keep = true;
+	fd_close(&r->attached_fd);
+	if (r->o.rm && container_dir_state(r->cli->loop, &r->dir, &st, &e) == 0 &&
+	    st.status == CONTAINER_EXITED)
+		r->keep = false;
+}
+
+static int after_console(struct run *r, struct engine_client *en, enum console_end end,
+			 uint32_t status)
+{
+	if (end == CONSOLE_DETACHED) {
+		leave(r);
+		return 0;
+	}
+	if (end == CONSOLE_BROKEN && r->o.rm)
+		abandon(r, en); /* in case its end has not been seen */
+	if (end == CONSOLE_ENDED) {
+		wait_engine_end(r); /* so that `kata rm` finds it ended */
+		if (status == STATUS_LOST)
+			say_why_lost(r);
+	}
+	return (int)status;
+}
+
 static int run_foreground(struct run *r, struct engine_client *en, struct err *e)
 {
-	OWN(free) char *log = r->o.rm ? NULL : container_dir_file(&r->dir, "output.log");
+	/* what can be left can be looked at later */
+	bool may_leave = r->o.tty && r->o.interactive;
+	OWN(free)
+	char *log = r->o.rm && !may_leave ? NULL : container_dir_file(&r->dir, "output.log");
 	struct console_config cc = {
 		.interactive = r->o.interactive,
 		.terminal = r->o.tty,
 		.dir = r->dir.path,
 		.tag = "",
 		.log = log,
+		.signals = &r->signals,
+		.outlives = !r->o.rm,
 	};
 	OWN(console) struct console *c = NULL;
-	bool detached = false;
+	enum console_end end = CONSOLE_ENDED;
 	uint32_t status = 0;
 
 	if (console_open(r->cli->loop, &cc, &c, e) < 0)
 		return -1;
-	if (create_task(r, en, console_stdin_name(c), console_stdout_name(c),
-			console_stderr_name(c), e) < 0 ||
-	    start_task(r, en, e) < 0)
+	if (create_and_start(r, en, console_stdin_name(c), console_stdout_name(c),
+			     console_stderr_name(c), e) < 0)
 		return give_up(r, en, e);
 	r->keep = !r->o.rm; /* it has run: what it wrote stays, whatever happens */
-	if (console_run(c, en, r->dir.id, "", &status, &detached, e) < 0 &&
+	if (console_run(c, en, r->dir.id, "", &status, &end, e) < 0 &&
 	    recorded_status(r, &status, e) < 0) {
 		abandon(r, en);
 		return -1;
 	}
-	r->keep |= detached;
-	if (detached)
-		return 0;
-	wait_engine_end(r); /* so that `kata rm` finds it ended */
-	if (status == STATUS_LOST)
-		say_why_lost(r);
-	return (int)status;
+	return after_console(r, en, end, status);
+}
+
+/* The engine's start is short: a signal meanwhile counts afterwards, so that no engine is lost.
+ */
+static int start_engine(struct run *r, struct engine_client **out, struct err *e)
+{
+	int rc;
+
+	fiber_shield(r->cli->loop, true);
+	rc = engine_start(r->cli->loop, r->dir.path, r->dir.id, r->cli->debug, out, e);
+	fiber_shield(r->cli->loop, false);
+	return rc;
 }
 
 static int run_container(struct run *r, struct err *e)
@@ -525,39 +582,53 @@ static int run_container(struct run *r, struct err *e)
 
 	if (make_bundle(r, e) < 0)
 		return -1;
-	if (engine_start(r->cli->loop, r->dir.path, r->dir.id, r->cli->debug, &en, e) < 0)
+	if (!r->o.detach && container_dir_attach(&r->dir, &r->attached_fd, e) < 0)
+		return -1;
+	if (start_engine(r, &en, e) < 0)
 		return -1;
 	return r->o.detach ? run_detached(r, en, e) : run_foreground(r, en, e);
+}
+
+/* Nothing of a container stays that was never started, or is to be removed. */
+static void clean_up(struct run *r)
+{
+	OWN(store) struct store *st = NULL;
+	struct err ignored;
+
+	fiber_shield(r->cli->loop, true);
+	wait_engine_end(r);
+	if (cli_open_store(r->cli, &st, &ignored) == 0)
+		(void)store_unlease(st, r->dir.id, &ignored);
+	if (container_dir_remove(&r->dir, &ignored) < 0)
+		log_warn(NULL, "%s", ignored.msg);
+	fiber_shield(r->cli->loop, false);
 }
 
 static int with_store(struct run *r, struct err *e)
 {
 	OWN(store) struct store *st = NULL;
-	struct err ignored;
 	int rc;
 
 	if (cli_open_store(r->cli, &st, e) < 0 ||
 	    store_find(st, r->image_name, &r->image, e) < 0)
 		return -1;
-	if (container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)
+	/* from here on there is something to put away */
+	if (signals_watch(&r->signals, r->cli->loop, r->o.tty, e) < 0 ||
+	    container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)
 		return -1;
 	rc = store_lease(st, r->dir.id, r->image->id, e);
 	store_close(TAKE(st)); /* nothing of the store is held while the container runs */
 	if (rc == 0)
 		rc = run_container(r, e);
-	if (!r->keep) {
-		wait_engine_end(r);
-		if (cli_open_store(r->cli, &st, &ignored) == 0)
-			(void)store_unlease(st, r->dir.id, &ignored);
-		if (container_dir_remove(&r->dir, &ignored) < 0)
-			log_warn(NULL, "%s", ignored.msg);
-	}
+	if (!r->keep)
+		clean_up(r);
+	fd_close(&r->attached_fd);
 	return rc;
 }
 
 static int run(struct cli *cli, int argc, char **argv, struct err *e)
 {
-	struct run r = { .cli = cli };
+	struct run r = { .cli = cli, .attached_fd = -1 };
 	int first, rc = -1;
 
 	arena_init(&r.arena, 64 << 20);
@@ -567,6 +638,7 @@ static int run(struct cli *cli, int argc, char **argv, struct err *e)
 		r.command = argv + first + 1;
 		rc = with_store(&r, e);
 	}
+	signals_fini(&r.signals);
 	image_free(r.image);
 	container_dir_fini(&r.dir);
 	strv_fini(&r.o.env);

@@ -97,6 +97,19 @@ class Terminal(KataCase):
         x.type("\x04")  # end of file
         self.assertEqual(x.process.wait(timeout=30), 0)
 
+    def test_left_with_rm_is_removed_at_its_end(self):
+        s = self.session("run", "-it", "--rm", "--name", "left", "busybox", "sh")
+        s.expect("/ # ")
+        s.type("\x10\x11")
+        self.assertEqual(s.process.wait(timeout=30), 0)
+        self.kata_ok("exec", "left", "sh", "-c", "echo later >/proc/1/fd/1")
+        self.assertIn("later", self.kata_ok("logs", "left"))
+        self.kata_ok("stop", "left")
+        end = time.monotonic() + 30
+        while self.containers() and time.monotonic() < end:
+            time.sleep(0.1)
+        self.assertEqual(self.containers(), [])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

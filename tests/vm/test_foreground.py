@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`kata run` and `kata exec` in the foreground: signals, and readers that go away."""
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from kata_case import BIN, LIMIT, SLOWNESS, KataCase
+
+
+class ForegroundCase(KataCase):
+    def start(self, *args, **kw):
+        kw = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+              "text": True, **kw}
+        p = subprocess.Popen([os.path.join(BIN, "kata"), "--root", self.root, *args], **kw)
+        self.addCleanup(self.finish, p)
+        return p
+
+    @staticmethod
+    def finish(p):
+        p.kill()
+        for pipe in (p.stdout, p.stderr):
+            if pipe:
+                pipe.close()
+        p.wait()
+
+    def names(self, what):
+        return os.listdir(os.path.join(self.root, what))
+
+    def nothing_kept(self):
+        self.assertEqual(self.containers(), [])
+        self.assertEqual([self.names("containers"), self.names("names"), self.names("leases")],
+                         [[], [], []])
+
+    def wait_until(self, true, what):
+        end = time.monotonic() + 30 * SLOWNESS
+        while not true():
+            self.assertLess(time.monotonic(), end, what)
+            time.sleep(0.05)
+
+
+class EndedStart(ForegroundCase):
+    """A signal while the machine boots: what Ctrl-C is pressed for most."""
+
+    def end_at(self, seconds, sig, *options):
+        p = self.start("run", *options, "--network", "none", "busybox", "sleep", "100")
+        time.sleep(seconds)
+        p.send_signal(sig)
+        out, err = p.communicate(timeout=LIMIT)
+        self.assertEqual((p.returncode, out, err), (128 + sig, "", ""))
+        self.nothing_kept()
+
+    def test_at_each_moment(self):
+        for n, seconds in enumerate((0.08, 0.3, 0.5, 0.7)):
+            sig = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[n % 3]
+            with self.subTest(seconds=seconds, signal=sig):
+                self.end_at(seconds, sig, *(("--rm",) if n % 2 else ()))
+
+    def test_detached(self):
+        self.end_at(0.5, signal.SIGTERM, "-d")
+
+
+class Signals(ForegroundCase):
+    def test_all_are_passed_on(self):
+        wanted = ("ALRM", "CONT", "USR1", "USR2", "VTALRM", "WINCH", "URG", "TSTP", "TERM")
+        script = "".join(f"trap 'echo {name}' {name};" for name in wanted if name != "TERM")
+        p = self.start("run", "--rm", "--network", "none", "busybox", "sh", "-c",
+                       script + "trap 'echo TERM; exit 3' TERM; echo ready;"
+                       "while :; do sleep 0.1; done")
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        for name in wanted:
+            if name == "WINCH":  # without a terminal there is no window
+                continue
+            p.send_signal(getattr(signal, "SIG" + name))
+            self.assertEqual(p.stdout.readline(), name + "\n")
+        self.assertEqual(p.wait(LIMIT), 3)
+        self.nothing_kept()
+
+    def test_killed_run_keeps_the_promise_of_rm(self):
+        p = self.start("run", "--rm", "--network", "none", "busybox", "sh", "-c",
+                       "echo ready; sleep 2")
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        p.kill()
+        p.wait(LIMIT)
+        self.wait_until(lambda: not self.names("containers"), "it was not removed")
+        self.nothing_kept()
+
+
+class BrokenOutput(ForegroundCase):
+    """`kata … | head -1`: the workload is not to go on for nobody."""
+
+    def broken(self, *args):
+        p = self.start(*args)
+        self.assertEqual(p.stdout.readline(), "y\n")
+        p.stdout.close()
+        return p.wait(30 * SLOWNESS)
+
+    def test_run_with_rm_ends(self):
+        self.assertEqual(self.broken("run", "--rm", "--network", "none", "busybox", "yes"),
+                         128 + signal.SIGPIPE)
+        self.nothing_kept()
+
+    def test_run_without_rm_goes_on_for_its_log(self):
+        status = self.broken("run", "--name", "goes-on", "--network", "none", "busybox", "sh", "-c",
+                             "while sleep 0.1; do echo y; done")
+        self.assertEqual(status, 128 + signal.SIGPIPE)
+        self.assertEqual(self.inspect("goes-on")["state"]["status"], "running")
+        before = self.kata_ok("logs", "goes-on")
+        self.wait_until(lambda: self.kata_ok("logs", "goes-on") != before, "the log stands still")
+        self.kata_ok("rm", "-f", "goes-on")
+
+    def test_exec_ends(self):
+        self.kata_ok("run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "1000")
+        self.assertEqual(self.broken("exec", "box", "yes"), 128 + signal.SIGPIPE)
+        self.wait_until(lambda: "yes" not in self.kata_ok("exec", "box", "ps"), "yes goes on")
+        self.kata_ok("rm", "-f", "box")
+
+    def test_full_disk(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            p = self.start("run", "--rm", "--network", "none", "busybox", "yes", stdout=full)
+            _, err = p.communicate(timeout=LIMIT)
+        self.assertEqual(p.returncode, 125)
+        self.assertIn("No space left on device", err)
+        self.nothing_kept()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
