@@ -330,10 +330,12 @@ static int child_caps(const struct spawn *s)
 	return s->drop_ids ? 0 : sys_capset(s->keep_caps, s->keep_caps, 0);
 }
 
-static int child_ids(const struct spawn *s)
+/* The program's descriptor is opened first: its user may not pass the directories above it. */
+static int child_ids(const struct spawn *s, int *program_fd)
 {
 	if (!s->drop_ids)
 		return 0;
+	*program_fd = open(program_of(s), O_PATH | O_CLOEXEC);
 	if (setgroups(0, NULL) < 0 || setresgid(s->gid, s->gid, s->gid) < 0 ||
 	    setresuid(s->uid, s->uid, s->uid) < 0)
 		return -1;
@@ -371,7 +373,7 @@ static int child_rlimit(const struct spawn *s)
 
 /* Runs the steps in order; returns the one that failed. */
 static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *report_fd,
-				   int *detail)
+				   int *program_fd, int *detail)
 {
 	struct lifted l;
 
@@ -397,7 +399,7 @@ static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *rep
 		return STEP_SESSION;
 	if (child_caps(s) < 0)
 		return STEP_CAPS;
-	if (child_ids(s) < 0)
+	if (child_ids(s, program_fd) < 0)
 		return STEP_IDS;
 	if (child_tie(parent) < 0)
 		return STEP_DEATHSIG;
@@ -408,18 +410,29 @@ static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *rep
 	return STEP_EXEC;
 }
 
-static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report_fd)
+/* Returns if it fails only, with errno set. */
+static void child_exec(const struct spawn *s, int program_fd)
 {
 	static char *const default_env[] = {
 		(char *)(uintptr_t) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		NULL,
 	};
+	char *const *env = s->envp ? s->envp : default_env;
+
+	(void)execve(program_of(s), s->argv, env);
+	if (errno == EACCES && program_fd >= 0)
+		(void)syscall(SYS_execveat, program_fd, "", s->argv, env, AT_EMPTY_PATH);
+}
+
+static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report_fd)
+{
 	struct child_report r = { .detail = -1 };
+	int program_fd = -1;
 
 	signal_reset_all();
-	r.step = child_steps(s, parent, &report_fd, &r.detail);
+	r.step = child_steps(s, parent, &report_fd, &program_fd, &r.detail);
 	if (r.step == STEP_EXEC)
-		(void)execve(program_of(s), s->argv, s->envp ? s->envp : default_env);
+		child_exec(s, program_fd);
 	r.sys = errno;
 	(void)!write(report_fd, &r, sizeof(r));
 	_exit(127);

@@ -363,6 +363,37 @@ static void test_streams(void **state)
 }
 
 /* The helper of a starter that is killed goes with it. */
+/* A tree in /root, for example: its user may not pass the directories above the program. */
+static void test_closed_directory(void **state)
+{
+	OWN(free) char *program = str_printf("%s/program", dir);
+	OWN(free) char *text = NULL;
+	char *what[] = { word("self"), NULL };
+	struct spawn s = SPAWN_INIT;
+	OWN(fd) int from = open(self, O_RDONLY | O_CLOEXEC);
+	OWN(fd) int to = -1;
+	struct stat st;
+	struct err e;
+
+	need_root();
+	assert_non_null(program);
+	assert_int_equal(stat(dir, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0700);
+	to = open(program, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	while (copy_file_range(from, NULL, to, NULL, 1 << 20, 0) > 0)
+		;
+	fd_close(&to);
+	s.path = program;
+	s.drop_ids = true;
+	s.uid = s.gid = 1234;
+	assert_ok(said(&s, what, &text, &e), &e);
+	assert_says(text, "uid=1234 gid=1234 ");
+	/* what it may not execute it still may not */
+	assert_int_equal(chmod(program, 0700), 0);
+	assert_int_equal(said(&s, what, &text, &e), -1);
+	assert_non_null(strstr(e.msg, "Permission denied"));
+}
+
 static void test_tied(void **state)
 {
 	char *argv[] = { self, word("--helper"), word("pause"), NULL };
@@ -417,7 +448,8 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_root),    cmocka_unit_test(test_user),
 		cmocka_unit_test(test_netns),   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_streams), cmocka_unit_test(test_tied),
+		cmocka_unit_test(test_streams), cmocka_unit_test(test_closed_directory),
+		cmocka_unit_test(test_tied),
 	};
 
 	if (argc > 1 && strcmp(argv[1], "--helper") == 0)
