@@ -41,6 +41,15 @@ struct verb {
 extern const struct verb verb_load, verb_images, verb_rmi, verb_run, verb_ps, verb_exec,
 	verb_logs, verb_stop, verb_kill, verb_wait, verb_rm, verb_inspect;
 
+/*
+ * Of several things asked for, one has failed and the others are still to come: keeps why for
+ * the caller to return at the end, after printing what was kept before. *kept begins as
+ * ERR_INIT.
+ */
+void cli_keep_failure(struct err *kept, const struct err *e);
+/* -1 with *e if something was kept. */
+int cli_kept(const struct err *kept, struct err *e);
+
 int cli_open_store(struct cli *c, struct store **out, struct err *e);
 
 /* args_parse() over the verb's table; checks the number of words left (max < 0: any). */

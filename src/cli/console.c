@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ enum {
 	OUT_BLOCK = 64 * 1024,
 	UNREAD_MS = 1000, /* between SIGPIPE and SIGKILL */
 	KILLED_MS = 5000,
+	ENOUGH_ASKING = 3, /* times SIGINT or SIGTERM, as docker's client has it */
 	KEY_DETACH_1 = 0x10,
 	KEY_DETACH_2 = 0x11
 };
@@ -63,7 +65,9 @@ struct console {
 	struct stream streams[STREAM_COUNT];
 	struct termios saved;
 	bool raw, detached;
-	int broken; /* errno of our output */
+	int broken;  /* errno of our output */
+	int left_by; /* the signal that says that nobody is there any more */
+	unsigned asked_to_end;
 	bool key_1; /* Ctrl-P has been typed */
 	struct cond changed;
 	struct engine_client *engine;
@@ -324,6 +328,21 @@ static void signal_run(void *arg)
 	cond_wake_all(&c->changed);
 }
 
+/* A first process that handles no signal ignores them: who asks three times is let go. */
+static void note_end(struct console *c, int sig)
+{
+	struct pollfd terminal = { .fd = STDIN_FILENO };
+
+	if (sig == SIGINT || sig == SIGTERM)
+		c->asked_to_end++;
+	if (c->asked_to_end == ENOUGH_ASKING ||
+	    (sig == SIGHUP && c->c.terminal && poll(&terminal, 1, 0) == 1 &&
+	     terminal.revents & (POLLHUP | POLLERR)))
+		c->left_by = sig;
+	if (c->left_by)
+		cond_wake_all(&c->changed);
+}
+
 static void on_signal(int sig, void *arg)
 {
 	struct console *c = arg;
@@ -332,6 +351,7 @@ static void on_signal(int sig, void *arg)
 
 	if (!j)
 		return;
+	note_end(c, sig);
 	*j = (struct signal_job){ .c = c, .sig = sig };
 	if (fiber_spawn(c->loop, "signal", signal_run, j, NULL, &e) < 0) {
 		free(j);
@@ -414,13 +434,13 @@ static void finish(struct console *c)
 		;
 }
 
-/* Who could read what it writes has gone: as in a shell's pipe, it is told so. */
+/* Who it works for has gone: as in a shell's pipe or on a terminal, it is told so. */
 static void end_unread(struct console *c)
 {
 	int64_t deadline = deadline_in(UNREAD_MS);
 	struct err e;
 
-	(void)send_signal(c, SIGPIPE);
+	(void)send_signal(c, c->left_by ? c->left_by : SIGPIPE);
 	while (!c->waited && cond_wait(&c->changed, deadline, &e) == 0)
 		;
 	deadline = deadline_in(KILLED_MS);
@@ -435,12 +455,12 @@ static enum console_end how_it_ended(struct console *c, uint32_t *status)
 	if (c->detached)
 		return CONSOLE_DETACHED;
 	*status = c->status;
-	if (!c->broken)
+	if (!c->broken && !c->left_by)
 		return CONSOLE_ENDED;
 	if (!c->c.outlives)
 		end_unread(c);
-	*status = 128 + SIGPIPE;
-	if (c->broken != EPIPE) {
+	*status = 128u + (unsigned)(c->left_by ? c->left_by : SIGPIPE);
+	if (!c->left_by && c->broken != EPIPE) {
 		(void)fprintf(stderr, "kata: write the output: %s\n", strerror(c->broken));
 		*status = EXIT_OURS;
 	}
@@ -459,7 +479,7 @@ int console_run(struct console *c, struct engine_client *en, const char *id,
 	signals_take(c->c.signals, on_signal, c);
 	if (c->c.terminal)
 		send_size(c);
-	while (!c->detached && !c->broken && !(c->waited && output_done(c))) {
+	while (!c->detached && !c->broken && !c->left_by && !(c->waited && output_done(c))) {
 		if (cond_wait(&c->changed, DEADLINE_NONE, e) < 0)
 			break;
 	}

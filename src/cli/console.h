@@ -23,13 +23,13 @@ struct console_config {
 	const char *log; /* also log output there (path), or NULL */
 	/* of who started us, watched already */
 	struct signals *signals;
-	bool outlives; /* the process goes on when nobody takes its output any more */
+	bool outlives; /* the process goes on when nobody is there for it any more */
 };
 
 enum console_end {
 	CONSOLE_ENDED,    /* the process has, and its output is through */
 	CONSOLE_DETACHED, /* Ctrl-P Ctrl-Q */
-	CONSOLE_BROKEN    /* our output cannot be written: what we have done see `outlives` */
+	CONSOLE_BROKEN    /* nobody is there: see `outlives` */
 };
 
 /* Makes the fifos and opens our ends. */
@@ -42,9 +42,10 @@ const char *console_stderr_name(const struct console *c);
 
 /*
  * Copies until the process has ended and its output is through, or it is left. *status gets
- * its exit status; for CONSOLE_BROKEN that of a program whose output nobody reads (128 and
- * SIGPIPE), or EXIT_OURS after another failure, which has been printed. A process that does
- * not outlive its reader gets SIGPIPE then, and a second later SIGKILL. `exec_id` "" is the
+ * its exit status. CONSOLE_BROKEN: our output has no reader (status 128 and SIGPIPE) or cannot
+ * be written (printed; EXIT_OURS), the terminal was closed (128 and SIGHUP), or we were asked
+ * to end three times (128 and that signal). A process that does not outlive that gets the
+ * signal, and a second later SIGKILL. `exec_id` "" is the
  * first process. Start it between console_open() and this.
  */
 int console_run(struct console *c, struct engine_client *en, const char *id,

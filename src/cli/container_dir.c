@@ -206,6 +206,9 @@ static int list_entries(const char *root, struct entry **out, size_t *count, str
 	if (!path)
 		return err_oom(e, "a path");
 	dir = opendir(path);
+	if (!dir && errno == EACCES && geteuid() != 0)
+		return err_set(e, ERR_DENIED, EACCES,
+			       "open '%s': Permission denied: run this as root", path);
 	if (!dir && errno != ENOENT)
 		return err_sys(e, "open '%s'", path);
 	while (dir && rc == 0 && (ent = readdir(dir))) {
@@ -403,4 +406,21 @@ int container_dir_state(struct loop *l, const struct container_dir *d,
 	}
 	*out = st;
 	return 0;
+}
+
+bool container_dir_why_lost(struct loop *l, const struct container_dir *d, char *out,
+			    size_t size)
+{
+	struct container_state st;
+	struct err e;
+
+	if (container_dir_state(l, d, &st, &e) < 0)
+		(void)snprintf(out, size, "%s", e.msg);
+	else if (st.status == CONTAINER_DEAD)
+		(void)snprintf(out, size, "the engine of container '%.12s' was killed", d->id);
+	else if (*st.error)
+		(void)snprintf(out, size, "container '%.12s': %s", d->id, st.error);
+	else
+		return false;
+	return true;
 }

@@ -81,3 +81,14 @@ const char *container_status_name(enum container_status s);
 struct loop;
 int container_dir_state(struct loop *l, const struct container_dir *d,
 			struct container_state *out, struct err *e);
+
+enum {
+	CONTAINER_WHY_MAX = 320
+};
+
+/*
+ * Whether its machine or engine ended unasked rather than its program: fills `out` with why
+ * (at most CONTAINER_WHY_MAX bytes). Call in a fiber, once it has ended.
+ */
+bool container_dir_why_lost(struct loop *l, const struct container_dir *d, char *out,
+			    size_t size);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kata: containers in virtual machines without a daemon. One verb, one file. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,23 @@ int cli_open_store(struct cli *c, struct store **out, struct err *e)
 		return -1;
 	sc.unpacker = unpacker;
 	return store_open(&sc, out, e);
+}
+
+void cli_keep_failure(struct err *kept, const struct err *e)
+{
+	if (kept->kind != ERR_NONE) {
+		(void)fflush(stdout);
+		(void)fprintf(stderr, "kata: %s\n", kept->msg);
+	}
+	*kept = *e;
+}
+
+int cli_kept(const struct err *kept, struct err *e)
+{
+	if (kept->kind == ERR_NONE)
+		return 0;
+	*e = *kept;
+	return -1;
 }
 
 int verb_parse(const struct verb *v, int argc, char **argv, void *options, int *first, int min,
@@ -118,9 +136,21 @@ static void run_job(void *arg)
 	j->rc = j->verb->run(j->cli, j->argc, j->argv, &j->e);
 }
 
+/* What was printed may not have been written: on a full disk, for example. */
+static int flush_output(int rc, int own_failure)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return rc;
+	if (errno == EPIPE)
+		return 128 + SIGPIPE; /* as a program that nobody listens to ends */
+	(void)fprintf(stderr, "kata: write the output: %s\n", strerror(errno));
+	return own_failure;
+}
+
 static int run_verb(struct cli *c, const struct verb *v, int argc, char **argv)
 {
 	struct job j = { .cli = c, .verb = v, .argc = argc, .argv = argv };
+	int own_failure = v == &verb_run || v == &verb_exec ? EXIT_OURS : 1;
 	struct err e = ERR_INIT;
 
 	if (argc > 0 && (str_eq(argv[0], "--help") || str_eq(argv[0], "-h"))) {
@@ -132,10 +162,10 @@ static int run_verb(struct cli *c, const struct verb *v, int argc, char **argv)
 		return EXIT_OURS;
 	}
 	if (j.rc >= 0)
-		return j.rc;
+		return flush_output(j.rc, own_failure);
 	(void)fflush(stdout);
 	(void)fprintf(stderr, "kata: %s\n", j.e.msg);
-	return v == &verb_run || v == &verb_exec ? EXIT_OURS : 1;
+	return own_failure;
 }
 
 /* The engine stands in another directory: what is handed to it must not depend on ours. */

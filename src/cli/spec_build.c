@@ -285,6 +285,10 @@ static int add_volume(struct builder *b, Grpc__Spec *s, const char *text, struct
 	if (v[0] != '/' || dst[0] != '/')
 		return err_set(e, ERR_INVALID, 0, "-v '%.200s': both paths must be absolute",
 			       text);
+	if (strspn(dst, "/.") == strlen(dst) && !strstr(dst, ".."))
+		return err_set(e, ERR_INVALID, 0,
+			       "-v '%.200s': the destination is the container's own root",
+			       text);
 	if (!realpath(v, path))
 		return err_sys(e, "-v '%.200s': source", text);
 	add_mount(b, s, dst, "bind", path, read_only ? ro : rw, 3);

@@ -30,20 +30,22 @@ enum {
 	STATUS_LOST = 255
 };
 
-/* Runs `each` for every container named; the first error ends it. */
+/* Runs `each` for every container named, those behind one that fails too. */
 static int for_named(struct cli *cli, int argc, char **argv,
 		     int (*each)(struct cli *cli, struct container_dir *d, void *arg,
 				 struct err *e),
 		     void *arg, struct err *e)
 {
+	struct err kept = ERR_INIT;
+
 	for (int i = 0; i < argc; i++) {
 		OWN(container_dir) struct container_dir d = { .path = NULL };
 
 		if (container_dir_find(cli->root, argv[i], &d, e) < 0 ||
 		    each(cli, &d, arg, e) < 0)
-			return -1;
+			cli_keep_failure(&kept, e);
 	}
-	return 0;
+	return cli_kept(&kept, e);
 }
 
 /* ---- ps ---- */
@@ -204,12 +206,17 @@ static int run_inspect(struct cli *cli, int argc, char **argv, struct err *e)
 	OWN(buf) struct buf text = BUF_INIT;
 	int first, unused = 0;
 
-	if (verb_parse(&verb_inspect, argc, argv, &unused, &first, 1, -1, e) < 0 ||
-	    for_named(cli, argc - first, argv + first, inspect_one, list, e) < 0 ||
-	    jval_print(list, true, &text, e) < 0 || !buf_cstr(&text))
+	struct err failed = ERR_INIT;
+
+	if (verb_parse(&verb_inspect, argc, argv, &unused, &first, 1, -1, e) < 0)
+		return -1;
+	/* those that were found are shown, as docker does */
+	if (for_named(cli, argc - first, argv + first, inspect_one, list, &failed) == 0)
+		failed = (struct err)ERR_INIT;
+	if (jval_print(list, true, &text, e) < 0 || !buf_cstr(&text))
 		return -1;
 	(void)printf("%s\n", buf_cstr(&text));
-	return 0;
+	return cli_kept(&failed, e);
 }
 
 const struct verb verb_inspect = {
@@ -406,12 +413,12 @@ static int wait_status(struct cli *cli, struct container_dir *d, int *status, st
 /* A status may be the workload's own; where its machine was lost, the reason is recorded. */
 static void say_why(struct cli *cli, struct container_dir *d)
 {
-	struct container_state st;
+	char why[CONTAINER_WHY_MAX];
 	struct err ignored;
 
-	if (wait_engine_end(cli, d, KILLED_MS, &ignored) == 0 &&
-	    container_dir_state(cli->loop, d, &st, &ignored) == 0 && *st.error)
-		(void)fprintf(stderr, "kata: container '%.12s': %s\n", d->id, st.error);
+	(void)wait_engine_end(cli, d, KILLED_MS, &ignored);
+	if (container_dir_why_lost(cli->loop, d, why, sizeof(why)))
+		(void)fprintf(stderr, "kata: %s\n", why);
 }
 
 static int wait_one(struct cli *cli, struct container_dir *d, void *arg, struct err *e)

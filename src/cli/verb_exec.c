@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/rand.h"
+#include "base/time.h"
 #include "cli/cli.h"
 #include "cli/console.h"
 #include "cli/container_dir.h"
@@ -22,6 +23,11 @@
 #include "oci/spec.h"
 #include "task.pb-c.h"
 #include "wire/json.h"
+
+enum {
+	STATUS_LOST = 255,
+	LOST_MS = 5000
+};
 
 #define PROCESS_URL "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
@@ -160,6 +166,26 @@ static int start_failed(struct exec *x, struct engine_client *en, int ended_by, 
 	return ended_by ? 128 + ended_by : code;
 }
 
+/* 255 may be the program's own; where the machine was lost the engine says so at its end. */
+static int lost_or_own(struct exec *x)
+{
+	int64_t deadline = deadline_in(LOST_MS);
+	struct container_state st;
+	char why[CONTAINER_WHY_MAX];
+	struct err e;
+
+	while (container_dir_state(x->cli->loop, &x->dir, &st, &e) == 0 &&
+	       (st.status == CONTAINER_EXITED || st.status == CONTAINER_DEAD)) {
+		if (container_dir_why_lost(x->cli->loop, &x->dir, why, sizeof(why))) {
+			(void)fprintf(stderr, "kata: %s\n", why);
+			return EXIT_OURS;
+		}
+		if (deadline_left(deadline) == 0 || fiber_sleep(x->cli->loop, 20, &e) < 0)
+			break;
+	}
+	return STATUS_LOST;
+}
+
 static int run_in(struct exec *x, struct engine_client *en, struct err *e)
 {
 	OWN(signals) struct signals signals = { .ended_by = 0 };
@@ -190,6 +216,8 @@ static int run_in(struct exec *x, struct engine_client *en, struct err *e)
 		return -1;
 	if (end != CONSOLE_DETACHED)
 		delete_exec(x, en);
+	if (end == CONSOLE_ENDED && status == STATUS_LOST)
+		return lost_or_own(x);
 	return end == CONSOLE_DETACHED ? 0 : (int)status;
 }
 

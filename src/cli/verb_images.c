@@ -168,6 +168,7 @@ static int run_rmi(struct cli *cli, int argc, char **argv, struct err *e)
 {
 	OWN(store) struct store *st = NULL;
 	struct rmi_opts o = { 0 };
+	struct err kept = ERR_INIT;
 	int first;
 
 	if (verb_parse(&verb_rmi, argc, argv, &o, &first, 1, -1, e) < 0 ||
@@ -176,14 +177,16 @@ static int run_rmi(struct cli *cli, int argc, char **argv, struct err *e)
 	for (int i = first; i < argc; i++) {
 		OWN(remove_result) struct remove_result r = { 0 };
 
-		if (store_remove(st, argv[i], o.force, &r, e) < 0)
-			return -1;
+		if (store_remove(st, argv[i], o.force, &r, e) < 0) {
+			cli_keep_failure(&kept, e);
+			continue;
+		}
 		for (size_t j = 0; j < r.untagged.n; j++)
 			(void)printf("Untagged: %s\n", reference_familiar(r.untagged.v[j]));
 		if (r.deleted)
 			(void)printf("Deleted: %s\n", r.id);
 	}
-	return 0;
+	return cli_kept(&kept, e);
 }
 
 const struct verb verb_rmi = {

@@ -2,6 +2,7 @@
 /* kata logs: the recorded output of a container, stdout to stdout and stderr to stderr. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,7 +127,10 @@ static int run(struct cli *cli, int argc, char **argv, struct err *e)
 	if (verb_parse(&verb_logs, argc, argv, &o, &first, 1, 1, e) < 0 ||
 	    container_dir_find(cli->root, argv[first], &d, e) < 0)
 		return -1;
-	return show(cli, &o, &d, e);
+	if (show(cli, &o, &d, e) == 0)
+		return 0;
+	/* as a program that nobody listens to ends */
+	return e->sys == EPIPE ? 128 + SIGPIPE : -1;
 }
 
 const struct verb verb_logs = {

@@ -35,7 +35,8 @@
 #define OPTIONS_URL "io.katacontainers.engine.v1.Options"
 
 enum {
-	HOSTNAME_LEN = 12,
+	HOSTNAME_LEN = 12, /* of the one made of the id */
+	HOSTNAME_MAX = 64, /* Linux: __NEW_UTS_LEN */
 	STATUS_LOST = 255,
 	RM_HOOK_TIMEOUT_S = 60
 };
@@ -172,6 +173,9 @@ static int check_options(struct run *r, struct err *e)
 		return err_set(e, ERR_INVALID, 0, "--memory '%s': at least 6m", o->memory);
 	if (o->cpus && parse_cpus(o->cpus, &r->cpu_millis, e) < 0)
 		return -1;
+	if (o->hostname && (*o->hostname == '\0' || strlen(o->hostname) > HOSTNAME_MAX))
+		return err_set(e, ERR_INVALID, 0, "--hostname '%.80s': must have 1 to %d bytes",
+			       o->hostname, HOSTNAME_MAX);
 	if (o->name && path_check_id(o->name, 128, "--name", e) < 0)
 		return -1;
 	return check_env(&o->env, e) < 0 ? -1 : parse_ports(r, e);
@@ -469,17 +473,14 @@ static void wait_engine_end(struct run *r)
 }
 
 /* 255 may be the program's own status; the engine recorded whether it is not. */
-static void say_why_lost(struct run *r)
+static int lost_or_own(struct run *r)
 {
-	struct container_state st;
-	struct err e;
+	char why[CONTAINER_WHY_MAX];
 
-	if (container_dir_state(r->cli->loop, &r->dir, &st, &e) < 0)
-		(void)fprintf(stderr, "kata: %s\n", e.msg);
-	else if (st.status == CONTAINER_DEAD)
-		(void)fprintf(stderr, "kata: the engine of '%.12s' was killed\n", r->dir.id);
-	else if (*st.error)
-		(void)fprintf(stderr, "kata: %s\n", st.error);
+	if (!container_dir_why_lost(r->cli->loop, &r->dir, why, sizeof(why)))
+		return STATUS_LOST;
+	(void)fprintf(stderr, "kata: %s\n", why);
+	return EXIT_OURS;
 }
 
 /*
@@ -526,7 +527,7 @@ static int after_console(struct run *r, struct engine_client *en, enum console_e
 	if (end == CONSOLE_ENDED) {
 		wait_engine_end(r); /* so that `kata rm` finds it ended */
 		if (status == STATUS_LOST)
-			say_why_lost(r);
+			return lost_or_own(r);
 	}
 	return (int)status;
 }

@@ -201,16 +201,24 @@ static int make_socket(const char *dir, int *listen_out, int *client_out, struct
 	return 0;
 }
 
+/* Killed by somebody, it had nothing to say about that; what it said before explains nothing.
+ */
 static void last_words(struct virtiofsd *v, struct err *e)
 {
 	char words[300];
 
+	if (WIFSIGNALED(v->child.status)) {
+		(void)err_set(e, ERR_PEER, 0,
+			      "'%.80s', which serves its files, was killed (%s)", v->program,
+			      strsignal(WTERMSIG(v->child.status)));
+		return;
+	}
 	console_drain(&v->messages);
 	(void)console_tail(&v->messages, words, sizeof(words));
 	for (char *p = words; *p; p++)
 		*p = *p == '\n' ? (p[1] ? ';' : '\0') : *p;
-	(void)err_set(e, ERR_PEER, 0, "'%.80s' ended (status %d)%s%s", v->program,
-		      child_exit_code(v->child.status), *words ? ": " : "", words);
+	(void)err_set(e, ERR_PEER, 0, "'%.80s', which serves its files, ended (status %d)%s%s",
+		      v->program, child_exit_code(v->child.status), *words ? ": " : "", words);
 }
 
 static void on_exit_(struct child *c)

@@ -77,6 +77,17 @@ class Signals(ForegroundCase):
         self.assertEqual(p.wait(LIMIT), 3)
         self.nothing_kept()
 
+    def test_third_time_of_asking(self):
+        p = self.start("run", "--rm", "--network", "none", "busybox", "sh", "-c",
+                       "trap '' INT TERM; echo ready; sleep 100")
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        for _ in range(3):
+            self.assertIsNone(p.poll())
+            p.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        self.assertEqual(p.wait(LIMIT), 128 + signal.SIGINT)
+        self.nothing_kept()
+
     def test_killed_run_keeps_the_promise_of_rm(self):
         p = self.start("run", "--rm", "--network", "none", "busybox", "sh", "-c",
                        "echo ready; sleep 2")
@@ -123,6 +134,44 @@ class BrokenOutput(ForegroundCase):
         self.assertEqual(p.returncode, 125)
         self.assertIn("No space left on device", err)
         self.nothing_kept()
+
+class Lists(ForegroundCase):
+    """What verbs print may be unwanted, too; and one thing that fails is not all."""
+
+    def output(self, *args, stdout):
+        done = subprocess.run([os.path.join(BIN, "kata"), "--root", self.root, *args],
+                              stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
+                              timeout=LIMIT, text=True, check=False)
+        return done.returncode, done.stderr
+
+    def test_full_disk(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            for verb in ("ps", "images"):
+                status, said = self.output(verb, stdout=full)
+                self.assertEqual(status, 1)
+                self.assertIn("No space left on device", said)
+
+    def test_no_reader(self):
+        rd, wr = os.pipe()
+        os.close(rd)
+        with os.fdopen(wr, "w") as pipe:
+            self.assertEqual(self.output("images", stdout=pipe), (128 + signal.SIGPIPE, ""))
+
+    def test_others_are_done_all_the_same(self):
+        for name in ("one", "two"):
+            self.kata_ok("run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "99")
+        done = self.kata("rm", "-f", "none", "one", "nothing", "two")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(len(done.stdout.split()), 2)
+        for name in ("'none'", "'nothing'"):
+            self.assertIn(name, done.stderr)
+        self.assertEqual(self.containers(), [])
+        folder = os.path.join(self.root, "tree")
+        os.makedirs(os.path.join(folder, "etc"))
+        self.kata_ok("load", "--name", "extra", folder)
+        done = self.kata("rmi", "none", "extra")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("extra", done.stdout)
 
 
 if __name__ == "__main__":

@@ -114,19 +114,19 @@ class Running(HostileCase):
                 self.assertEqual(self.run_hostile(what).returncode, status)
 
     def test_deaths(self):
-        """Status 255, and one line that says why."""
+        """Ours, and one line that says why."""
         for what, word in (("exit@WaitProcess", "panic"), ("off@WaitProcess", "powered off"),
                            ("rubbish@WaitProcess", "frame")):
             with self.subTest(what=what):
                 done = self.run_hostile(what)
-                self.assertEqual(done.returncode, 255, done.stderr)
+                self.assertEqual(done.returncode, 125, done.stderr)
                 self.one_line(done.stderr, word)
 
     def test_last_words(self):
         """What a dying kernel prints is in the engine's log."""
         done = self.call("run", "--name", "last", "--network", "none", "busybox", "true",
                          config=self.hostile("exit@WaitProcess"))
-        self.assertEqual(done.returncode, 255, done.stderr)
+        self.assertEqual(done.returncode, 125, done.stderr)
         self.assertRegex(read(self.log_of()), r'msg="console: .*Kernel panic - not syncing')
         self.assertEqual(self.call("rm", "last").returncode, 0)
 

@@ -56,7 +56,7 @@ class Killed(EndCase):
         self.all_gone()
 
     def test_machine(self):
-        """run exits with 255 and says why; so does wait; an exec ends too."""
+        """run and exec exit with 125 and say why; so does wait, of the recorded 255."""
         p = self.start("run", "--name", "m", "--network", "none", "busybox", "sh", "-c",
                        "echo ready; sleep 1000")
         self.assertEqual(p.stdout.readline(), "ready\n")
@@ -66,13 +66,14 @@ class Killed(EndCase):
         time.sleep(0.3)
         self.kill("qemu-system-x86_64")
         err = p.communicate(timeout=20)[1]
-        self.assertEqual(p.returncode, 255, err)
+        self.assertEqual(p.returncode, 125, err)
         self.one_line(err, "killed by signal 9")
         out, err = w.communicate(timeout=20)
         self.assertEqual(out, "255\n")
         self.one_line(err, "killed by signal 9")
-        x.communicate(timeout=20)
-        self.assertEqual(x.returncode, 255)
+        err = x.communicate(timeout=20)[1]
+        self.assertEqual(x.returncode, 125, err)
+        self.one_line(err, "killed by signal 9")
         self.all_gone()
         self.assertEqual(self.inspect("m")["state"]["exit_status"], 255)
 

@@ -110,6 +110,16 @@ class Terminal(KataCase):
             time.sleep(0.1)
         self.assertEqual(self.containers(), [])
 
+    def test_closed_window(self):
+        for options, kept in ((("--rm",), 0), ((), 1)):
+            with self.subTest(options=options):
+                s = self.session("run", "-it", *options, "busybox", "sh")
+                s.expect("/ # ")
+                os.close(s.master)
+                s.master = os.open("/dev/null", os.O_RDWR)
+                s.process.wait(timeout=30)
+                self.assertEqual(len(self.containers()), kept)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
