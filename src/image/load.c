@@ -2,6 +2,7 @@
 /* Loading: take the archive apart, unpack layers into the staging, make it all permanent. */
 #include "image/load.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -318,6 +319,22 @@ static int stage_tree(struct load *l, struct digest *diff, char key[LAYER_KEY_LE
 	return write_size(l, key, r.bytes, e);
 }
 
+/* Such as a download that never came makes of a file: zeroes are the end of a tar. */
+static bool is_empty_dir(int fd)
+{
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = own < 0 ? NULL : fdopendir(own);
+	int n = 0;
+
+	while (dir && n <= 2 && readdir(dir))
+		n++;
+	if (dir)
+		(void)closedir(dir);
+	else
+		fd_close(&own);
+	return dir && n <= 2;
+}
+
 int load_stage_rootfs(struct load *l, struct err *e)
 {
 	struct found_image f = { .what = l->name };
@@ -327,6 +344,8 @@ int load_stage_rootfs(struct load *l, struct err *e)
 	struct digest diff;
 	int rc = -1;
 
+	if (is_empty_dir(l->src))
+		return err_set(e, ERR_INVALID, 0, "there is no file in it");
 	l->progress.image = l->name;
 	if (stage_tree(l, &diff, key, e) < 0 || rootfs_config(&diff, &text, e) < 0 ||
 	    strv_add(&keys, key, e) < 0)

@@ -469,6 +469,10 @@ class Hostile(Store):
         self.refused(bomb, name=("bomb",))
         self.refused(docker([bomb]))
 
+    def test_nothing_in_it(self):
+        """A download that never came: zeroes are an empty tar."""
+        self.refused(bytes(20480), name=("nothing",))
+
     def test_unknown_verb_of_the_helper(self):
         done = subprocess.run([UNPACKER, "sh"], capture_output=True, timeout=LIMIT, check=False)
         self.assertEqual(done.returncode, 1)
