@@ -66,6 +66,9 @@ struct config_hypervisor {
 	int virtio_fs_cache; /* enum config_fs_cache */
 	config_list virtio_fs_extra_args;
 	const char *entropy_source;
+	/* what annotations may set: patterns, see config_annotate() */
+	config_list enable_annotations, valid_hypervisor_paths, valid_virtio_fs_daemon_paths,
+		valid_entropy_sources;
 	bool enable_debug;
 };
 
@@ -118,6 +121,13 @@ int config_parse(struct kata_config *c, const char *text, size_t len, const char
  * and (*out)->file is NULL, which the caller says in one log line.
  */
 int config_load(const char *path, struct kata_config **out, struct err *e);
+/*
+ * Lays an annotation over what `c` has. Those that do not begin with
+ * "io.katacontainers.config." are nothing to it. A key of the hypervisor must match one of
+ * enable_annotations, a path one of its list's patterns: ERR_DENIED says what to add. Unknown
+ * names and bad values are errors as in a file. Call it once all files are read.
+ */
+int config_annotate(struct kata_config *c, const char *name, const char *value, struct err *e);
 /* The search order above, without the first two, one path per line: for
  * --show-default-config-paths. */
 int config_write_search(struct buf *out, struct err *e);

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "config/config.h"
 #include "config/print.h"
+#include "config/reader.h"
 #include "config/schema.h"
 #include "wire/toml.h"
 
@@ -21,17 +22,7 @@ enum {
 	DISTANCE_MAX = 3, /* a key further away is no suggestion */
 };
 
-struct reader {
-	struct kata_config *c;
-	const char *name; /* of the file */
-	struct err *e;
-};
-
-static int key_fail(const struct reader *r, const struct toml_value *v, const char *section,
-		    enum err_kind kind, const char *fmt, ...)
-	__attribute__((format(printf, 5, 6)));
-
-static int key_fail(const struct reader *r, const struct toml_value *v, const char *section,
+int config_key_fail(const struct reader *r, const struct toml_value *v, const char *section,
 		    enum err_kind kind, const char *fmt, ...)
 {
 	char text[256], key[NAME_MAX_LEN];
@@ -40,6 +31,8 @@ static int key_fail(const struct reader *r, const struct toml_value *v, const ch
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	if (v->line == 0) /* of no file: the name says it all */
+		return err_set(r->e, kind, 0, "%s: %s", r->name, text);
 	(void)str_quote(v->key, strlen(v->key), key, sizeof(key));
 	if (!section[0])
 		return err_set(r->e, kind, 0, "%s:%u: %s: %s", r->name, v->line, key, text);
@@ -85,8 +78,7 @@ static void suggest(const char *name, const char *candidate, const char **best, 
 	}
 }
 
-static int fail_unknown_key(const struct reader *r, const struct toml_value *v,
-			    const char *section)
+int config_fail_unknown(const struct reader *r, const struct toml_value *v, const char *section)
 {
 	unsigned least = DISTANCE_MAX + 1;
 	const char *best = NULL;
@@ -98,16 +90,16 @@ static int fail_unknown_key(const struct reader *r, const struct toml_value *v,
 		if (strcmp(config_reserved[i].section, section) == 0)
 			suggest(v->key, config_reserved[i].key, &best, &least);
 	if (best)
-		return key_fail(r, v, section, ERR_INVALID, "unknown key; did you mean '%s'?",
-				best);
-	return key_fail(r, v, section, ERR_INVALID, "unknown key");
+		return config_key_fail(r, v, section, ERR_INVALID,
+				       "unknown key; did you mean '%s'?", best);
+	return config_key_fail(r, v, section, ERR_INVALID, "unknown key");
 }
 
 static int fail_type(const struct reader *r, const struct toml_value *v,
 		     const struct config_key *k, const char *want)
 {
-	return key_fail(r, v, k->section, ERR_INVALID, "must be %s, is %s", want,
-			toml_type_name(v->type));
+	return config_key_fail(r, v, k->section, ERR_INVALID, "must be %s, is %s", want,
+			       toml_type_name(v->type));
 }
 
 static int read_number(const struct reader *r, const struct toml_value *v,
@@ -120,9 +112,9 @@ static int read_number(const struct reader *r, const struct toml_value *v,
 		return fail_type(r, v, k, real ? "a number" : "an integer");
 	d = v->type == TOML_FLOAT ? v->real : (double)v->integer;
 	if (!(d >= (double)k->min && d <= (double)k->max))
-		return key_fail(r, v, k->section, ERR_INVALID,
-				"%g is not between %" PRId64 " and %" PRId64, d, k->min,
-				k->max);
+		return config_key_fail(r, v, k->section, ERR_INVALID,
+				       "%g is not between %" PRId64 " and %" PRId64, d, k->min,
+				       k->max);
 	if (real)
 		*(double *)at = d;
 	else
@@ -149,7 +141,8 @@ static int read_choice(const struct reader *r, const struct toml_value *v,
 		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i ? ", " : "",
 					k->choices[i]);
 	(void)str_quote(v->string, strlen(v->string), value, sizeof(value));
-	return key_fail(r, v, k->section, ERR_INVALID, "'%s' is none of %s", value, list);
+	return config_key_fail(r, v, k->section, ERR_INVALID, "'%s' is none of %s", value,
+			       list);
 }
 
 static int read_list(const struct reader *r, const struct toml_value *v,
@@ -165,16 +158,16 @@ static int read_list(const struct reader *r, const struct toml_value *v,
 		return err_oom(r->e, "the configuration");
 	for (const struct toml_value *s = v->list.first; s; s = s->next) {
 		if (s->type != TOML_STRING)
-			return key_fail(r, v, k->section, ERR_INVALID,
-					"must be an array of strings, holds %s",
-					toml_type_name(s->type));
+			return config_key_fail(r, v, k->section, ERR_INVALID,
+					       "must be an array of strings, holds %s",
+					       toml_type_name(s->type));
 		list[n++] = s->string;
 	}
 	*(config_list *)at = list;
 	return 0;
 }
 
-static int read_key(const struct reader *r, const struct toml_value *v,
+int config_read_key(const struct reader *r, const struct toml_value *v,
 		    const struct config_key *k)
 {
 	void *at = (char *)r->c + k->offset;
@@ -236,7 +229,7 @@ static bool is_neutral(const char *neutral, const char *value)
 	}
 }
 
-static int read_reserved(const struct reader *r, const struct toml_value *v,
+int config_read_reserved(const struct reader *r, const struct toml_value *v,
 			 const struct config_reserved *k)
 {
 	char number[40], shown[NAME_MAX_LEN];
@@ -246,8 +239,8 @@ static int read_reserved(const struct reader *r, const struct toml_value *v,
 		return 0;
 	(void)str_quote(value, strlen(value), shown, sizeof(shown));
 	if (k->policy == CONFIG_REFUSE)
-		return key_fail(r, v, k->section, ERR_UNSUPPORTED, "'%s' is not supported: %s",
-				shown, k->reason);
+		return config_key_fail(r, v, k->section, ERR_UNSUPPORTED,
+				       "'%s' is not supported: %s", shown, k->reason);
 	oci_note(&r->c->warnings, "[%s] %s has no effect: %s", k->section, k->key, k->reason);
 	return 0;
 }
@@ -257,12 +250,12 @@ static int read_member(const struct reader *r, const struct toml_value *v, const
 	for (size_t i = 0; i < config_key_count; i++)
 		if (strcmp(config_keys[i].section, section) == 0 &&
 		    strcmp(config_keys[i].key, v->key) == 0)
-			return read_key(r, v, &config_keys[i]);
+			return config_read_key(r, v, &config_keys[i]);
 	for (size_t i = 0; i < config_reserved_count; i++)
 		if (strcmp(config_reserved[i].section, section) == 0 &&
 		    strcmp(config_reserved[i].key, v->key) == 0)
-			return read_reserved(r, v, &config_reserved[i]);
-	return fail_unknown_key(r, v, section);
+			return config_read_reserved(r, v, &config_reserved[i]);
+	return config_fail_unknown(r, v, section);
 }
 
 /* Is `name` a section, or the beginning of one's name? */
@@ -292,9 +285,9 @@ static int fail_unknown_section(const struct reader *r, const struct toml_value 
 	for (size_t i = 0; i < config_section_count; i++)
 		suggest(name, config_sections[i].name, &best, &least);
 	if (best)
-		return key_fail(r, v, section, ERR_INVALID,
-				"unknown section; did you mean [%s]?", best);
-	return key_fail(r, v, section, ERR_INVALID, "unknown section");
+		return config_key_fail(r, v, section, ERR_INVALID,
+				       "unknown section; did you mean [%s]?", best);
+	return config_key_fail(r, v, section, ERR_INVALID, "unknown section");
 }
 
 static bool is_reserved_key(const char *section, const char *key)
@@ -325,7 +318,8 @@ static int read_table(const struct reader *r, const struct toml_value *table,
 		if (n >= (int)sizeof(name) || !is_section(name, &exact))
 			return fail_unknown_section(r, v, section, name);
 		if (exact && exact->refused)
-			return key_fail(r, v, section, ERR_UNSUPPORTED, "%s", exact->refused);
+			return config_key_fail(r, v, section, ERR_UNSUPPORTED, "%s",
+					       exact->refused);
 		if (read_table(r, v, name) < 0)
 			return -1;
 	}

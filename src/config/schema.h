@@ -25,6 +25,10 @@ struct config_key {
 	int64_t min, max;           /* CONFIG_UINT, CONFIG_REAL */
 	const char *const *choices; /* NULL-ended */
 	const char *meaning;
+	/* pods may set it: its name in annotations, see annotate.c; NULL: they may not */
+	const char *annotation;
+	/* the key of [hypervisor.qemu] with the patterns of paths that annotations may name */
+	const char *allowed_by;
 };
 
 enum config_policy {

@@ -161,6 +161,17 @@ static void find_shm(const Grpc__Spec *spec, struct sandbox_wish *w)
 	}
 }
 
+/* What the pod itself asks for, as far as the configuration lets it. */
+static int apply_annotations(struct engine *en, const struct sandbox_wish *w, struct err *e)
+{
+	for (size_t i = 0; i < w->annotation_count; i++) {
+		if (config_annotate(en->config, w->annotations[i].name, w->annotations[i].value,
+				    e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e)
 {
 	const char *named =
@@ -178,7 +189,7 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 	sc.link_record = arena_printf(a, "%s/" RUNDIR_LINKS, en->run.path);
 	if (!sc.link_record)
 		return err_oom(e, "a path");
-	if (config_load(named, &en->config, e) < 0)
+	if (config_load(named, &en->config, e) < 0 || apply_annotations(en, w, e) < 0)
 		return -1;
 	log_config(en->config);
 	sc.config = en->config;
@@ -187,6 +198,21 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 	    sizing_of_limits(&w->limits, en->config, assets.overhead_mib, &sc, e) < 0)
 		return -1;
 	return sandbox_new(en->loop, &en->reaper, &sc, &en->sandbox, e);
+}
+
+static int list_annotations(const Grpc__Spec *spec, struct sandbox_wish *w, struct arena *a,
+			    struct err *e)
+{
+	struct annotation *list = arena_calloc(a, spec->n_annotations + 1, sizeof(*list));
+
+	if (!list)
+		return err_oom(e, "annotations");
+	for (size_t i = 0; i < spec->n_annotations; i++)
+		list[i] = (struct annotation){ spec->annotations[i]->key,
+					       spec->annotations[i]->value };
+	w->annotations = list;
+	w->annotation_count = spec->n_annotations;
+	return 0;
 }
 
 static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
@@ -200,7 +226,8 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 
 	if (decode_options(r->options, &a, &o, e) < 0 ||
 	    spec_load(r->bundle, &a, NULL, &spec, e) < 0 || guest_spec_check(spec, e) < 0 ||
-	    spec_identity(spec, &identity, e) < 0 || sizing_limits_of(spec, &w.limits, e) < 0)
+	    spec_identity(spec, &identity, e) < 0 || sizing_limits_of(spec, &w.limits, e) < 0 ||
+	    list_annotations(spec, &w, &a, e) < 0)
 		return -1;
 	w.options = o;
 	w.hostname = spec->hostname;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "sandbox/sizing.h"
@@ -19,6 +20,10 @@ typedef struct Containerd__Task__CreateTaskRequest Containerd__Task__CreateTaskR
  */
 int first_create(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
 		 struct err *e);
+struct annotation {
+	const char *name, *value;
+};
+
 /* What is known of a sandbox that is to be, whichever way it is asked for. */
 struct sandbox_wish {
 	const Katac__Options *options;
@@ -27,6 +32,8 @@ struct sandbox_wish {
 	struct sizing_limits limits;
 	uint64_t shm_bytes;
 	const char *shm_source;
+	const struct annotation *annotations;
+	size_t annotation_count;
 };
 
 /* Reads the configuration and makes en->sandbox, which is not booted yet. */

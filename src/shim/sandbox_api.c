@@ -92,6 +92,28 @@ static int keep(struct engine *en, const Containerd__Sandbox__CreateSandboxReque
 	return en->pod_netns && en->pod_bundle ? 0 : err_oom(e, "a sandbox");
 }
 
+/* The caller's own, and those of the pod, which come last and count. */
+static int list_annotations(const Containerd__Sandbox__CreateSandboxRequest *r,
+			    const Containerd__Sandbox__PodSandboxConfig *p,
+			    struct sandbox_wish *w, struct arena *a, struct err *e)
+{
+	struct annotation *list =
+		arena_calloc(a, r->n_annotations + p->n_annotations + 1, sizeof(*list));
+	size_t n = 0;
+
+	if (!list)
+		return err_oom(e, "annotations");
+	for (size_t i = 0; i < r->n_annotations; i++)
+		list[n++] =
+			(struct annotation){ r->annotations[i]->key, r->annotations[i]->value };
+	for (size_t i = 0; i < p->n_annotations; i++)
+		list[n++] =
+			(struct annotation){ p->annotations[i]->key, p->annotations[i]->value };
+	w->annotations = list;
+	w->annotation_count = n;
+	return 0;
+}
+
 static int api_create(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	static const Katac__Options no_options = KATAC__OPTIONS__INIT;
@@ -114,7 +136,8 @@ static int api_create(struct ttrpc_call *c, const void *request, void *response,
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "no network namespace, which asks for the host's network: a pod "
 			       "in a VM cannot have that (hostNetwork)");
-	if (decode_config(r->options, c->arena, &p, e) < 0 || keep(en, r, e) < 0)
+	if (decode_config(r->options, c->arena, &p, e) < 0 ||
+	    list_annotations(r, p, &w, c->arena, e) < 0 || keep(en, r, e) < 0)
 		return -1;
 	w.hostname = p->hostname;
 	w.netns = en->pod_netns;

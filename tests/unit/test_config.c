@@ -63,11 +63,8 @@ static void test_overlay(void **state)
 	assert_true(c->agent.enable_debug);
 	assert_int_equal(c->agent.create_container_timeout_s, 30);
 	assert_string_equal(c->hypervisor.machine_type, "q35");
-	assert_int_equal(c->warnings.count, 1);
-	assert_string_equal(
-		c->warnings.text,
-		"[hypervisor.qemu] enable_annotations has no effect: annotations do not "
-		"change the configuration in this version");
+	assert_string_equal(c->hypervisor.enable_annotations[0], "kernel_params");
+	assert_int_equal(c->warnings.count, 0);
 }
 
 static void test_bad(void **state)
@@ -268,13 +265,118 @@ static void test_search(void **state)
 					     "configuration.toml\n"));
 }
 
+#define HYPERVISOR "io.katacontainers.config.hypervisor."
+
+static struct kata_config *with_annotations_for(const char *patterns)
+{
+	OWN(free)
+	char *text = str_printf("[hypervisor.qemu]\nenable_annotations = [%s]\n"
+				"valid_hypervisor_paths = [\"/opt/*/qemu\"]\n",
+				patterns);
+	struct kata_config *c;
+	struct err e;
+
+	assert_non_null(text);
+	assert_ok(config_new(&c, &e), &e);
+	assert_ok(config_parse(c, text, strlen(text), "f", &e), &e);
+	return c;
+}
+
+static void test_annotations(void **state)
+{
+	static const char *const good[][2] = {
+		{ HYPERVISOR "default_memory", "512" },
+		{ HYPERVISOR "default_vcpus", "1.5" },
+		{ HYPERVISOR "default_max_vcpus", "7" },
+		{ HYPERVISOR "kernel_params", "a=\"b c\" # d" },
+		{ HYPERVISOR "virtio_fs_extra_args", "[\"-o\", \"x\"]" },
+		{ HYPERVISOR "path", "/opt/x/qemu" },
+		{ HYPERVISOR "enable_iommu", "false" },
+		{ "io.katacontainers.config.runtime.disable_guest_seccomp", "false" },
+		{ "io.katacontainers.config.runtime.create_container_timeout", "33" },
+		{ "io.katacontainers.pkg.oci.container_type", "pod_sandbox" },
+		{ "org.example.other", "x" },
+	};
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_LEN(good); i++)
+		assert_ok(config_annotate(c, good[i][0], good[i][1], &e), &e);
+	assert_int_equal(c->hypervisor.default_memory, 512);
+	assert_true(c->hypervisor.default_vcpus == 1.5);
+	assert_int_equal(c->hypervisor.default_maxvcpus, 7);
+	assert_string_equal(c->hypervisor.kernel_params, "a=\"b c\" # d");
+	assert_string_equal(c->hypervisor.virtio_fs_extra_args[1], "x");
+	assert_string_equal(c->hypervisor.path, "/opt/x/qemu");
+	assert_false(c->runtime.disable_guest_seccomp);
+	assert_int_equal(c->agent.create_container_timeout_s, 33);
+}
+
+static void test_bad_annotations(void **state)
+{
+	static const struct {
+		const char *name, *value, *says;
+		enum err_kind kind;
+	} bad[] = {
+		{ HYPERVISOR "default_memory", "much", "", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "1", "not between", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "128\npath = '/x'", "control", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "'128'", "must be an integer", ERR_INVALID },
+		{ HYPERVISOR "default_memroy", "128", "did you mean 'default_memory'",
+		  ERR_INVALID },
+		{ HYPERVISOR "machine_type", "pc", "none of q35", ERR_INVALID },
+		{ HYPERVISOR "enable_hugepages", "true", "not supported", ERR_UNSUPPORTED },
+		{ HYPERVISOR "path", "/opt/a/b/qemu", "valid_hypervisor_paths", ERR_DENIED },
+		{ HYPERVISOR "path", "/opt/../qemu", "valid_hypervisor_paths", ERR_DENIED },
+		{ HYPERVISOR "virtio_fs_daemon", "/x", "valid_virtio_fs_daemon_paths",
+		  ERR_DENIED },
+		{ "io.katacontainers.config.agent.policy", "x", "not supported",
+		  ERR_UNSUPPORTED },
+		{ "io.katacontainers.config.network.x", "x", "hypervisor., agent. or runtime.",
+		  ERR_INVALID },
+	};
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_int_equal(config_annotate(c, bad[i].name, bad[i].value, &e), -1);
+		assert_int_equal(e.kind, bad[i].kind);
+		assert_non_null(strstr(e.msg, bad[i].name));
+		assert_non_null(strstr(e.msg, bad[i].says));
+	}
+}
+
+/* A pattern is for a whole name: "path" is not jailer_path, "default" is nothing. */
+static void test_enabled_annotations(void **state)
+{
+	OWN(config) struct kata_config *c = with_annotations_for("'kernel', 'default_(v.*)'");
+	OWN(config) struct kata_config *broken = with_annotations_for("'('");
+	struct err e;
+
+	assert_ok(config_annotate(c, HYPERVISOR "kernel", "/k", &e), &e);
+	assert_ok(config_annotate(c, HYPERVISOR "default_vcpus", "2", &e), &e);
+	assert_int_equal(config_annotate(c, HYPERVISOR "kernel_params", "x", &e), -1);
+	assert_int_equal(e.kind, ERR_DENIED);
+	assert_non_null(strstr(e.msg, "enable_annotations"));
+	assert_int_equal(config_annotate(c, HYPERVISOR "default_memory", "128", &e), -1);
+	assert_int_equal(config_annotate(broken, HYPERVISOR "kernel", "/k", &e), -1);
+	assert_non_null(strstr(e.msg, "regular expression"));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),     cmocka_unit_test(test_overlay),
-		cmocka_unit_test(test_bad),          cmocka_unit_test(test_tables),
-		cmocka_unit_test(test_default_file), cmocka_unit_test(test_load),
-		cmocka_unit_test(test_paths),        cmocka_unit_test(test_search),
+		cmocka_unit_test(test_annotations),
+		cmocka_unit_test(test_bad_annotations),
+		cmocka_unit_test(test_enabled_annotations),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_overlay),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_default_file),
+		cmocka_unit_test(test_load),
+		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_search),
 	};
 
 	return cmocka_run_group_tests_name("config", tests, NULL, NULL);

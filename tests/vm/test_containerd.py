@@ -84,6 +84,22 @@ class Run(ContainerdCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("network", done.stderr)
 
+    def test_annotations_of_the_configuration(self):
+        prefix = "io.katacontainers.config.hypervisor."
+        out = self.run_ok("a", "sh", "-c", "nproc; cat /proc/cmdline; head -1 /proc/meminfo", options=(
+            "--annotation", prefix + "default_vcpus=2", "--annotation",
+            prefix + "default_memory=333", "--annotation", prefix + "kernel_params=said.by=us"))
+        cpus, cmdline, memory = out.splitlines()
+        self.assertEqual(cpus, "2")
+        self.assertIn(" said.by=us", cmdline)
+        self.assertTrue(250 << 10 < int(memory.split()[1]) < 340 << 10, memory)
+        for value, words in (("machine_type=microvm", "enable_annotations"),
+                             ("default_memroy=1", "default_memory")):
+            done = self.ctr(*self.run_args("a", "true", options=(
+                "--rm", "--annotation", prefix + value)))
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(words, done.stderr)
+
     def test_privileged(self):
         out = self.run_ok("p", "sh", "-c", "grep CapEff /proc/self/status; mount -t tmpfs t /tmp"
                           " && echo mounted", options=("--privileged",))

@@ -168,6 +168,15 @@ class Life(CriCase):
     def engine_pid(self, pod):
         return int(self.read(self.bundle(pod[0], namespace=NAMESPACE), "shim.pid"))
 
+    def test_annotations_of_the_configuration(self):
+        prefix = "io.katacontainers.config.hypervisor."
+        pod = self.run_pod("told", annotations={prefix + "kernel_params": "said.by=the-pod"})
+        self.assertIn("said.by=the-pod", self.output(self.start(pod, "c"), "cat", "/proc/cmdline"))
+        self.remove_pod(pod)
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.run_pod("denied", annotations={prefix + "machine_type": "microvm"})
+        self.assertIn("enable_annotations", str(caught.exception))
+
     def test_containerd_restarts(self):
         pod = self.run_pod("life")
         c = self.start(pod, "c")

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Annotations of a pod that change its sandbox's configuration,
+ *	io.katacontainers.config.<hypervisor|agent|runtime>.<key> = text
+ * as far as the configuration allows it.
+ */
+#include <fnmatch.h>
+#include <regex.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "config/config.h"
+#include "config/reader.h"
+#include "config/schema.h"
+#include "wire/toml.h"
+
+#define PREFIX "io.katacontainers.config."
+
+enum {
+	PATTERN_MAX = 256
+};
+
+static const struct part {
+	const char *name, *section;
+	bool gated; /* by enable_annotations */
+} parts[] = {
+	{ "hypervisor.", "hypervisor.qemu", true },
+	{ "agent.", "agent.kata", false },
+	{ "runtime.", "runtime", false },
+};
+
+static const struct part *part_of(const char *rest)
+{
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		if (str_starts(rest, parts[i].name))
+			return &parts[i];
+	}
+	return NULL;
+}
+
+static const struct config_key *key_of(const char *section, const char *name)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *k = &config_keys[i];
+
+		if (k->annotation && str_eq(k->section, section) && str_eq(k->annotation, name))
+			return k;
+	}
+	return NULL;
+}
+
+static const struct config_reserved *reserved_of(const char *section, const char *name)
+{
+	for (size_t i = 0; i < config_reserved_count; i++) {
+		if (str_eq(config_reserved[i].section, section) &&
+		    str_eq(config_reserved[i].key, name))
+			return &config_reserved[i];
+	}
+	return NULL;
+}
+
+/* ---- permission ---- */
+
+/* 1: it matches as a whole, 0: it does not. */
+static int matches(const char *pattern, const char *name, struct err *e)
+{
+	char whole[PATTERN_MAX + 8];
+	regex_t re;
+	int rc;
+
+	if (strlen(pattern) > PATTERN_MAX)
+		return err_set(e, ERR_INVALID, 0,
+			       "enable_annotations: a pattern of more than %d bytes",
+			       PATTERN_MAX);
+	(void)snprintf(whole, sizeof(whole), "^(%s)$", pattern);
+	if (regcomp(&re, whole, REG_EXTENDED | REG_NOSUB) != 0)
+		return err_set(e, ERR_INVALID, 0,
+			       "enable_annotations: '%.100s' is no extended regular expression",
+			       pattern);
+	rc = regexec(&re, name, 0, NULL, 0) == 0;
+	regfree(&re);
+	return rc;
+}
+
+static int check_enabled(const struct kata_config *c, const char *name, const char *key,
+			 struct err *e)
+{
+	for (config_list p = c->hypervisor.enable_annotations; *p; p++) {
+		int rc = matches(*p, key, e);
+
+		if (rc != 0)
+			return rc < 0 ? -1 : 0;
+	}
+	return err_set(e, ERR_DENIED, 0,
+		       "annotation '%.120s' is not allowed: the configuration's "
+		       "enable_annotations has no pattern for '%.60s'",
+		       name, key);
+}
+
+static config_list list_of(const struct kata_config *c, const char *key)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *k = &config_keys[i];
+
+		if (k->type == CONFIG_LIST && str_eq(k->key, key))
+			return *(const config_list *)(const void *)((const char *)c +
+								    k->offset);
+	}
+	BUG_ON(true);
+	return NULL;
+}
+
+static int check_path(const struct kata_config *c, const char *name, const char *list,
+		      const char *path, struct err *e)
+{
+	for (config_list p = list_of(c, list); *p; p++) {
+		if (!strstr(path, "..") && fnmatch(*p, path, FNM_PATHNAME) == 0)
+			return 0;
+	}
+	return err_set(e, ERR_DENIED, 0,
+		       "annotation '%.120s': '%.200s' is not allowed: the configuration's "
+		       "%s has no pattern for it",
+		       name, path, list);
+}
+
+/* ---- values ---- */
+
+static bool is_text(enum config_type t)
+{
+	return t == CONFIG_STRING || t == CONFIG_CHOICE || t == CONFIG_WORD;
+}
+
+static bool has_control(const char *s)
+{
+	for (; *s; s++) {
+		if ((unsigned char)*s < ' ' || *s == 0x7f)
+			return true;
+	}
+	return false;
+}
+
+/* Text is taken as it is; numbers, truth and lists (JSON's are TOML's) are read. */
+static int read_value(const struct reader *r, const struct config_key *k, const char *text,
+		      struct toml_value *out)
+{
+	const struct toml_value *only;
+	struct toml_value *root;
+	const char *line;
+
+	if (has_control(text))
+		return err_set(r->e, ERR_INVALID, 0, "%s: control characters in the value",
+			       r->name);
+	if (is_text(k->type)) {
+		*out = (struct toml_value){ .type = TOML_STRING, .key = k->key };
+		out->string = arena_strdup(&r->c->arena, text);
+		return out->string ? 0 : err_oom(r->e, "an annotation");
+	}
+	line = arena_printf(&r->c->arena, "v = %s\n", text);
+	if (!line)
+		return err_oom(r->e, "an annotation");
+	if (toml_parse(line, strlen(line), r->name, &r->c->arena, &root, r->e) < 0)
+		return -1;
+	only = toml_get(root, "v");
+	BUG_ON(!only || root->list.count != 1);
+	*out = *only;
+	out->key = k->key;
+	out->line = 0;
+	return 0;
+}
+
+int config_annotate(struct kata_config *c, const char *name, const char *value, struct err *e)
+{
+	char title[200];
+	struct reader r = { .c = c, .name = title, .e = e };
+	struct toml_value v = { .type = TOML_STRING };
+	const struct config_reserved *reserved;
+	const struct config_key *k;
+	const struct part *part;
+	const char *key;
+
+	if (!str_starts(name, PREFIX))
+		return 0;
+	(void)snprintf(title, sizeof(title), "annotation '%.150s'", name);
+	part = part_of(name + strlen(PREFIX));
+	if (!part)
+		return err_set(e, ERR_INVALID, 0,
+			       "%s: must go on with hypervisor., agent. or runtime.", title);
+	key = name + strlen(PREFIX) + strlen(part->name);
+	v.key = key;
+	v.string = value;
+	k = key_of(part->section, key);
+	reserved = k ? NULL : reserved_of(part->section, key);
+	if (!k && !reserved)
+		return config_fail_unknown(&r, &v, part->section);
+	if (part->gated && check_enabled(c, name, key, e) < 0)
+		return -1;
+	if (reserved)
+		return config_read_reserved(&r, &v, reserved);
+	if (k->allowed_by && check_path(c, name, k->allowed_by, value, e) < 0)
+		return -1;
+	return read_value(&r, k, value, &v) < 0 ? -1 : config_read_key(&r, &v, k);
+}
