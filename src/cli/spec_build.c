@@ -109,21 +109,11 @@ static bool env_same_name(const char *a, const char *b)
 	return strncmp(a, b, n) == 0 && (b[n] == '=' || b[n] == '\0');
 }
 
-/* Sets NAME=value, replacing an earlier one; NAME alone takes our own value. */
+/* Sets NAME=value, replacing an earlier one. An image's NAME alone sets nothing. */
 static void env_set(struct builder *b, Grpc__Process *p, const char *entry, size_t room)
 {
-	const char *value;
-
-	if (!strchr(entry, '=')) {
-		value = getenv(entry);
-		if (!value)
-			return;
-		entry = arena_printf(b->a, "%s=%s", entry, value);
-		if (!entry) {
-			b->oom = true;
-			return;
-		}
-	}
+	if (!strchr(entry, '='))
+		return;
 	for (size_t i = 0; i < p->n_env; i++) {
 		if (env_same_name(p->env[i], entry)) {
 			p->env[i] = copy(b, entry);
@@ -132,6 +122,19 @@ static void env_set(struct builder *b, Grpc__Process *p, const char *entry, size
 	}
 	if (p->n_env < room)
 		p->env[p->n_env++] = copy(b, entry);
+}
+
+/* An entry of -e: NAME alone takes our own value, which nobody but the caller may ask for. */
+static void env_ask(struct builder *b, Grpc__Process *p, const char *entry, size_t room)
+{
+	const char *value = strchr(entry, '=') ? NULL : getenv(entry);
+
+	if (value)
+		entry = arena_printf(b->a, "%s=%s", entry, value);
+	if (entry)
+		env_set(b, p, entry, room);
+	else
+		b->oom = true;
 }
 
 static void build_env(struct builder *b, Grpc__Process *p, const struct spec_request *r)
@@ -150,7 +153,7 @@ static void build_env(struct builder *b, Grpc__Process *p, const struct spec_req
 	for (size_t i = 0; i < image->n; i++)
 		env_set(b, p, image->v[i], room);
 	for (size_t i = 0; i < r->env->n; i++)
-		env_set(b, p, r->env->v[i], room);
+		env_ask(b, p, r->env->v[i], room);
 }
 
 /* Entrypoint and command as docker combines them: a given command replaces the image's. */
@@ -443,7 +446,7 @@ int exec_build(const struct exec_request *r, struct arena *a, Grpc__Process **ou
 	if (r->terminal && p->env)
 		env_set(&b, p, "TERM=xterm", room);
 	for (size_t i = 0; p->env && i < r->env->n; i++)
-		env_set(&b, p, r->env->v[i], room);
+		env_ask(&b, p, r->env->v[i], room);
 	p->user = own->user;
 	if (r->user && build_user(&b, p, r->image, r->user, e) < 0)
 		return -1;

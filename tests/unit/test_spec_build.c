@@ -108,6 +108,11 @@ static void test_options_win(void **state)
 
 	assert_ok(strv_add(&f->env, "KEEP=mine", &e), &e);
 	assert_ok(strv_add(&f->env, "NOT_SET_ANYWHERE_HERE", &e), &e);
+	/* ours is for who asks by -e, not for what an image says */
+	f->image_env[0] = "SECRET_OF_OURS";
+	assert_int_equal(setenv("SECRET_OF_OURS", "x", 1), 0);
+	assert_int_equal(setenv("GIVEN", "yes", 1), 0);
+	assert_ok(strv_add(&f->env, "GIVEN", &e), &e);
 	assert_ok(strv_add(&f->volumes, "/:/host:ro", &e), &e);
 	f->r.terminal = true;
 	f->r.user = "7:8";
@@ -123,6 +128,8 @@ static void test_options_win(void **state)
 	assert_string_equal(env_of(s, "KEEP"), "mine");
 	assert_string_equal(env_of(s, "TERM"), "xterm");
 	assert_null(env_of(s, "NOT_SET_ANYWHERE_HERE"));
+	assert_null(env_of(s, "SECRET_OF_OURS"));
+	assert_string_equal(env_of(s, "GIVEN"), "yes");
 	assert_int_equal(s->process->user->uid, 7);
 	assert_int_equal(s->process->user->gid, 8);
 	assert_int_equal(s->process->capabilities->n_effective, 0);
@@ -133,8 +140,9 @@ static void test_options_win(void **state)
 
 static void test_refusals(void **state)
 {
-	static const char *const volumes[] = { "x", "rel:/x", "/x:rel", "/:/x:maybe",
-					       "/no/such/file:/x" };
+	static const char *const volumes[] = { "x",          "rel:/x",           "/x:rel",
+					       "/:/x:maybe", "/no/such/file:/x", "/:/",
+					       "/:/.//" };
 	struct fixture *f = *state;
 	char *const none[] = { NULL };
 	Grpc__Spec *s;
