@@ -36,7 +36,8 @@ enum {
 	NAMES = 2, /* what a sandbox's directory may be called: see candidate() */
 	OWNER_MAX = 16 * 1024,
 	CGROUPS_MAX = 64 * 1024,
-	FREE_POLL_MS = 10
+	FREE_POLL_MS = 10,
+	LOCK_MS = 60 * 1000
 };
 
 /* Moves the whole value: what is left behind closes nothing. */
@@ -46,21 +47,48 @@ static void hand_over(struct rundir *from, struct rundir *to)
 	*from = (struct rundir)RUNDIR_INIT;
 }
 
-/* Opens the base directory, locked against other starts and sweeps until closed. */
-static int lock_base(const char *base, int *out, struct err *e)
+/* The base directory, locked against other starts and sweeps. */
+struct base {
+	int fd, lock;
+};
+
+#define BASE_INIT                                                                              \
+	{                                                                                      \
+		.fd = -1, .lock = -1                                                           \
+	}
+
+static void own_base(struct base *b)
 {
-	OWN(fd) int fd = -1;
+	fd_close(&b->fd);
+	fd_close(&b->lock);
+}
+
+/* Nobody but root can hold the lock: it is a file that others cannot open. */
+static int lock_base(const char *base, struct base *out, struct err *e)
+{
+	int64_t deadline = deadline_in(LOCK_MS);
+	OWN(base) struct base b = BASE_INIT;
 
 	if (path_mkdirs(base, 0755, e) < 0)
 		return -1;
-	fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
+	b.fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b.fd < 0)
 		return err_sys(e, "open '%s'", base);
-	while (flock(fd, LOCK_EX) < 0) {
-		if (errno != EINTR)
-			return err_sys(e, "lock '%s'", base);
+	b.lock = openat(b.fd, ".lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (b.lock < 0)
+		return err_sys(e, "open '%s/.lock'", base);
+	while (flock(b.lock, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return err_sys(e, "lock '%s/.lock'", base);
+		if (deadline_left(deadline) == 0)
+			return err_set(e, ERR_TIMEOUT, 0,
+				       "another start or delete holds '%s/.lock' for %d s: see "
+				       "who has it open",
+				       base, LOCK_MS / 1000);
+		(void)poll(NULL, 0, FREE_POLL_MS);
 	}
-	*out = fd_take(&fd);
+	*out = b;
+	b = (struct base)BASE_INIT;
 	return 0;
 }
 
@@ -255,14 +283,14 @@ static int sweep_locked(int base_fd)
 
 int rundir_sweep(const char *base)
 {
-	OWN(fd) int base_fd = -1;
+	OWN(base) struct base b = BASE_INIT;
 	struct err e;
 
-	if (lock_base(base, &base_fd, &e) < 0) {
+	if (lock_base(base, &b, &e) < 0) {
 		log_warn(NULL, "cannot look for remains: %s", e.msg);
 		return 0;
 	}
-	return sweep_locked(base_fd);
+	return sweep_locked(b.fd);
 }
 
 static int fill(int base_fd, const struct rundir_owner *owner, struct rundir *r, struct err *e)
@@ -319,19 +347,19 @@ int rundir_create(const char *base, const char *id, const struct rundir_owner *o
 		  struct rundir *out, struct err *e)
 {
 	OWN(rundir) struct rundir r = RUNDIR_INIT;
-	OWN(fd) int base_fd = -1;
+	OWN(base) struct base b = BASE_INIT;
 
-	if (path_check_id(id, ID_MAX, "sandbox id", e) < 0 || lock_base(base, &base_fd, e) < 0)
+	if (path_check_id(id, ID_MAX, "sandbox id", e) < 0 || lock_base(base, &b, e) < 0)
 		return -1;
-	(void)sweep_locked(base_fd);
-	if (choose_name(base_fd, id, owner, &r.name, e) < 0 || set_paths(base, &r, e) < 0)
+	(void)sweep_locked(b.fd);
+	if (choose_name(b.fd, id, owner, &r.name, e) < 0 || set_paths(base, &r, e) < 0)
 		return -1;
-	if (mkdirat(base_fd, r.name, 0700) < 0)
+	if (mkdirat(b.fd, r.name, 0700) < 0)
 		return err_sys(e, "mkdir '%s'", r.path);
-	if (fill(base_fd, owner, &r, e) < 0) {
+	if (fill(b.fd, owner, &r, e) < 0) {
 		struct err ignored;
 
-		(void)path_remove_tree(base_fd, r.name, &ignored);
+		(void)path_remove_tree(b.fd, r.name, &ignored);
 		return err_wrap(e, "sandbox '%s'", id);
 	}
 	hand_over(&r, out);

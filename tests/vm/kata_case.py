@@ -67,7 +67,7 @@ def footprint():
     run = []
     for base in ("/run/kata", "/run/kata-containers/shared/sandboxes"):
         if os.path.isdir(base):
-            run += [os.path.join(base, n) for n in os.listdir(base) if not n.startswith("accel.")]
+            run += [os.path.join(base, n) for n in os.listdir(base) if not n.startswith(("accel.", "."))]
     return {"processes": processes(), "mounts": mounts, "run": sorted(run),
             "links": sorted(os.listdir("/sys/class/net"))}
 
