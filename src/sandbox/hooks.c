@@ -147,7 +147,11 @@ static int hook_one(struct container *c, const Grpc__Hook *h, const struct buf *
 	rc = hook_spawn(c, h, &r, e);
 	if (rc == 0)
 		rc = hook_follow(&r, state, e);
+	/* it lives on this stack: nobody may know it afterwards, whatever has been cancelled */
+	fiber_shield(r.loop, true);
 	(void)child_end(&r.child, KILL_MS, &ignored);
+	fiber_shield(r.loop, false);
+	child_unwatch(&r.child);
 	fd_close(&r.in_wr);
 	fd_close(&r.err_rd);
 	return rc;
