@@ -94,6 +94,8 @@ int mounts_one(const struct share_mount *m, const char *target, struct err *e)
 	}
 	if (!buf_cstr(&data))
 		return err_oom(e, "mount options");
+	if (str_eq(m->type, "overlay"))
+		return overlay_mount(m->source, target, flags, buf_cstr(&data), e);
 	if (mount(m->source, target, m->type, flags, buf_cstr(&data)) < 0)
 		return err_sys(e, "mount %s '%s' at '%s'", m->type, m->source, target);
 	return 0;
