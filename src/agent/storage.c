@@ -19,6 +19,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "base/time.h"
 #include "oci/mount_options.h"
 
 enum {
@@ -283,13 +284,55 @@ static int set_up(struct sandbox *s, const Grpc__Storage *st, struct storage *ou
 	return err_set(e, ERR_UNSUPPORTED, 0, "driver '%.40s' is not supported", st->driver);
 }
 
+static void drop(struct storage *st)
+{
+	if (--st->refs == 0)
+		storage_free(st);
+}
+
+/* Somebody else's, perhaps still being set up, which has deadlines of its own. */
+static int join(struct storage *st, struct err *e)
+{
+	st->refs++;
+	while (!st->ready && !st->failed) {
+		if (cond_wait(&st->settled, DEADLINE_NONE, e) < 0) {
+			drop(st);
+			return -1;
+		}
+	}
+	if (st->ready)
+		return 0;
+	drop(st);
+	return err_set(e, ERR_STATE, 0, "another request for it has failed");
+}
+
+static int start(struct sandbox *s, const Grpc__Storage *st, struct storage *new, struct err *e)
+{
+	struct err later;
+
+	/* in the table before anything waits: a second request for it must find it */
+	list_append(&s->storages, &new->node);
+	if (set_up(s, st, new, e) == 0) {
+		new->ready = true;
+		cond_wake_all(&new->settled);
+		return 0;
+	}
+	list_remove(&new->node);
+	if (undo(new, &later) < 0)
+		log_warn(&s->log, "%s", later.msg);
+	new->failed = true;
+	cond_wake_all(&new->settled);
+	drop(new);
+	return -1;
+}
+
 int storage_add(struct sandbox *s, const Grpc__Storage *st, struct storage **out, struct err *e)
 {
 	struct storage *new, *old = find(s, st->mount_point);
-	struct err later;
 
 	if (old) {
-		old->refs++;
+		if (join(old, e) < 0)
+			return -1;
 		*out = old;
 		return 0;
 	}
@@ -301,15 +344,9 @@ int storage_add(struct sandbox *s, const Grpc__Storage *st, struct storage **out
 		return err_oom(e, "a storage");
 	}
 	new->refs = 1;
-	/* in the table before anything waits: a second request for it must find it */
-	list_append(&s->storages, &new->node);
-	if (set_up(s, st, new, e) < 0) {
-		list_remove(&new->node);
-		if (undo(new, &later) < 0)
-			log_warn(&s->log, "%s", later.msg);
-		storage_free(new);
+	cond_init(&new->settled, s->loop);
+	if (start(s, st, new, e) < 0)
 		return -1;
-	}
 	*out = new;
 	return 0;
 }
@@ -318,12 +355,14 @@ void storage_release(struct sandbox *s, struct storage *st)
 {
 	struct err e;
 
-	if (--st->refs)
+	if (st->refs > 1) {
+		st->refs--;
 		return;
+	}
 	list_remove(&st->node);
 	if (undo(st, &e) < 0)
 		log_warn(&s->log, "%s", e.msg);
-	storage_free(st);
+	drop(st);
 }
 
 int storage_resize(struct sandbox *s, const Grpc__Storage *st, struct err *e)

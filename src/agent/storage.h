@@ -9,6 +9,7 @@
 
 #include "agent.pb-c.h"
 #include "base/list.h"
+#include "event/fiber.h"
 
 struct err;
 struct sandbox;
@@ -19,9 +20,11 @@ struct storage {
 	unsigned refs;
 	bool mounted;    /* to be unmounted with the last reference */
 	bool remove_dir; /* a directory made for it, to be removed */
+	bool ready, failed;
+	struct cond settled; /* woken when one of them comes true */
 };
 
-/* Mounts it or counts one more user. */
+/* Mounts it, or counts one more user once it is mounted. */
 int storage_add(struct sandbox *s, const Grpc__Storage *st, struct storage **out,
 		struct err *e);
 /* The last reference unmounts; a failure is logged and the entry is gone all the same. */

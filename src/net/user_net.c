@@ -35,13 +35,13 @@
 #include "event/spawn.h"
 #include "net/frame_relay.h"
 #include "net/user_net_args.h"
+#include "vmm/console.h"
 #include "vmm/vmm.h"
 
 enum {
 	PASST_FD = 3,
 	DEFAULT_MTU = 65520,
 	FILE_MAX_BYTES = 1 << 20,
-	STDERR_KEEP = 4096,
 	ARP_LEN = 42,
 	END_MS = 2000,
 	VERSION_MS = 2000,
@@ -56,9 +56,7 @@ struct user_net {
 	struct user_net_guest guest;
 	int fd;                    /* our end, then the machine's */
 	struct frame_relay *relay; /* between the two, where this passt needs it */
-	int err_fd;                /* what passt says */
-	char said[STDERR_KEEP];
-	size_t said_len;
+	struct console messages;   /* what passt says: read as it comes, or passt would wait */
 	bool ready, ending;
 };
 
@@ -147,35 +145,17 @@ static void fill_guest(struct user_net *n)
 /* Its last own line, without what it says about the missing system log. */
 static const char *last_words(struct user_net *n, char *out, size_t size)
 {
-	OWN(free) char *text = mem_dup(n->said, n->said_len);
+	char text[CONSOLE_KEEP + 1];
 	char *line, *rest, *last = NULL;
 
-	for (line = text ? strtok_r(text, "\n", &rest) : NULL; line;
+	(void)console_tail(&n->messages, text, sizeof(text));
+	for (line = strtok_r(text, "\n", &rest); line;
 	     line = strtok_r(NULL, "\n", &rest)) {
 		if (!str_starts(line, "Failed to send ") && *line)
 			last = line;
 	}
 	return str_quote(last ? last : "it said nothing",
 			 strlen(last ? last : "it said nothing"), out, size);
-}
-
-static void read_words(struct user_net *n)
-{
-	char block[512];
-	ssize_t got;
-
-	while ((got = read(n->err_fd, block, sizeof(block))) > 0) {
-		size_t len = (size_t)got;
-
-		if (n->said_len + len > sizeof(n->said)) { /* keep the end */
-			size_t drop = n->said_len + len - sizeof(n->said);
-
-			memmove(n->said, n->said + drop, n->said_len - drop);
-			n->said_len -= drop;
-		}
-		memcpy(n->said + n->said_len, block, len);
-		n->said_len += len;
-	}
 }
 
 static void passt_ended(struct child *c)
@@ -186,7 +166,7 @@ static void passt_ended(struct child *c)
 
 	if (!n->ready || n->ending)
 		return;
-	read_words(n);
+	console_drain(&n->messages);
 	err_set(&why, ERR_PEER, 0, "passt ended with status %d: %s", child_exit_code(c->status),
 		last_words(n, words, sizeof(words)));
 	if (n->c.lost)
@@ -260,7 +240,7 @@ static int wait_ready(struct user_net *n, int64_t deadline, struct err *e)
 	if (e->kind == ERR_CANCELLED || e->kind == ERR_TIMEOUT)
 		return err_wrap(e, "passt does not answer");
 	(void)child_wait(&n->child, deadline, e);
-	read_words(n);
+	console_drain(&n->messages);
 	return err_set(e, ERR_SYS, 0, "passt: %s", last_words(n, words, sizeof(words)));
 }
 
@@ -354,9 +334,9 @@ static int spawn_passt(struct user_net *n, struct child_reaper *r, struct strv *
 	theirs = p[1];
 	if (fd_pipe(p, e) < 0)
 		return -1;
-	n->err_fd = p[0];
 	err_wr = p[1];
-	if (fd_set_nonblock(n->fd, true, e) < 0 || fd_set_nonblock(n->err_fd, true, e) < 0)
+	if (console_init(&n->messages, n->loop, p[0], -1, e) < 0 ||
+	    fd_set_nonblock(n->fd, true, e) < 0)
 		return -1;
 	fds[0] = (struct spawn_fd){ .from = theirs, .to = PASST_FD };
 	sp.argv = argv->v;
@@ -381,7 +361,7 @@ int user_net_start(struct loop *l, struct child_reaper *r, const struct user_net
 		return err_oom(e, "the network 'user'");
 	n->loop = l;
 	n->c = *c;
-	n->fd = n->err_fd = -1;
+	n->fd = -1;
 	fill_guest(n);
 	if (!*n->guest.ipv4 && !*n->guest.ipv6)
 		return err_set(
@@ -412,7 +392,7 @@ void user_net_free(struct user_net *n)
 			(void)child_wait(&n->child, deadline_in(END_MS), &ignored);
 		child_unwatch(&n->child);
 	}
-	fd_close(&n->err_fd);
+	console_close(&n->messages);
 	free(n);
 }
 

@@ -13,6 +13,7 @@
 
 enum {
 	LINE_MAX_BYTES = 1024,
+	OOM_PAUSE_MS = 1000,
 	HEALTH_PAUSE_MS = 30 * 1000,
 	LINES_PER_SECOND = 200, /* a guest that logs more loses the rest of that second */
 };
@@ -89,6 +90,19 @@ int guest_log_follow(struct sandbox *s, const char *port, struct err *e)
 	return 0;
 }
 
+/* The guest may name anything, and that for ever: one a second, of containers that exist. */
+static void report_oom(struct sandbox *s, const char *id)
+{
+	struct container *c = container_find(s, id);
+	int64_t now = time_mono_ms();
+
+	if (!c || (c->oom_at && now - c->oom_at < OOM_PAUSE_MS))
+		return;
+	c->oom_at = now;
+	if (s->c.observer.oom)
+		s->c.observer.oom(s->c.observer.arg, c->id);
+}
+
 static void oom_run(void *arg)
 {
 	struct sandbox *s = arg;
@@ -102,9 +116,7 @@ static void oom_run(void *arg)
 		if (!s->agent ||
 		    agent_call(s->agent, AGENT_GET_OOM_EVENT, &req, &a, &ev, &e) < 0)
 			break;
-		/* the guest may name anything: only containers that exist are reported */
-		if (container_find(s, ev->container_id) && s->c.observer.oom)
-			s->c.observer.oom(s->c.observer.arg, ev->container_id);
+		report_oom(s, ev->container_id);
 		if (fiber_sleep(s->loop, 10, &e) < 0)
 			break;
 	}

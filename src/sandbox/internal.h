@@ -82,6 +82,7 @@ struct container {
 	bool in_guest;        /* the agent knows it */
 	bool hooked;          /* hooks of its creation have run: poststop's undo them */
 	bool program_refused; /* the agent found no program it could execute */
+	int64_t oom_at;       /* when its last OOM event was told, monotonic ms; 0: never */
 	unsigned refs;        /* the sandbox's, and one per process object */
 };
 

@@ -239,12 +239,17 @@ static int receive(int fd, struct answer *a, struct err *e)
 	uint8_t buf[RECEIVE_SIZE] __attribute__((aligned(4)));
 
 	while (!a->done) {
-		ssize_t n = recv(fd, buf, sizeof(buf), MSG_TRUNC);
+		struct sockaddr_nl from = { .nl_family = AF_NETLINK };
+		socklen_t from_len = sizeof(from);
+		ssize_t n = recvfrom(fd, buf, sizeof(buf), MSG_TRUNC, (struct sockaddr *)&from,
+				     &from_len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return err_sys(e, "netlink receive");
+		if (from.nl_pid != 0)
+			continue; /* of another process, which may say anything */
 		if ((size_t)n > sizeof(buf))
 			return err_set(e, ERR_PEER, 0, "netlink message of %zd bytes", n);
 		if (take_datagram(a, buf, (size_t)n, e) < 0)
