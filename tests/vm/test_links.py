@@ -15,7 +15,8 @@ from containerd_case import ContainerdCase
 from engine_case import STATE, EngineCase
 
 SLOWNESS = float(os.environ.get("KATA_TEST_SLOWNESS", "1"))
-POD, FAR = f"katap{os.getpid()}", f"kataf{os.getpid()}"
+MARK = os.urandom(3).hex()
+POD, FAR = f"katap{MARK}", f"kataf{MARK}"
 SERVER = ("import http.server,socket,sys;"
           "S=type('S',(http.server.HTTPServer,),{'address_family':socket.AF_INET6});"
           "S((sys.argv[1],int(sys.argv[2])),type('H',(http.server.BaseHTTPRequestHandler,),"

@@ -13,7 +13,8 @@ from kata_case import BIN, KataCase
 
 LAB = "full"
 
-HOST, FAR = f"katah{os.getpid()}", f"kataf{os.getpid()}"
+MARK = os.urandom(3).hex()
+HOST, FAR = f"katah{MARK}", f"kataf{MARK}"
 SERVER = ("import http.server,sys;"
           "http.server.HTTPServer((sys.argv[1],int(sys.argv[2])),"
           "type('H',(http.server.BaseHTTPRequestHandler,),"

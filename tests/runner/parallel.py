@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several unittest files at a time, each under a worker of its own.
+
+A file of VM tests sees its own processes and mounts only (tests/vm/kata_case.py), so that it does
+not notice the others. Each takes about one processor: the guest's, or the engine's.
+"""
+
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+import threading
+
+from . import process
+from .results import FAIL
+
+WORKER = os.path.join(process.ROOT, "tests/runner/worker.py")
+
+
+def jobs():
+    """How many at a time: a processor each, but not more than four; KATA_TEST_JOBS says otherwise."""
+    return int(os.environ.get("KATA_TEST_JOBS") or min(4, len(os.sched_getaffinity(0))))
+
+
+def take(results, lock, record):
+    with lock:
+        if "say" in record:
+            results.say(record["say"])
+        else:
+            results.add(record["suite"], record["name"], record["status"], record["seconds"],
+                        record["detail"], record["count"], record["window"])
+
+
+def run_one(results, lock, job):
+    child = process.REAPER.spawn([sys.executable, "-B", WORKER, json.dumps(job)],
+                                 stdout=subprocess.PIPE)
+    try:
+        for line in child.stdout:
+            take(results, lock, json.loads(line))
+        child.wait()
+    finally:
+        process.stop(child)
+    if child.returncode:
+        take(results, lock, {"suite": job["suite"], "name": os.path.relpath(job["path"], process.ROOT),
+                             "status": FAIL, "seconds": 0, "count": 1, "window": None,
+                             "detail": f"its worker ended with status {child.returncode}"})
+
+
+def run(results, suite, paths, env, note=""):
+    """Runs the files and counts their tests as they come."""
+    lock = threading.Lock()
+    todo = [{"suite": suite, "path": path, "env": env, "note": note, "only": results.only}
+            for path in paths]
+    with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
+        for done in [pool.submit(run_one, results, lock, job) for job in todo]:
+            done.result()
