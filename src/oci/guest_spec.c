@@ -168,6 +168,8 @@ static int edit_linux(Grpc__Linux *l, const struct guest_spec_options *o, struct
 	l->cgroupspath = empty;
 	if (l->resources)
 		guest_resources_edit(l->resources, notes);
+	if (o->disable_seccomp && l->seccomp)
+		oci_note(notes, "the seccomp profile is not applied (disable_guest_seccomp)");
 	if (o->disable_seccomp)
 		l->seccomp = NULL;
 	if (l->seccomp && o->compile_seccomp && seccomp_compile(l->seccomp, a, notes, e) < 0)

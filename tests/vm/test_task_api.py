@@ -38,6 +38,16 @@ class TaskApi(EngineCase):
         self.task("Delete", {1: "x"})
         self.task("Shutdown", {1: "x"})
 
+    def test_update_with_what_is_the_hosts(self):
+        """Processors and devices of the host have no meaning inside: the rest is done."""
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        resources = {"cpu": {"cpus": "3-5", "mems": "0"}, "memory": {"limit": 96 << 20},
+                     "blockIO": {"throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 9}]}}
+        self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps(resources)}})
+        self.end()
+
     def test_before_anything_is_created(self):
         self.start_engine()
         for method in ("State", "Start", "Delete", "Pids", "Pause", "Resume", "Kill", "ResizePty",
