@@ -3,12 +3,13 @@
 import hashlib
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import time
 import unittest
 
-from kata_case import BIN, KataCase, processes
+from kata_case import BIN, BUILD, KataCase, processes
 
 LAB = "quick"
 
@@ -115,6 +116,20 @@ class Run(KataCase):
     def test_an_oops_ends_the_machine(self):
         self.assertEqual(self.run_ok("--network", "none", "busybox", "cat",
                                      "/proc/sys/kernel/panic_on_oops"), "1\n")
+
+    def test_files_that_only_root_may_read(self):
+        """Such as a distribution's kernel of mode 0600; the monitor has another user."""
+        guest = os.path.join(BUILD, "guest")
+        for name in ("vmlinux", "initrd"):
+            shutil.copy(os.path.join(guest, name), self.root)
+            os.chmod(os.path.join(self.root, name), 0o600)
+        config = os.path.join(self.root, "closed.toml")
+        with open(config, "w", encoding="utf-8") as f:
+            f.write(f"[hypervisor.qemu]\nkernel = '{self.root}/vmlinux'\n"
+                    f"initrd = '{self.root}/initrd'\n")
+        done = self.kata("--config", config, "run", "--rm", "--network", "none", "busybox", "echo",
+                         "fine")
+        self.assertEqual((done.returncode, done.stdout), (0, "fine\n"), done.stderr)
 
     def test_network_none(self):
         out = self.run_ok("--network", "none", "busybox", "ls", "/sys/class/net")

@@ -127,14 +127,14 @@ static int append_file(int to, int from, const char *path, uint64_t size, struct
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return err_sys(e, "initrd '%s': copy", path);
+			return err_sys(e, "copy '%s'", path);
 	}
 	end = lseek(to, 0, SEEK_END);
 	if (end < 0)
-		return err_sys(e, "initrd '%s'", path);
+		return err_sys(e, "copy '%s'", path);
 	end = (end + INITRD_ALIGN - 1) / INITRD_ALIGN * INITRD_ALIGN;
 	if (ftruncate(to, end) < 0 || lseek(to, end, SEEK_SET) < 0)
-		return err_sys(e, "initrd '%s'", path);
+		return err_sys(e, "copy '%s'", path);
 	return 0;
 }
 
@@ -160,6 +160,29 @@ static int join_initrds(const char *const *paths, int *out, uint64_t *size, stru
 	return 0;
 }
 
+/*
+ * The monitor opens them once more, as its own user: one that others may not read, such as a
+ * distribution's kernel of mode 0600, is given to it as a copy.
+ */
+static int make_readable(const struct vmm_config *c, const char *path, int *fd, struct err *e)
+{
+	OWN(fd) int copy = -1;
+	struct stat st;
+
+	if (fstat(*fd, &st) < 0)
+		return err_sys(e, "stat '%s'", path);
+	if (c->uid == 0 || st.st_mode & S_IROTH)
+		return 0;
+	copy = sys_memfd_create("file", MFD_CLOEXEC);
+	if (copy < 0)
+		return err_sys(e, "memfd_create");
+	if (append_file(copy, *fd, path, (uint64_t)st.st_size, e) < 0)
+		return -1;
+	fd_close(fd);
+	*fd = fd_take(&copy);
+	return 0;
+}
+
 int qemu_files_open(const struct vmm_config *c, struct qemu_files *out, struct err *e)
 {
 	OWN(qemu_files) struct qemu_files f = { .kernel = -1, .initrd = -1 };
@@ -174,8 +197,11 @@ int qemu_files_open(const struct vmm_config *c, struct qemu_files *out, struct e
 	if (!is_whole(head, kernel_size))
 		return err_set(e, ERR_INVALID, 0, "kernel '%s' is cut off or damaged",
 			       c->kernel);
+	if (make_readable(c, c->kernel, &f.kernel, e) < 0)
+		return -1;
 	if (c->initrds && c->initrds[0] && !c->initrds[1]) {
-		if (open_initrd(c->initrds[0], &f.initrd, &initrd_size, e) < 0)
+		if (open_initrd(c->initrds[0], &f.initrd, &initrd_size, e) < 0 ||
+		    make_readable(c, c->initrds[0], &f.initrd, e) < 0)
 			return -1;
 	} else if (c->initrds && c->initrds[0]) {
 		if (join_initrds(c->initrds, &f.initrd, &initrd_size, e) < 0)
