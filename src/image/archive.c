@@ -16,6 +16,7 @@
 
 enum {
 	MAX_NESTING = 4,
+	WHAT_SIZE = 200,
 	BLOB_PATH_SIZE = 13 + DIGEST_HEX_SIZE
 };
 
@@ -53,17 +54,19 @@ int load_read_file(struct load *l, const char *path, char **out, size_t *len_out
 {
 	OWN(buf) struct buf b = BUF_INIT;
 	OWN(fd) int fd = -1;
+	char shown[WHAT_SIZE];
 	uint64_t size;
 
 	if (load_open_file(l, path, &fd, &size, e) < 0)
 		return -1;
 	if (size > MANIFEST_MAX_BYTES)
-		return err_set(e, ERR_INVALID, 0,
-			       "'%.200s' in the archive has more than %d bytes", path,
+		return err_set(e, ERR_INVALID, 0, "'%s' in the archive has more than %d bytes",
+			       str_quote(path, strlen(path), shown, sizeof(shown)),
 			       MANIFEST_MAX_BYTES);
 	buf_init(&b, MANIFEST_MAX_BYTES + 4096);
 	if (fd_read_to_end(fd, &b, e) < 0)
-		return err_wrap(e, "'%.200s' in the archive", path);
+		return err_wrap(e, "'%s' in the archive",
+				str_quote(path, strlen(path), shown, sizeof(shown)));
 	*len_out = buf_len(&b);
 	*out = buf_take_str(&b);
 	return *out ? 0 : err_oom(e, path);
@@ -164,7 +167,10 @@ static int docker_layers(struct arena *a, const struct docker_image *d, struct f
 static int load_docker_image(struct load *l, struct arena *a, const struct docker_image *d,
 			     struct err *e)
 {
-	struct found_image f = { .what = d->tags.n ? d->tags.v[0] : d->config };
+	const char *name = d->tags.n ? d->tags.v[0] : d->config;
+	char what[WHAT_SIZE], config[WHAT_SIZE];
+	/* a stranger's text, which is printed */
+	struct found_image f = { .what = str_quote(name, strlen(name), what, sizeof(what)) };
 	OWN(free) char *text = NULL;
 	struct digest named;
 	size_t len;
@@ -178,7 +184,8 @@ static int load_docker_image(struct load *l, struct arena *a, const struct docke
 			e, ERR_INVALID, 0,
 			"%s: the digest of its configuration does not match the file's name "
 			"'%.120s'",
-			f.what, d->config);
+			f.what,
+			str_quote(d->config, strlen(d->config), config, sizeof(config)));
 	rc = docker_refs(l, d, &f, e);
 	if (rc == 0)
 		rc = load_stage_image(l, &f, e);
@@ -319,8 +326,11 @@ static int try_manifest(struct choice *c, const struct descriptor *d, struct err
 {
 	OWN(free) char *manifest = NULL;
 	OWN(free) char *config = NULL;
-	char path[BLOB_PATH_SIZE], digest[DIGEST_TEXT_SIZE];
-	struct found_image f = { .what = *c->name ? c->name : path, .manifest = digest };
+	char path[BLOB_PATH_SIZE], digest[DIGEST_TEXT_SIZE], what[WHAT_SIZE];
+	struct found_image f = { .what = *c->name ? str_quote(c->name, strlen(c->name), what,
+							      sizeof(what))
+						  : path,
+				 .manifest = digest };
 	struct oci_manifest m;
 	size_t len;
 

@@ -408,6 +408,7 @@ static int read_all(struct store *s, struct image ***out, size_t *n_out, struct 
 	OWN(strv) struct strv ids = { .n = 0 };
 	OWN(fd) int lock = -1;
 	struct image **images;
+	int rc = 0;
 
 	if (store_lock(s, &lock, e) < 0 || ref_table_read(s, &refs, e) < 0 ||
 	    catalog_ids(s, &ids, e) < 0)
@@ -416,15 +417,20 @@ static int read_all(struct store *s, struct image ***out, size_t *n_out, struct 
 	if (!images)
 		return err_oom(e, "the list of images");
 	*out = images; /* owned by the caller from here on, filled as far as *n_out says */
-	for (*n_out = 0; *n_out < ids.n; (*n_out)++) {
-		if (catalog_read(s, ids.v[*n_out], &refs, &images[*n_out], e) < 0)
-			return -1;
-		if (read_sizes(s, images[*n_out], e) < 0) {
-			(*n_out)++;
-			return -1;
+	*n_out = 0;
+	for (size_t i = 0; i < ids.n; i++) {
+		struct image *image = NULL;
+
+		/* one that is damaged hides no other; the last of them is told */
+		if (catalog_read(s, ids.v[i], &refs, &image, e) < 0 ||
+		    read_sizes(s, image, e) < 0) {
+			image_free(image);
+			rc = err_wrap(e, "image '%.12s'", ids.v[i]);
+			continue;
 		}
+		images[(*n_out)++] = image;
 	}
-	return 0;
+	return rc;
 }
 
 int store_list(struct store *s, int (*each)(void *arg, const struct image *image), void *arg,
@@ -432,17 +438,16 @@ int store_list(struct store *s, int (*each)(void *arg, const struct image *image
 {
 	struct image **images = NULL;
 	size_t n = 0;
-	int rc = read_all(s, &images, &n, e);
+	int stop = 0, rc = read_all(s, &images, &n, e);
 
-	if (rc == 0) {
+	if (n)
 		qsort(images, n, sizeof(struct image *), newer_first);
-		for (size_t i = 0; i < n && rc == 0; i++)
-			rc = each(arg, images[i]);
-	}
+	for (size_t i = 0; i < n && stop == 0; i++)
+		stop = each(arg, images[i]);
 	for (size_t i = 0; i < n; i++)
 		image_free(images[i]);
 	free(images);
-	return rc;
+	return stop ? stop : rc;
 }
 
 /* The name of a container that leases the image, or "" in `out`. */

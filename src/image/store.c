@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/path.h"
 #include "base/rand.h"
 #include "base/time.h"
@@ -279,9 +280,14 @@ int store_sweep_layers(struct store *s, struct err *e)
 		return 0;
 	if (staging_open(s, &st, e) < 0 || store_lock(s, &lock, e) < 0)
 		return -1;
+	/* which layers a damaged image has is not known: then all stay */
 	rc = used_layers(s, &w.used, e);
-	if (rc == 0)
+	if (rc < 0 && e->kind != ERR_NO_MEMORY) {
+		log_warn(NULL, "no layer is removed: %s", e->msg);
+		rc = 0;
+	} else if (rc == 0) {
 		rc = each_name(s->layers_fd, move_unused, &w, e);
+	}
 	strv_fini(&w.used);
 	return rc;
 }
