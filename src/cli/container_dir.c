@@ -401,7 +401,7 @@ int container_dir_state(struct loop *l, const struct container_dir *d,
 		rc = read_status(d, &st, e);
 		if (rc < 0)
 			return -1;
-		if (rc > 0 && access(record, F_OK) < 0)
+		if (rc > 0 && (access(record, F_OK) < 0 || container_dir_is_attached(d)))
 			st.status = CONTAINER_MAKING;
 	}
 	*out = st;

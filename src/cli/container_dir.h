@@ -7,7 +7,7 @@
  *	upper work	the container's writable layer
  *	output.log	its output, CRI format; shim.log is the engine's
  *	status.json	written by the engine when the container has ended
- *	attached	locked by a `kata run` in the foreground
+ *	attached	locked by its `kata run` until that leaves it to itself
  * <root>/names/<name> is a link to the id, made exclusively: names are unique.
  */
 #pragma once
@@ -55,7 +55,7 @@ int container_dir_record(const struct container_dir *d, struct jval **out, struc
 int container_dir_write_record(const struct container_dir *d, const struct jval *v,
 			       struct err *e);
 
-/* Until *lock_fd is closed a `kata run` waits for the container, and removes it. */
+/* Until *lock_fd is closed a `kata run` makes the container, or waits for it and removes it. */
 int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err *e);
 bool container_dir_is_attached(const struct container_dir *d);
 

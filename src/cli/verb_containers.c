@@ -342,16 +342,47 @@ static const struct arg_option stop_options[] = {
 	  "how long to wait before SIGKILL (10)" },
 };
 
+/* While its `kata run` is at it, a container can be neither stopped nor waited for. */
+static int wait_made(struct cli *cli, struct container_dir *d, struct err *e)
+{
+	struct container_state st;
+
+	for (;;) {
+		if (container_dir_state(cli->loop, d, &st, e) < 0)
+			return -1;
+		if (st.status != CONTAINER_MAKING || !container_dir_is_attached(d))
+			return 0;
+		if (fiber_sleep(cli->loop, 20, e) < 0)
+			return -1;
+	}
+}
+
+/* What its image says is to be sent; SIGTERM unless that is a signal. */
+static int stop_signal_of(const struct container_dir *d)
+{
+	OWN(jval) struct jval *v = NULL;
+	struct err ignored;
+	const char *name;
+	int sig;
+
+	if (container_dir_record(d, &v, &ignored) < 0)
+		return SIGTERM;
+	name = jval_str(jval_get(v, "stop_signal"));
+	return name && *name && signal_parse(name, &sig, &ignored) == 0 ? sig : SIGTERM;
+}
+
 static int stop_one(struct cli *cli, struct container_dir *d, void *arg, struct err *e)
 {
 	OWN(engine_client) struct engine_client *en = NULL;
 	int64_t seconds = *(int64_t *)arg;
 	bool is_deaf = false;
 
+	if (wait_made(cli, d, e) < 0)
+		return -1;
 	if (engine_connect(cli->loop, d->id, &en, e) < 0)
 		return e->kind == ERR_NOT_FOUND ? 0
 						: -1; /* it has ended: that is what was asked */
-	if (send_signal(en, d, SIGTERM, e) < 0 && e->kind != ERR_NOT_FOUND &&
+	if (send_signal(en, d, stop_signal_of(d), e) < 0 && e->kind != ERR_NOT_FOUND &&
 	    e->kind != ERR_PEER) {
 		is_deaf = e->kind == ERR_TIMEOUT || e->kind == ERR_CANCELLED;
 		if (!is_deaf)
@@ -380,7 +411,7 @@ static int run_stop(struct cli *cli, int argc, char **argv, struct err *e)
 const struct verb verb_stop = {
 	.name = "stop",
 	.usage = "[-t SECONDS] CONTAINER …",
-	.help = "stop containers: SIGTERM, later SIGKILL",
+	.help = "stop containers: the image's stop signal or SIGTERM, later SIGKILL",
 	.options = stop_options,
 	.option_count = ARRAY_LEN(stop_options),
 	.run = run_stop,
@@ -426,7 +457,7 @@ static int wait_one(struct cli *cli, struct container_dir *d, void *arg, struct 
 	int status;
 
 	(void)arg;
-	if (wait_status(cli, d, &status, e) < 0)
+	if (wait_made(cli, d, e) < 0 || wait_status(cli, d, &status, e) < 0)
 		return -1;
 	if (status == STATUS_LOST)
 		say_why(cli, d);
@@ -473,6 +504,10 @@ static int end_first(struct cli *cli, struct container_dir *d, const struct rm_o
 		return 0;
 	if (container_dir_state(cli->loop, d, &st, e) < 0)
 		return -1;
+	if (st.status == CONTAINER_MAKING && container_dir_is_attached(d))
+		return err_set(e, ERR_STATE, 0,
+			       "container '%.12s' is being made: end its `kata run` first",
+			       d->id);
 	/*
 	 * `kata wait` answers before the engine has put everything away. It does not do so
 	 * while somebody is slow to take the output, which --force does not wait for.

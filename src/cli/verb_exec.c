@@ -175,7 +175,7 @@ static int lost_or_own(struct exec *x)
 	struct err e;
 
 	while (container_dir_state(x->cli->loop, &x->dir, &st, &e) == 0 &&
-	       (st.status == CONTAINER_EXITED || st.status == CONTAINER_DEAD)) {
+	       st.status != CONTAINER_RUNNING && st.status != CONTAINER_PAUSED) {
 		if (container_dir_why_lost(x->cli->loop, &x->dir, why, sizeof(why))) {
 			(void)fprintf(stderr, "kata: %s\n", why);
 			return EXIT_OURS;

@@ -271,6 +271,7 @@ static int write_record(struct run *r, const Grpc__Spec *s, struct err *e)
 	    jval_set_str(v, "image_id", r->image->id, e) < 0 ||
 	    jval_set_str(v, "created", when, e) < 0 ||
 	    jval_set_str(v, "network", r->o.network, e) < 0 ||
+	    jval_set_str(v, "stop_signal", r->image->config.stop_signal, e) < 0 ||
 	    jval_set_bool(v, "terminal", r->o.tty, e) < 0 ||
 	    jval_set_bool(v, "rm", r->o.rm, e) < 0)
 		return -1;
@@ -318,8 +319,30 @@ static int make_bundle(struct run *r, struct err *e)
 
 /* ---- the engine ---- */
 
-/* lowerdir from top to bottom, escaped as overlayfs wants it. */
-static const char *overlay_lower(struct run *r)
+/* A path as a value of overlayfs' options: its separators stand behind a backslash. */
+static int add_escaped(struct buf *b, const char *path, struct err *e)
+{
+	for (; *path; path++) {
+		if ((strchr(":,\\", *path) && buf_append(b, "\\", 1, e) < 0) ||
+		    buf_append(b, path, 1, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static char *overlay_option(struct run *r, const char *name, const char *dir)
+{
+	OWN(buf) struct buf b = BUF_INIT;
+	struct err e;
+
+	if (buf_printf(&b, &e, "%sdir=", name) < 0 || add_escaped(&b, r->dir.path, &e) < 0 ||
+	    buf_printf(&b, &e, "/%s", dir) < 0 || !buf_cstr(&b))
+		return NULL;
+	return arena_strdup(&r->arena, buf_cstr(&b));
+}
+
+/* lowerdir from top to bottom. */
+static char *overlay_lower(struct run *r)
 {
 	OWN(buf) struct buf b = BUF_INIT;
 	struct err e;
@@ -327,8 +350,8 @@ static const char *overlay_lower(struct run *r)
 	if (buf_puts(&b, "lowerdir=", &e) < 0)
 		return NULL;
 	for (size_t i = r->image->layers.n; i > 0; i--) {
-		if (buf_printf(&b, &e, "%s%s", i < r->image->layers.n ? ":" : "",
-			       r->image->layers.v[i - 1]) < 0)
+		if ((i < r->image->layers.n && buf_append(&b, ":", 1, &e) < 0) ||
+		    add_escaped(&b, r->image->layers.v[i - 1], &e) < 0)
 			return NULL;
 	}
 	return buf_cstr(&b) ? arena_strdup(&r->arena, buf_cstr(&b)) : NULL;
@@ -373,9 +396,9 @@ static int create_task(struct run *r, struct engine_client *en, const char *in, 
 	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
 	char *opts[3];
 
-	opts[0] = (char *)(uintptr_t)overlay_lower(r);
-	opts[1] = arena_printf(&r->arena, "upperdir=%s/upper", r->dir.path);
-	opts[2] = arena_printf(&r->arena, "workdir=%s/work", r->dir.path);
+	opts[0] = overlay_lower(r);
+	opts[1] = overlay_option(r, "upper", "upper");
+	opts[2] = overlay_option(r, "work", "work");
 	if (!opts[0] || !opts[1] || !opts[2])
 		return err_oom(e, "a mount");
 	mount.type = (char *)(uintptr_t) "overlay";
@@ -441,6 +464,19 @@ static int create_and_start(struct run *r, struct engine_client *en, const char 
 	return r->signals.ended_by ? err_set(e, ERR_CANCELLED, 0, "ended by a signal") : 0;
 }
 
+/* What is left to itself is removed by its hook, unless that has been there already. */
+static void leave(struct run *r)
+{
+	struct container_state st;
+	struct err e;
+
+	r->keep = true;
+	fd_close(&r->attached_fd);
+	if (r->o.rm && container_dir_state(r->cli->loop, &r->dir, &st, &e) == 0 &&
+	    st.status == CONTAINER_EXITED)
+		r->keep = false;
+}
+
 static int run_detached(struct run *r, struct engine_client *en, struct err *e)
 {
 	const char *log = arena_printf(&r->arena, "kata://?log=%s/output.log", r->dir.path);
@@ -449,7 +485,7 @@ static int run_detached(struct run *r, struct engine_client *en, struct err *e)
 		return err_oom(e, "a name");
 	if (create_and_start(r, en, "", log, r->o.tty ? "" : log, e) < 0)
 		return give_up(r, en, e);
-	r->keep = true;
+	leave(r);
 	(void)printf("%s\n", r->dir.id);
 	return 0;
 }
@@ -477,6 +513,7 @@ static int lost_or_own(struct run *r)
 {
 	char why[CONTAINER_WHY_MAX];
 
+	fd_close(&r->attached_fd); /* as long as we hold it, it is being made */
 	if (!container_dir_why_lost(r->cli->loop, &r->dir, why, sizeof(why)))
 		return STATUS_LOST;
 	(void)fprintf(stderr, "kata: %s\n", why);
@@ -500,19 +537,6 @@ static int recorded_status(struct run *r, uint32_t *status, struct err *e)
 		return -1;
 	*status = (uint32_t)st.exit_status;
 	return 0;
-}
-
-/* What is left to itself is removed by its hook, unless that has been there already. */
-static void leave(struct run *r)
-{
-	struct container_state st;
-	struct err e;
-
-	r->keep = true;
-	fd_close(&r->attached_fd);
-	if (r->o.rm && container_dir_state(r->cli->loop, &r->dir, &st, &e) == 0 &&
-	    st.status == CONTAINER_EXITED)
-		r->keep = false;
 }
 
 static int after_console(struct run *r, struct engine_client *en, enum console_end end,
@@ -583,8 +607,6 @@ static int run_container(struct run *r, struct err *e)
 
 	if (make_bundle(r, e) < 0)
 		return -1;
-	if (!r->o.detach && container_dir_attach(&r->dir, &r->attached_fd, e) < 0)
-		return -1;
 	if (start_engine(r, &en, e) < 0)
 		return -1;
 	return r->o.detach ? run_detached(r, en, e) : run_foreground(r, en, e);
@@ -617,6 +639,10 @@ static int with_store(struct run *r, struct err *e)
 	if (signals_watch(&r->signals, r->cli->loop, r->o.tty, e) < 0 ||
 	    container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)
 		return -1;
+	if (container_dir_attach(&r->dir, &r->attached_fd, e) < 0) {
+		clean_up(r);
+		return -1;
+	}
 	rc = store_lease(st, r->dir.id, r->image->id, e);
 	store_close(TAKE(st)); /* nothing of the store is held while the container runs */
 	if (rc == 0)

@@ -132,6 +132,11 @@ static void fill_guest(struct user_net *n)
 		if (read_resolv_conf(resolv, g))
 			(void)snprintf(g->dns[g->dns_count++], sizeof(g->dns[0]), "%s",
 				       USER_NET_DNS4);
+		else
+			log_warn(n->c.log,
+				 "'%s' names no resolver with an IPv4 address: the "
+				 "container resolves no names",
+				 resolv);
 	}
 	if (has_default_route("/proc/self/net/ipv6_route", true)) {
 		(void)snprintf(g->ipv6, sizeof(g->ipv6), "%s", USER_NET_IPV6);
@@ -149,8 +154,7 @@ static const char *last_words(struct user_net *n, char *out, size_t size)
 	char *line, *rest, *last = NULL;
 
 	(void)console_tail(&n->messages, text, sizeof(text));
-	for (line = strtok_r(text, "\n", &rest); line;
-	     line = strtok_r(NULL, "\n", &rest)) {
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
 		if (!str_starts(line, "Failed to send ") && *line)
 			last = line;
 	}

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`kata run` and `kata exec` in the foreground: signals, and readers that go away."""
+import hashlib
+import json
 import os
 import signal
 import subprocess
+import tarfile
 import time
 import unittest
 
-from kata_case import BIN, LIMIT, SLOWNESS, KataCase
+from kata_case import BIN, BUSYBOX, LIMIT, SLOWNESS, KataCase
 
 
 class ForegroundCase(KataCase):
@@ -26,7 +29,8 @@ class ForegroundCase(KataCase):
         p.wait()
 
     def names(self, what):
-        return os.listdir(os.path.join(self.root, what))
+        path = os.path.join(self.root, what)
+        return os.listdir(path) if os.path.isdir(path) else []
 
     def nothing_kept(self):
         self.assertEqual(self.containers(), [])
@@ -59,6 +63,59 @@ class EndedStart(ForegroundCase):
 
     def test_detached(self):
         self.end_at(0.5, signal.SIGTERM, "-d")
+
+
+class BeingMade(ForegroundCase):
+    """Between the name and the engine."""
+
+    def test_others_wait_or_are_refused(self):
+        p = self.start("run", "-d", "--name", "new", "--network", "none", "busybox", "sh", "-c",
+                       "trap 'exit 7' TERM; while :; do sleep 0.1; done")
+        self.wait_until(lambda: self.names("names"), "no name")
+        done = self.kata("rm", "-f", "new")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("being made", done.stderr)
+        w = self.start("wait", "new")
+        self.assertEqual(p.wait(LIMIT), 0)
+        time.sleep(0.5)  # for the trap
+        self.kata_ok("stop", "new")
+        self.assertEqual(w.communicate(timeout=LIMIT)[0], "7\n")
+        self.kata_ok("rm", "new")
+
+    def test_signal_of_the_image(self):
+        folder = os.path.join(self.root, "usr1")
+        os.makedirs(folder)
+        with tarfile.open(BUSYBOX) as tar:
+            tar.extractall(folder)
+        with open(os.path.join(folder, "manifest.json"), encoding="utf-8") as f:
+            manifest = json.load(f)
+        path = os.path.join(folder, manifest[0]["Config"])
+        with open(path, encoding="utf-8") as f:
+            config = json.load(f)
+        config["config"]["StopSignal"] = "SIGUSR1"
+        os.unlink(path)
+        text = json.dumps(config).encode()
+        manifest[0]["Config"] = hashlib.sha256(text).hexdigest() + ".json"
+        with open(os.path.join(folder, manifest[0]["Config"]), "wb") as f:
+            f.write(text)
+        manifest[0]["RepoTags"] = ["usr1:latest"]
+        with open(os.path.join(folder, "manifest.json"), "w", encoding="utf-8") as f:
+            json.dump(manifest, f)
+        with tarfile.open(folder + ".tar", "w") as tar:
+            for name in os.listdir(folder):
+                tar.add(os.path.join(folder, name), name)
+        self.kata_ok("load", folder + ".tar")
+        self.kata_ok("run", "-d", "--name", "u", "--network", "none", "usr1", "sh", "-c",
+                     "trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done")
+        self.wait_until(lambda: "ready" in self.kata_ok("logs", "u"), "not ready")
+        self.kata_ok("stop", "u")
+        self.assertEqual(self.kata_ok("wait", "u"), "9\n")
+        self.kata_ok("rm", "u")
+
+    def test_short_and_removed(self):
+        for _ in range(3):
+            self.kata_ok("run", "-d", "--rm", "--network", "none", "busybox", "true")
+            self.wait_until(lambda: not self.names("containers"), "it was not removed")
 
 
 class Signals(ForegroundCase):
