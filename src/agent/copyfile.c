@@ -16,6 +16,7 @@
 #include "base/own.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "base/sys.h"
 #include "wire/message.h"
 #include "wire/ttrpc.h"
 
@@ -65,11 +66,17 @@ static int set_owner(int dir, const char *name, const Grpc__CopyFileRequest *r, 
 
 static int make_dir(int dir, const char *name, const Grpc__CopyFileRequest *r, struct err *e)
 {
+	OWN(fd) int fd = -1;
+
 	if (mkdirat(dir, name, 0700) < 0 && errno != EEXIST)
+		return err_sys(e, "mkdir '%.100s'", r->path);
+	/* what was there may be a container's, and lead elsewhere */
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
 		return err_sys(e, "mkdir '%.100s'", r->path);
 	if (set_owner(dir, name, r, e) < 0)
 		return -1;
-	if (fchmodat(dir, name, r->file_mode & 07777, 0) < 0)
+	if (fchmod(fd, r->file_mode & 07777) < 0)
 		return err_sys(e, "chmod '%.100s'", r->path);
 	return 0;
 }
@@ -102,6 +109,26 @@ static int finish_file(int dir, int fd, const char *tmp, const char *name,
 	return 0;
 }
 
+/* Of a file that comes in pieces, the first anew: what a container has put there goes. */
+static int open_piece(int dir, const char *tmp, const Grpc__CopyFileRequest *r, int *out,
+		      struct err *e)
+{
+	int flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	OWN(fd) int fd = -1;
+	struct stat st;
+
+	if (r->offset == 0 && unlinkat(dir, tmp, 0) < 0 && errno != ENOENT)
+		return err_sys(e, "replace '%.100s'", r->path);
+	fd = openat(dir, tmp, flags | (r->offset == 0 ? O_CREAT | O_EXCL : 0), 0600);
+	if (fd < 0)
+		return err_sys(e, "create '%.100s'", r->path);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return err_set(e, ERR_INVALID, 0, "'%.100s' is not the file that was begun",
+			       r->path);
+	*out = fd_take(&fd);
+	return 0;
+}
+
 static int write_piece(int dir, const char *name, const Grpc__CopyFileRequest *r,
 		       struct arena *a, struct err *e)
 {
@@ -115,9 +142,8 @@ static int write_piece(int dir, const char *name, const Grpc__CopyFileRequest *r
 	    r->offset > r->file_size - (int64_t)r->data.len)
 		return err_set(e, ERR_INVALID, 0, "%zu bytes at %lld of a file of %lld",
 			       r->data.len, (long long)r->offset, (long long)r->file_size);
-	fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_sys(e, "create '%.100s'", r->path);
+	if (open_piece(dir, tmp, r, &fd, e) < 0)
+		return -1;
 	while (done < r->data.len) {
 		ssize_t n = pwrite(fd, r->data.data + done, r->data.len - done,
 				   r->offset + (off_t)done);
@@ -179,7 +205,10 @@ static int open_log(const Grpc__Spec *s, int *out, struct err *e)
 	for (size_t i = 0; i < s->n_mounts; i++) {
 		if (!str_eq(s->mounts[i]->destination, path) || s->mounts[i]->source[0] != '/')
 			continue;
-		*out = open(s->mounts[i]->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		/* a volume it lies in is a container's: no link there leads us elsewhere */
+		*out = sys_openat2(AT_FDCWD, s->mounts[i]->source,
+				   O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0,
+				   RESOLVE_NO_SYMLINKS);
 		return *out < 0 ? err_sys(e, "'%.100s'", s->mounts[i]->source) : 0;
 	}
 	root = open(s->root->path, O_PATH | O_DIRECTORY | O_CLOEXEC);

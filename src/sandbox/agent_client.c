@@ -103,11 +103,19 @@ int agent_client_new(struct loop *l, int fd, void (*lost)(const struct err *why,
 	return 0;
 }
 
+void agent_client_close(struct agent_client *a)
+{
+	if (!a)
+		return;
+	a->lost = NULL;
+	ttrpc_conn_free(TAKE(a->conn));
+}
+
 void agent_client_free(struct agent_client *a)
 {
 	if (!a)
 		return;
-	ttrpc_conn_free(a->conn);
+	agent_client_close(a);
 	strv_fini(&a->features);
 	free(a);
 }
@@ -124,7 +132,7 @@ void agent_client_set_deadline(struct agent_client *a, int64_t deadline)
 
 void agent_client_hang_up(struct agent_client *a)
 {
-	if (ttrpc_conn_is_open(a->conn))
+	if (a->conn && ttrpc_conn_is_open(a->conn))
 		(void)shutdown(ttrpc_conn_fd(a->conn), SHUT_RDWR);
 }
 
@@ -138,11 +146,18 @@ static int64_t timeout_of(const struct agent_client *a, const struct row *r)
 	return left >= 0 && left < a->timeout_ms ? left : a->timeout_ms;
 }
 
+static int closed(struct err *e)
+{
+	return err_set(e, ERR_PEER, 0, "the agent's connection is closed");
+}
+
 int agent_call(struct agent_client *a, enum agent_method m, const void *request,
 	       struct arena *arena, void *response_out, struct err *e)
 {
 	const struct row *r = &rows[m];
 
+	if (!a->conn)
+		return closed(e);
 	return ttrpc_call(a->conn, r->service, &r->method, request, timeout_of(a, r), arena,
 			  response_out, e);
 }
@@ -163,6 +178,8 @@ int agent_client_ready(struct agent_client *a, int64_t deadline, struct err *e)
 	 * it; over vsock the connection exists only once the agent listens. Either way one
 	 * request with the whole time is right, and a lost connection ends the wait.
 	 */
+	if (!a->conn)
+		return closed(e);
 	left = deadline_left(deadline);
 	if (ttrpc_call(a->conn, r->service, &r->method, &req, left < 0 ? READY_MS : left, NULL,
 		       NULL, e) < 0)

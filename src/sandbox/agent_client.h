@@ -58,6 +58,12 @@ struct agent_client;
  */
 int agent_client_new(struct loop *l, int fd, void (*lost)(const struct err *why, void *arg),
 		     void *arg, struct agent_client **out, struct err *e);
+/*
+ * Ends the connection for good: calls under way and all later ones fail, `lost` is not called
+ * any more. Whoever still has the client may go on asking it. NULL is accepted.
+ */
+void agent_client_close(struct agent_client *a);
+/* Only once nobody has it any more. */
 void agent_client_free(struct agent_client *a);
 OWN_DEFINE(agent_client, struct agent_client *, agent_client_free)
 

@@ -39,8 +39,8 @@ void container_unref(struct container *c)
 	free(c);
 }
 
-static int container_new(struct sandbox *s, const struct container_config *cc,
-			 struct container **out, struct err *e)
+int container_new(struct sandbox *s, const struct container_config *cc, struct container **out,
+		  struct err *e)
 {
 	struct container *c = mem_new(struct container);
 
@@ -63,6 +63,9 @@ static int container_new(struct sandbox *s, const struct container_config *cc,
 		container_unref(c);
 		return -1;
 	}
+	/* in the list from now on: a second Create of the same id must see it */
+	list_append(&s->containers, &c->node);
+	s->container_count++;
 	*out = c;
 	return 0;
 }
@@ -240,9 +243,10 @@ static int container_set_up(struct container *c, const struct container_config *
 	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
 			   root.host_path, e) < 0)
 		return -1;
-	if (run_create_hooks(c, e) < 0 || adopt_links(c, e) < 0)
-		return -1;
-	if (create_in_guest(c, root.guest_path, e) < 0)
+	/* each of these waits, and the machine may be gone afterwards */
+	if (run_create_hooks(c, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
+	    adopt_links(c, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
+	    create_in_guest(c, root.guest_path, e) < 0)
 		return -1;
 	return process_step(&c->init->state, PROCESS_MAKE, e);
 }
@@ -325,9 +329,6 @@ int container_create(struct sandbox *s, const struct container_config *cc,
 			       CONTAINERS_MAX);
 	if (container_new(s, cc, &c, e) < 0)
 		return -1;
-	/* in the list from now on: a second Create of the same id must see it */
-	list_append(&s->containers, &c->node);
-	s->container_count++;
 	if (container_set_up(c, cc, e) < 0) {
 		(void)sandbox_blame(s, e);
 		if (!c->program_refused)
@@ -342,7 +343,7 @@ int container_create(struct sandbox *s, const struct container_config *cc,
 	return 0;
 }
 
-int container_delete(struct container *c, struct err *e)
+static int delete_held(struct container *c, struct err *e)
 {
 	int rc;
 
@@ -358,17 +359,34 @@ int container_delete(struct container *c, struct err *e)
 	return rc;
 }
 
+int container_delete(struct container *c, struct err *e)
+{
+	int rc;
+
+	c->refs++; /* it waits, and others may let go of it meanwhile */
+	rc = delete_held(c, e);
+	container_unref(c);
+	return rc;
+}
+
 /* ---- while it runs ---- */
 
 static int pause_or_resume(struct container *c, enum process_event ev, enum agent_method m,
 			   const void *request, struct err *e)
 {
-	enum process_state next = c->init->state;
+	struct process *init = c->init;
+	enum process_state next = init->state;
+	int rc;
 
-	if (process_step(&next, ev, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
-	    agent_do(c->sandbox->agent, m, request, e) < 0)
+	if (process_step(&next, ev, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
-	return process_step(&c->init->state, ev, e);
+	/* the guest says when it answers: the container may have been deleted by then */
+	process_ref(init);
+	rc = agent_do(c->sandbox->agent, m, request, e);
+	if (rc == 0)
+		rc = process_step(&init->state, ev, e);
+	process_unref(init);
+	return rc;
 }
 
 int container_pause(struct container *c, struct err *e)

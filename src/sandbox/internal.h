@@ -118,6 +118,8 @@ int container_guest_spec(struct container *c, const char *guest_root, struct gue
 int process_new(struct container *c, const char *exec_id, struct process **out, struct err *e);
 /* Records the end and tells everybody; later calls change nothing. */
 void process_ended(struct process *p, uint32_t status);
-/* container.c */
+/* container.c: the object, in its sandbox's list, nothing of it prepared yet. */
+int container_new(struct sandbox *s, const struct container_config *cc, struct container **out,
+		  struct err *e);
 void container_run_poststart(struct container *c);
 void container_unref(struct container *c);

@@ -207,7 +207,7 @@ static int follow(struct process *p, struct err *e)
 {
 	struct sandbox *s = p->container->sandbox;
 
-	if (stdio_start(p->stdio, s->agent, p->container->id, p->exec_id, e) < 0)
+	if (stdio_start(p->stdio, s->agent, p->exec_id, e) < 0)
 		return -1;
 	process_ref(p);
 	if (fiber_spawn(s->loop, "process wait", wait_in_guest, p, NULL, e) < 0) {
@@ -401,9 +401,11 @@ int process_delete(struct process *p, struct err *e)
 		return err_set(e, ERR_INVALID, 0, "the first process goes with its container");
 	if (process_step(&p->state, PROCESS_DELETE, e) < 0)
 		return -1;
-	(void)process_drain(p, deadline_in(10 * 1000), e); /* as runc's shim: output first */
+	/* first: the container's own end, which may come meanwhile, takes what is in the list
+	 */
 	list_remove(&p->node);
 	p->container->exec_count--;
+	(void)process_drain(p, deadline_in(10 * 1000), e); /* as runc's shim: output first */
 	process_unref(p);
 	return 0;
 }

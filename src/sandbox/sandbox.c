@@ -72,6 +72,7 @@ void sandbox_free(struct sandbox *s)
 {
 	if (!s)
 		return;
+	agent_client_free(s->agent);
 	arena_fini(&s->arena);
 	free(s);
 }

@@ -37,7 +37,7 @@ static const short sandbox_next[SANDBOX_STATE_COUNT_][SANDBOX_EVENT_COUNT_] = {
 
 static const short process_next[PROCESS_STATE_COUNT_][PROCESS_EVENT_COUNT_] = {
 	/*                    MAKE             START             STARTED          PAUSE           RESUME           EXIT             DELETE          */
-	[PROCESS_NEW]      = { PROCESS_CREATED, NO_,              NO_,             NO_,            NO_,             PROCESS_STOPPED, NO_ },
+	[PROCESS_NEW]      = { PROCESS_CREATED, NO_,              NO_,             NO_,            NO_,             NO_,             NO_ },
 	[PROCESS_CREATED]  = { NO_,             PROCESS_STARTING, NO_,             NO_,            NO_,             PROCESS_STOPPED, PROCESS_DELETED },
 	[PROCESS_STARTING] = { NO_,             NO_,              PROCESS_RUNNING, NO_,            NO_,             PROCESS_STOPPED, NO_ },
 	[PROCESS_RUNNING]  = { NO_,             NO_,              NO_,             PROCESS_PAUSED, NO_,             PROCESS_STOPPED, NO_ },

@@ -54,9 +54,9 @@ struct sink {
 
 struct stdio {
 	struct loop *loop;
-	const struct log_ctx *log;
+	struct log_ctx log;
 	struct agent_client *agent;
-	char *container_id, *exec_id;
+	char *container_id, *exec_id; /* copies: fibers outlive the process */
 	int in_fd;
 	bool terminal;
 	struct logger *logger;
@@ -172,7 +172,6 @@ int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx
 	if (!s)
 		return err_oom(e, "standard streams");
 	s->loop = l;
-	s->log = log;
 	s->in_fd = -1;
 	s->terminal = n->terminal;
 	s->uses = 1;
@@ -182,6 +181,12 @@ int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx
 		s->out[i].name = i == 0 ? "stdout" : "stderr";
 		s->out[i].read = i == 0 ? AGENT_READ_STDOUT : AGENT_READ_STDERR;
 	}
+	s->container_id = strdup(log->container);
+	if (!s->container_id) {
+		(void)err_oom(e, "standard streams");
+		goto fail;
+	}
+	s->log = (struct log_ctx){ .sandbox = log->sandbox, .container = s->container_id };
 	if (in && *in && open_fifo(in, O_RDONLY, &s->in_fd, e) < 0)
 		goto fail;
 	if (open_sink(&s->out[0], n, n->out, e) < 0 ||
@@ -201,7 +206,7 @@ static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *
 	struct stdio *s = k->owner;
 
 	if (k->log_fd >= 0 && stream_log_append(k->log_fd, k->name, p, len, e) < 0) {
-		log_warn(s->log, "log of %s: %s; it is not continued", k->name, e->msg);
+		log_warn(&s->log, "log of %s: %s; it is not continued", k->name, e->msg);
 		fd_close(&k->log_fd);
 	}
 	if (k->fd < 0)
@@ -211,7 +216,7 @@ static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *
 	if (e->kind == ERR_CANCELLED)
 		return -1;
 	if (!k->may_leave || e->sys != EPIPE) /* else the client has detached, as it may */
-		log_warn(s->log, "%s goes nowhere from here: %s", k->name, e->msg);
+		log_warn(&s->log, "%s goes nowhere from here: %s", k->name, e->msg);
 	fd_close(&k->fd); /* reading goes on: a full pipe would stop the process */
 	return 0;
 }
@@ -258,7 +263,7 @@ static void fetch_run(void *arg)
 	}
 	fiber_shield(s->loop, false);
 	if (rc < 0 && !s->freed)
-		log_warn(s->log, "%s is cut off: %s", k->name, e.msg);
+		log_warn(&s->log, "%s is cut off: %s", k->name, e.msg);
 	k->fetching = false;
 	cond_wake_all(&k->moved);
 	stdio_unuse(s);
@@ -368,7 +373,7 @@ static void close_in_guest(struct stdio *s)
 	req.exec_id = s->exec_id;
 	fiber_shield(s->loop, true);
 	if (agent_do(s->agent, AGENT_CLOSE_STDIN, &req, &e) < 0)
-		log_debug(s->log, "close stdin: %s", e.msg);
+		log_debug(&s->log, "close stdin: %s", e.msg);
 	fiber_shield(s->loop, false);
 }
 
@@ -382,7 +387,7 @@ static void in_run(void *arg)
 	while (rc == 0)
 		rc = in_step(s, block, &e);
 	if (rc < 0)
-		log_debug(s->log, "stdin ended: %s", e.msg);
+		log_debug(&s->log, "stdin ended: %s", e.msg);
 	fd_close(&s->in_fd);
 	if (!s->freed)
 		close_in_guest(s);
@@ -392,13 +397,11 @@ static void in_run(void *arg)
 
 /* ---- life ---- */
 
-int stdio_start(struct stdio *s, struct agent_client *agent, const char *container_id,
-		const char *exec_id, struct err *e)
+int stdio_start(struct stdio *s, struct agent_client *agent, const char *exec_id, struct err *e)
 {
 	s->agent = agent;
-	s->container_id = strdup(container_id);
 	s->exec_id = strdup(exec_id);
-	if (!s->container_id || !s->exec_id)
+	if (!s->exec_id)
 		return err_oom(e, "standard streams");
 	for (int i = 0; i < OUT_COUNT; i++) {
 		struct sink *k = &s->out[i];

@@ -32,13 +32,14 @@ struct stdio_names {
 
 /*
  * Opens what the names say, before the process exists, so that a bad name fails the call
- * that brought it. The names are copied where needed.
+ * that brought it. The names are copied where needed, and log->container, which names the
+ * container to the agent as well.
  */
 int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx *log,
 	       struct stdio **out, struct err *e);
-/* Begins to copy. `agent` must outlive the streams or be lost (then they end). */
-int stdio_start(struct stdio *s, struct agent_client *agent, const char *container_id,
-		const char *exec_id, struct err *e);
+/* Begins to copy. `agent` must outlive the streams, closed or not. */
+int stdio_start(struct stdio *s, struct agent_client *agent, const char *exec_id,
+		struct err *e);
 /* No more input: what is in the fifo is still sent, then the guest's end is closed. */
 void stdio_close_in(struct stdio *s);
 /*

@@ -564,7 +564,8 @@ void vm_stop(struct sandbox *s)
 	}
 	if (s->vmm && vmm_stop(s->vmm, deadline_in(STOP_MS), &e) < 0)
 		log_error(&s->log, "%s", e.msg);
-	agent_client_free(TAKE(s->agent));
+	/* fibers of streams and waits have it: it goes with the sandbox */
+	agent_client_close(s->agent);
 	end_stand_ins(s);
 	user_net_free(TAKE(s->net));
 	links_end(s);

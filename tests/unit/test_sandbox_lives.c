@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Containers and processes that end while somebody waits for the guest about them. The agent is
+ * ours: it holds an answer back until what it is about has gone. Under ASan each of these ends
+ * the program where an object is touched that nobody holds.
+ */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent.pb-c.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/time.h"
+#include "event/child.h"
+#include "event/fiber.h"
+#include "event/loop.h"
+#include "google.pb-c.h"
+#include "sandbox/internal.h"
+#include "sandbox/stdio.h"
+#include "wire/ttrpc.h"
+
+enum {
+	PATIENCE_MS = 10 * 1000
+};
+
+struct scene {
+	struct loop *loop;
+	struct child_reaper reaper;
+	struct sandbox *s;
+	struct container *c;
+	struct ttrpc_conn *agent; /* the guest's end */
+	struct cond turn;
+	const char *held; /* the method whose answers are kept back; NULL: none */
+	bool fails;       /* what was kept back becomes an error */
+	unsigned waiting; /* answers kept back */
+	unsigned exits, losses;
+	bool flow_done;
+	int rc;
+	struct err e;
+	struct process *exec;
+};
+
+/* ---- the guest ---- */
+
+static int answer(struct ttrpc_call *call, const void *request, void *response, struct err *e)
+{
+	struct scene *sc = call->context;
+
+	(void)request;
+	(void)response;
+	if (!sc->held || strcmp(sc->held, call->method) != 0)
+		return 0;
+	sc->waiting++;
+	cond_wake_all(&sc->turn);
+	while (sc->held) {
+		if (cond_wait(&sc->turn, deadline_in(PATIENCE_MS), e) < 0)
+			return -1;
+	}
+	return sc->fails ? err_set(e, ERR_INVALID, 0, "refused") : 0;
+}
+
+#define EMPTY &google__protobuf__empty__descriptor
+
+static const struct ttrpc_method methods[] = {
+	{ "PauseContainer", &grpc__pause_container_request__descriptor, EMPTY, answer },
+	{ "RemoveContainer", &grpc__remove_container_request__descriptor, EMPTY, answer },
+	{ "CloseStdin", &grpc__close_stdin_request__descriptor, EMPTY, answer },
+	{ "ReadStdout", &grpc__read_stream_request__descriptor,
+	  &grpc__read_stream_response__descriptor, answer },
+	{ "ReadStderr", &grpc__read_stream_request__descriptor,
+	  &grpc__read_stream_response__descriptor, answer },
+	{ "WriteStdin", &grpc__write_stream_request__descriptor,
+	  &grpc__write_stream_response__descriptor, answer },
+};
+
+static void wait_held(struct scene *sc)
+{
+	struct err e;
+
+	while (!sc->waiting)
+		assert_ok(cond_wait(&sc->turn, deadline_in(PATIENCE_MS), &e), &e);
+}
+
+static void let_go(struct scene *sc)
+{
+	sc->held = NULL;
+	cond_wake_all(&sc->turn);
+}
+
+static void wait_flow(struct scene *sc)
+{
+	struct err e;
+
+	while (!sc->flow_done)
+		assert_ok(cond_wait(&sc->turn, deadline_in(PATIENCE_MS), &e), &e);
+}
+
+static void flow_ended(struct scene *sc)
+{
+	sc->flow_done = true;
+	cond_wake_all(&sc->turn);
+}
+
+/* ---- the host ---- */
+
+static void exited(void *arg, struct process *p)
+{
+	struct scene *sc = arg;
+
+	(void)p;
+	sc->exits++;
+}
+
+static void lost(void *arg, const struct err *why)
+{
+	struct scene *sc = arg;
+
+	(void)why;
+	sc->losses++;
+}
+
+/* A sandbox that is ready, with a container that runs, and no machine. */
+static void set_up(struct scene *sc)
+{
+	static struct ttrpc_service service = { "grpc.AgentService", methods,
+						ARRAY_LEN(methods), NULL };
+	struct ttrpc_options o = { .services = &service, .service_count = 1 };
+	struct sandbox_config c = { .id = "box" };
+	const struct container_config cc = { .id = "c", .bundle = "/nowhere" };
+	struct err e;
+	int pair[2];
+
+	service.context = sc;
+	c.observer = (struct sandbox_observer){ .exited = exited, .lost = lost, .arg = sc };
+	cond_init(&sc->turn, sc->loop);
+	assert_ok(child_reaper_init(&sc->reaper, sc->loop, &e), &e);
+	assert_ok(sandbox_new(sc->loop, &sc->reaper, &c, &sc->s, &e), &e);
+	assert_ok(fd_socketpair(pair, &e), &e);
+	assert_ok(agent_client_new(sc->loop, pair[0], NULL, NULL, &sc->s->agent, &e), &e);
+	assert_ok(ttrpc_conn_new(sc->loop, pair[1], &o, &sc->agent, &e), &e);
+	sc->s->state = SANDBOX_READY;
+	assert_ok(container_new(sc->s, &cc, &sc->c, &e), &e);
+	sc->c->in_guest = true;
+}
+
+static void play(fiber_fn flow, enum process_state state)
+{
+	struct scene sc = { .rc = 1 };
+	struct err e;
+
+	assert_ok(loop_new(&sc.loop, &e), &e);
+	set_up(&sc);
+	sc.c->init->state = state;
+	assert_ok(fiber_main(sc.loop, flow, &sc, &e), &e);
+	ttrpc_conn_free(sc.agent);
+	sandbox_free(sc.s);
+	child_reaper_fini(&sc.reaper);
+	loop_free(sc.loop);
+}
+
+/* ---- Pause ---- */
+
+static void pause_run(void *arg)
+{
+	struct scene *sc = arg;
+
+	sc->rc = container_pause(sc->c, &sc->e);
+	flow_ended(sc);
+}
+
+static void deleted_while_paused(void *arg)
+{
+	struct scene *sc = arg;
+	struct err e;
+
+	sc->held = "PauseContainer";
+	assert_ok(fiber_spawn(sc->loop, "pause", pause_run, sc, NULL, &e), &e);
+	wait_held(sc);
+	process_ended(sc->c->init, 0);
+	assert_ok(container_delete(sc->c, &e), &e);
+	assert_int_equal(container_count(sc->s), 0);
+	let_go(sc);
+	wait_flow(sc);
+	assert_int_equal(sc->rc, -1);
+	assert_int_equal(sc->e.kind, ERR_STATE);
+}
+
+static void test_pause(void **state)
+{
+	(void)state;
+	play(deleted_while_paused, PROCESS_RUNNING);
+}
+
+/* ---- an exec's Delete waits for its output ---- */
+
+static void add_exec(struct scene *sc)
+{
+	const struct stdio_names none = { .in = "" };
+	struct err e;
+
+	assert_ok(process_new(sc->c, "e", &sc->exec, &e), &e);
+	assert_ok(stdio_open(sc->loop, &none, &sc->c->log, &sc->exec->stdio, &e), &e);
+	assert_ok(stdio_start(sc->exec->stdio, sc->s->agent, "e", &e), &e);
+	list_append(&sc->c->execs, &sc->exec->node);
+	sc->c->exec_count++;
+	sc->exec->state = PROCESS_STOPPED;
+}
+
+static void delete_exec_run(void *arg)
+{
+	struct scene *sc = arg;
+
+	sc->rc = process_delete(sc->exec, &sc->e);
+	flow_ended(sc);
+}
+
+static void container_goes_first(void *arg)
+{
+	struct scene *sc = arg;
+	struct err e;
+
+	sc->held = "ReadStdout";
+	add_exec(sc);
+	assert_ok(fiber_spawn(sc->loop, "delete", delete_exec_run, sc, NULL, &e), &e);
+	wait_held(sc);
+	process_ended(sc->c->init, 0);
+	assert_ok(container_delete(sc->c, &e), &e);
+	let_go(sc);
+	wait_flow(sc);
+	assert_int_equal(sc->rc, 0);
+}
+
+static void test_delete_of_an_exec(void **state)
+{
+	(void)state;
+	play(container_goes_first, PROCESS_RUNNING);
+}
+
+/* ---- input that the guest takes, or refuses, when all is over ---- */
+
+static void refused_too_late(void *arg)
+{
+	struct scene *sc = arg;
+	char dir[] = "/tmp/kata-lives.XXXXXX", path[64];
+	struct stdio_names names = { .in = path };
+	struct err e;
+	int fd;
+
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/in", dir);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	assert_int_equal(write(fd, "x", 1), 1);
+	sc->held = "WriteStdin";
+	sc->fails = true;
+	assert_ok(stdio_open(sc->loop, &names, &sc->c->log, &sc->c->init->stdio, &e), &e);
+	assert_ok(stdio_start(sc->c->init->stdio, sc->s->agent, "c", &e), &e);
+	wait_held(sc);
+	process_ended(sc->c->init, 0);
+	assert_ok(container_delete(sc->c, &e), &e);
+	let_go(sc);
+	assert_ok(fiber_sleep(sc->loop, 50, &e), &e);
+	(void)close(fd);
+	(void)unlink(path);
+	(void)rmdir(dir);
+}
+
+static void test_input(void **state)
+{
+	enum log_level before = LOG_INFO;
+
+	(void)state;
+	log_set_level(LOG_DEBUG); /* what is logged is read */
+	play(refused_too_late, PROCESS_RUNNING);
+	log_set_level(before);
+}
+
+/* ---- the machine goes while a container is being made ---- */
+
+static void lost_while_made(void *arg)
+{
+	struct scene *sc = arg;
+	Grpc__PauseContainerRequest req = GRPC__PAUSE_CONTAINER_REQUEST__INIT;
+	struct err why, e;
+
+	err_set(&why, ERR_PEER, 0, "gone");
+	sandbox_vm_lost(sc->s, &why);
+	assert_ok(sandbox_wait(sc->s, &e), &e);
+	assert_int_equal(sc->losses, 1);
+	/* its creator says how it ended, and he alone takes it away */
+	assert_int_equal(sc->exits, 0);
+	assert_int_equal(sc->c->init->state, PROCESS_NEW);
+	assert_err(container_delete(sc->c, &e), &e, ERR_STATE);
+	assert_int_equal(container_count(sc->s), 1);
+	/* who asks the agent now is told so */
+	assert_err(agent_do(sc->s->agent, AGENT_PAUSE_CONTAINER, &req, &e), &e, ERR_PEER);
+	assert_err(container_pause(sc->c, &e), &e, ERR_STATE);
+	list_remove(&sc->c->node);
+	process_unref(sc->c->init);
+	container_unref(sc->c);
+}
+
+static void test_loss(void **state)
+{
+	(void)state;
+	play(lost_while_made, PROCESS_NEW);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_delete_of_an_exec),
+		cmocka_unit_test(test_input),
+		cmocka_unit_test(test_loss),
+	};
+
+	return cmocka_run_group_tests_name("sandbox_lives", tests, NULL, NULL);
+}
