@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "cli/cli.h"
 #include "cli/container_dir.h"
 #include "event/fiber.h"
@@ -90,32 +92,109 @@ static bool is_over(const struct container_state *st)
 	return st->status == CONTAINER_EXITED || st->status == CONTAINER_DEAD;
 }
 
+static int open_log(const char *path, int *out, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0 && errno != ENOENT)
+		return err_sys(e, "open '%s'", path);
+	fd_close(out);
+	*out = fd;
+	return 0;
+}
+
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return a >= 0 && b >= 0 && fstat(a, &x) == 0 && fstat(b, &y) == 0 &&
+	       x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+}
+
+/* Where a log is read, see sandbox/stream_log.h for its two files. */
+struct place {
+	const struct options *o;
+	const char *path;
+	struct buf text;
+	int fd;
+	bool begun;
+};
+
+static int say_cut(const char *path, struct err *e)
+{
+	OWN(free) char *cut = str_printf("%s.cut", path);
+
+	if (!cut)
+		return err_oom(e, "a path");
+	if (access(cut, F_OK) == 0)
+		(void)fprintf(stderr,
+			      "kata: the beginning of the log is gone: at most %d MiB of "
+			      "it are kept\n",
+			      2 * (STREAM_LOG_BYTES >> 20));
+	return 0;
+}
+
+/* The file before the one that is written, unless that has just been renamed to it. */
+static int print_before(struct place *p, struct err *e)
+{
+	OWN(free) char *path = str_printf("%s.1", p->path);
+	OWN(fd) int before = -1;
+
+	if (!path)
+		return err_oom(e, "a path");
+	if (open_log(path, &before, e) < 0 || say_cut(p->path, e) < 0)
+		return -1;
+	return before < 0 || same_file(before, p->fd) ? 0
+						      : print_rest(p->o, before, &p->text, e);
+}
+
+/* What is there by now, over all renamings. */
+static int print_more(struct place *p, struct err *e)
+{
+	OWN(fd) int now = -1;
+
+	if (p->fd < 0 && open_log(p->path, &p->fd, e) < 0)
+		return -1;
+	if (!p->begun && p->fd >= 0) {
+		p->begun = true;
+		if (print_before(p, e) < 0)
+			return -1;
+	}
+	for (;;) {
+		if (p->fd >= 0 && print_rest(p->o, p->fd, &p->text, e) < 0)
+			return -1;
+		if (open_log(p->path, &now, e) < 0)
+			return -1;
+		if (now < 0 || same_file(now, p->fd))
+			return 0;
+		/* what was written between the end above and the renaming */
+		if (p->fd >= 0 && print_rest(p->o, p->fd, &p->text, e) < 0)
+			return -1;
+		fd_close(&p->fd);
+		p->fd = fd_take(&now);
+	}
+}
+
 static int show(struct cli *cli, const struct options *o, struct container_dir *d,
 		struct err *e)
 {
 	OWN(free) char *path = container_dir_file(d, "output.log");
-	OWN(buf) struct buf b = { .limit = LINE_LIMIT };
-	OWN(fd) int fd = -1;
+	struct place p = { .o = o, .path = path, .text = { .limit = LINE_LIMIT }, .fd = -1 };
 	struct container_state st;
+	int rc;
 
 	if (!path)
 		return err_oom(e, "a path");
-	for (;;) {
+	do {
 		/* asked before reading: what was written until then is read */
-		if (container_dir_state(cli->loop, d, &st, e) < 0)
-			return -1;
-		if (fd < 0) {
-			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-			if (fd < 0 && errno != ENOENT)
-				return err_sys(e, "open '%s'", path);
-		}
-		if (fd >= 0 && print_rest(o, fd, &b, e) < 0)
-			return -1;
-		if (!o->follow || is_over(&st))
-			return 0;
-		if (fiber_sleep(cli->loop, POLL_MS, e) < 0)
-			return -1;
-	}
+		rc = container_dir_state(cli->loop, d, &st, e);
+		if (rc == 0)
+			rc = print_more(&p, e);
+	} while (rc == 0 && o->follow && !is_over(&st) &&
+		 (rc = fiber_sleep(cli->loop, POLL_MS, e)) == 0);
+	fd_close(&p.fd);
+	buf_fini(&p.text);
+	return rc;
 }
 
 static int run(struct cli *cli, int argc, char **argv, struct err *e)

@@ -48,7 +48,7 @@ struct sink {
 	enum agent_method read;
 	int fd;         /* fifo or file; -1: none, or its reader has left */
 	bool may_leave; /* the reader's going is not an error */
-	int log_fd;
+	struct stream_log log;
 	bool done;
 };
 
@@ -74,7 +74,7 @@ static void stdio_unuse(struct stdio *s)
 	fd_close(&s->in_fd);
 	for (int i = 0; i < OUT_COUNT; i++) {
 		fd_close(&s->out[i].fd);
-		fd_close(&s->out[i].log_fd);
+		stream_log_close(&s->out[i].log);
 	}
 	logger_free(s->logger);
 	free(s->container_id);
@@ -121,7 +121,7 @@ static int open_kata(struct sink *k, const char *rest, struct err *e)
 	if (query && !str_starts(query, "?log=/"))
 		return err_set(e, ERR_INVALID, 0,
 			       "stream 'kata://%.200s': only ?log=/path may follow", rest);
-	if (query && open_append(query + strlen("?log="), &k->log_fd, e) < 0)
+	if (query && stream_log_open(query + strlen("?log="), STREAM_LOG_BYTES, &k->log, e) < 0)
 		return -1;
 	k->may_leave = true;
 	return *fifo ? open_fifo(fifo, O_WRONLY, &k->fd, e) : 0;
@@ -177,7 +177,9 @@ int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx
 	s->uses = 1;
 	cond_init(&s->drained, l);
 	for (int i = 0; i < OUT_COUNT; i++) {
-		s->out[i] = (struct sink){ .owner = s, .fd = -1, .log_fd = -1, .done = true };
+		s->out[i] = (struct sink){
+			.owner = s, .fd = -1, .log = STREAM_LOG_INIT, .done = true
+		};
 		s->out[i].name = i == 0 ? "stdout" : "stderr";
 		s->out[i].read = i == 0 ? AGENT_READ_STDOUT : AGENT_READ_STDERR;
 	}
@@ -205,9 +207,9 @@ static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *
 {
 	struct stdio *s = k->owner;
 
-	if (k->log_fd >= 0 && stream_log_append(k->log_fd, k->name, p, len, e) < 0) {
+	if (k->log.path && stream_log_append(&k->log, k->name, p, len, e) < 0) {
 		log_warn(&s->log, "log of %s: %s; it is not continued", k->name, e->msg);
-		fd_close(&k->log_fd);
+		stream_log_close(&k->log);
 	}
 	if (k->fd < 0)
 		return 0;
@@ -298,7 +300,7 @@ static void sink_run(void *arg)
 	while (sink_step(k, &e) == 0)
 		;
 	fd_close(&k->fd);
-	fd_close(&k->log_fd);
+	stream_log_close(&k->log);
 	if (k->next.data.len) {
 		k->next.data.len = 0;
 		arena_fini(&k->next.arena);

@@ -2,19 +2,100 @@
 /* CRI log records. */
 #include "sandbox/stream_log.h"
 
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "base/time.h"
 
-int stream_log_append(int fd, const char *stream, const uint8_t *p, size_t len, struct err *e)
+static int open_append(const char *path, int *out, struct err *e)
+{
+	*out = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+	return *out < 0 ? err_sys(e, "open '%s' for the output", path) : 0;
+}
+
+int stream_log_open(const char *path, uint64_t max, struct stream_log *out, struct err *e)
+{
+	struct stream_log l = { .fd = -1, .max = max };
+
+	l.path = strdup(path);
+	if (!l.path)
+		return err_oom(e, "a log");
+	if (open_append(path, &l.fd, e) < 0) {
+		stream_log_close(&l);
+		return -1;
+	}
+	*out = l;
+	return 0;
+}
+
+void stream_log_close(struct stream_log *l)
+{
+	fd_close(&l->fd);
+	free(l->path);
+	l->path = NULL;
+}
+
+/* That the one before goes, with what nobody may have read. */
+static int mark_cut(const char *path, struct err *e)
+{
+	OWN(free) char *cut = str_printf("%s.cut", path);
+	OWN(fd) int fd = -1;
+
+	if (!cut)
+		return err_oom(e, "a path");
+	fd = open(cut, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	return fd < 0 ? err_sys(e, "make '%s'", cut) : 0;
+}
+
+/* The other stream of the process has the same file, and may have been here first. */
+static int turn_over(struct stream_log *l, const struct stat *ours, struct err *e)
+{
+	OWN(free) char *before = str_printf("%s.1", l->path);
+	struct stat there;
+	int fd;
+
+	if (!before)
+		return err_oom(e, "a path");
+	if (stat(l->path, &there) == 0 && there.st_ino == ours->st_ino &&
+	    there.st_dev == ours->st_dev) {
+		if (access(before, F_OK) == 0 && mark_cut(l->path, e) < 0)
+			return -1;
+		if (rename(l->path, before) < 0)
+			return err_sys(e, "rename '%s'", l->path);
+	}
+	if (open_append(l->path, &fd, e) < 0)
+		return -1;
+	fd_close(&l->fd);
+	l->fd = fd;
+	return 0;
+}
+
+static int make_room(struct stream_log *l, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(l->fd, &st) < 0)
+		return err_sys(e, "stat '%s'", l->path);
+	return (uint64_t)st.st_size < l->max ? 0 : turn_over(l, &st, e);
+}
+
+int stream_log_append(struct stream_log *l, const char *stream, const uint8_t *p, size_t len,
+		      struct err *e)
 {
 	OWN(buf) struct buf b = BUF_INIT;
 	char when[TIME_RFC3339_LEN];
 
+	if (make_room(l, e) < 0)
+		return -1;
 	time_rfc3339(time_wall_ns(), when);
 	while (len) {
 		const uint8_t *nl = memchr(p, '\n', len);
@@ -27,7 +108,7 @@ int stream_log_append(int fd, const char *stream, const uint8_t *p, size_t len, 
 		p += n;
 		len -= n;
 	}
-	return fd_write_all(fd, buf_head(&b), buf_len(&b), e);
+	return fd_write_all(l->fd, buf_head(&b), buf_len(&b), e);
 }
 
 /* Copies the word up to the next space; NULL if it is empty, too long or the last. */

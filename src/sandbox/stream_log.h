@@ -13,8 +13,31 @@
 struct buf;
 struct err;
 
+enum {
+	STREAM_LOG_BYTES = 64 << 20 /* of the file, and of the one before it */
+};
+
+/*
+ * A file that is appended to, also by others. One of more than `max` bytes is renamed to
+ * <path>.1, over the one before, and begun anew: a container cannot fill its host's disk.
+ * <path>.cut is there once something has been lost by that.
+ */
+struct stream_log {
+	char *path; /* owned; NULL: none is open */
+	int fd;
+	uint64_t max;
+};
+
+#define STREAM_LOG_INIT                                                                        \
+	{                                                                                      \
+		.fd = -1                                                                       \
+	}
+
+int stream_log_open(const char *path, uint64_t max, struct stream_log *out, struct err *e);
 /* Appends `len` bytes of `stream` ("stdout" or "stderr") with one write(2). */
-int stream_log_append(int fd, const char *stream, const uint8_t *p, size_t len, struct err *e);
+int stream_log_append(struct stream_log *l, const char *stream, const uint8_t *p, size_t len,
+		      struct err *e);
+void stream_log_close(struct stream_log *l);
 
 /* One record, pointing into the line it was read from. */
 struct stream_record {

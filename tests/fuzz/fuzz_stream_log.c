@@ -45,8 +45,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err e;
 
 	read_log(data, size, NULL);
-	FUZZ_CHECK(fd >= 0 && stream_log_append(fd, "stdout", data, half, &e) == 0);
-	FUZZ_CHECK(stream_log_append(fd, "stdout", data + half, size - half, &e) == 0);
+	struct stream_log to = { .fd = fd, .max = UINT64_MAX };
+
+	FUZZ_CHECK(fd >= 0 && stream_log_append(&to, "stdout", data, half, &e) == 0);
+	FUZZ_CHECK(stream_log_append(&to, "stdout", data + half, size - half, &e) == 0);
 	FUZZ_CHECK(lseek(fd, 0, SEEK_SET) == 0 && fd_read_to_end(fd, &log, &e) == 0);
 	read_log(buf_head(&log), buf_len(&log), &back);
 	FUZZ_CHECK(buf_len(&back) == size);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`kata run` and `kata exec` in the foreground: signals, and readers that go away."""
+import glob
 import hashlib
 import json
 import os
@@ -191,6 +192,24 @@ class BrokenOutput(ForegroundCase):
         self.assertEqual(p.returncode, 125)
         self.assertIn("No space left on device", err)
         self.nothing_kept()
+
+class Log(ForegroundCase):
+    def test_log_has_an_end(self):
+        """Short lines are many times as long in the log: these make 200 MB of it."""
+        self.kata_ok("run", "-d", "--name", "much", "--network", "none", "busybox", "sh", "-c",
+                     "seq 1 4000000")
+        self.assertEqual(self.kata_ok("wait", "much"), "0\n")
+        done = self.kata("logs", "much")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("beginning of the log is gone", done.stderr)
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines, [str(n) for n in range(int(lines[0]), 4000001)])
+        self.assertGreater(len(lines), 1000000)
+        folder = glob.glob(os.path.join(self.root, "containers", "*"))[0]
+        size = sum(os.path.getsize(path) for path in glob.glob(os.path.join(folder, "output.log*")))
+        self.assertLess(size, 132 << 20)
+        self.kata_ok("rm", "much")
+
 
 class Lists(ForegroundCase):
     """What verbs print may be unwanted, too; and one thing that fails is not all."""
