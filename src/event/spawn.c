@@ -421,7 +421,7 @@ static void child_exec(const struct spawn *s, int program_fd)
 
 	(void)execve(program_of(s), s->argv, env);
 	if (errno == EACCES && program_fd >= 0)
-		(void)syscall(SYS_execveat, program_fd, "", s->argv, env, AT_EMPTY_PATH);
+		(void)sys_execveat(program_fd, s->argv, env);
 }
 
 static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report_fd)

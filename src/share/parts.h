@@ -23,7 +23,7 @@ int mounts_one(const struct share_mount *m, const char *target, struct err *e);
  */
 int overlay_mount(const char *source, const char *target, unsigned long flags,
 		  const char *options, struct err *e);
-/* Its options with relative layers in *out, and the directory (malloc'd) they are relative to. */
+/* Its options with relative layers in *out, and the directory (malloc'd) those start from. */
 int overlay_compact(const char *options, char **dir, struct buf *out, struct err *e);
 int mounts_set_read_only(const char *target, struct err *e);
 /* Unmounts whatever is stacked there, with all below; nothing mounted is success. */
