@@ -105,7 +105,8 @@ def main():
         results.may_emulate = "any-accel" in (programs.mark(path, "LAB") or "").split()
         if os.path.relpath(path, process.ROOT) not in results.skip:
             programs.run(results, SUITE, path, {"KATA_BUILD": os.path.join(process.ROOT, "build")},
-                         skip=[name.partition(": ")[2] for name in results.skip])
+                         skip=[name.partition(": ")[2] for name in results.skip],
+                         among=plan.get("among", {}).get(os.path.relpath(path, process.ROOT), ()))
             print(json.dumps({"done": os.path.relpath(path, process.ROOT)}), flush=True)
     results.conclude()
     print(json.dumps({"summary": observer.programs()}), flush=True)

@@ -3,7 +3,8 @@
 
 A file of tests/vm joins by a line LAB = "quick" (in every check) or LAB = "full" (make lab-full
 alone), a row of tests/vm/meson.build by the suites "lab" and "lab-quick". One more word in LAB:
-"any-accel", for tests that ask for software emulation themselves.
+"any-accel", for tests that ask for software emulation themselves. A line LAB_QUICK = "Class.test …"
+names those of a long file that are in every check.
 
 QEMU's emulation of virtualisation lets a guest die now and then (docs/decisions/0050): a test that
 fails is run once more, in a laboratory of its own, and its line says so and why. Where more than
@@ -41,6 +42,12 @@ def commands(directory, everything):
     suite = "lab" if everything else "lab-quick"
     return [{"name": row["name"], "cmd": row["cmd"], "env": row["env"], "timeout": row["timeout"]}
             for row in mesontests.rows(directory, suite)]
+
+
+def among(paths):
+    """The tests that a quick round runs of the files that name some."""
+    return {os.path.relpath(path, process.ROOT): programs.mark(path, "LAB_QUICK").split()
+            for path in paths if programs.mark(path, "LAB_QUICK")}
 
 
 def plan_of(name):
@@ -151,6 +158,8 @@ def run(results, directory, everything, limit_s, title="", options=(), env=()):
     """One round; returns which monitors and container managers were seen in it."""
     plan = {"files": files(everything), "commands": commands(directory, everything),
             "only": results.only}
+    if not everything:
+        plan["among"] = among(plan["files"])
     if not plan["files"] and not plan["commands"]:
         results.add("lab", "all of it", SKIP, 0, "no test is marked for the laboratory")
         return {"monitors": [], "managers": []}

@@ -19,7 +19,7 @@ LOOK_S = 0.5
 REPORT_MAX = OUTPUT_MAX = 16 << 20
 # How much longer everything may take on a slow machine, such as an emulated one.
 SLOWNESS = float(os.environ.get("KATA_TEST_SLOWNESS", "1"))
-MARK = r'^{} = (?:"([^"]*)"|(\d+))$'
+MARK = r'^{} = (?:\(?((?:"[^"]*"\s*)+)\)?|(\d+))$'
 
 
 def find(folder):
@@ -31,10 +31,12 @@ def find(folder):
 
 
 def mark(path, name):
-    """The value of a line NAME = "TEXT" or NAME = NUMBER of a test file, as text; None without."""
+    """The value of NAME = "TEXT", ("TEXT" "MORE") or NUMBER in a test file, as text; None without."""
     with open(path, encoding="utf-8") as source:
         match = re.search(MARK.format(name), source.read(), re.MULTILINE)
-    return (match.group(1) or match.group(2) or "") if match else None
+    if not match:
+        return None
+    return match.group(2) or "".join(re.findall(r'"([^"]*)"', match.group(1)))
 
 
 def timeout_of(path):
@@ -88,7 +90,7 @@ class Reporter(unittest.TestResult):
             self.tell(subtest, FAIL, self._exc_info_to_string(err, test))
 
 
-def child(path, fd, only, skip):
+def child(path, fd, only, skip, among):
     """In the process of one module: loads it and runs what is wanted of it."""
     sys.path.insert(0, os.path.dirname(path))
     name = os.path.splitext(os.path.basename(path))[0]
@@ -96,7 +98,8 @@ def child(path, fd, only, skip):
         reporter = Reporter(out)
         suite = unittest.defaultTestLoader.loadTestsFromName(name)
         unittest.TestSuite(test for test in flatten(suite)
-                           if only in test.id() and local(test.id()) not in skip).run(reporter)
+                           if only in test.id() and local(test.id()) not in skip
+                           and (not among or local(test.id()) in among)).run(reporter)
         reporter.write({"end": True})
 
 
@@ -114,8 +117,9 @@ def flatten(suite):
             yield test
 
 
-def run(results, suite, path, env, note="", skip=()):
-    """Runs one module and counts its tests, except those named in `skip` (Class.test)."""
+def run(results, suite, path, env, note="", skip=(), among=()):
+    """Runs one module and counts its tests: those named in `among` (Class.test) if it names any,
+    but none of `skip`."""
     title = os.path.relpath(path, process.ROOT)
     unmet = needs.unmet(mark(path, "NEEDS") or "")
     if unmet:
@@ -127,7 +131,7 @@ def run(results, suite, path, env, note="", skip=()):
         fd = report.fileno()
         code = (f"import sys; sys.path.insert(0, {os.path.join(process.ROOT, 'tests')!r})\n"
                 f"from runner import programs; programs.child({path!r}, {fd}, {results.only!r}, "
-                f"{list(skip)!r})")
+                f"{list(skip)!r}, {list(among)!r})")
         job = process.REAPER.spawn([sys.executable, "-B", "-c", code],
                                    env={**os.environ, **env}, stdout=output, stderr=output,
                                    pass_fds=(fd,))
