@@ -195,6 +195,24 @@ static void build_caps(struct builder *b, Grpc__Process *p, bool root)
 	p->capabilities = c;
 }
 
+/*
+ * The primary group first among the others, as docker, podman and containerd have it since
+ * CVE-2022-36109: a process that changes its primary group must not lose, by that, a
+ * membership which closes files to it.
+ */
+static int add_groups(struct builder *b, Grpc__User *u, const struct user_ids *ids)
+{
+	u->additionalgids = take(b, ids->group_count + 1, sizeof(*u->additionalgids));
+	if (!u->additionalgids)
+		return -1;
+	u->additionalgids[u->n_additionalgids++] = ids->gid;
+	for (size_t i = 0; i < ids->group_count; i++) {
+		if (ids->groups[i] != ids->gid)
+			u->additionalgids[u->n_additionalgids++] = ids->groups[i];
+	}
+	return 0;
+}
+
 static int build_user(struct builder *b, Grpc__Process *p, const struct image *image,
 		      const char *user, struct err *e)
 {
@@ -207,8 +225,8 @@ static int build_user(struct builder *b, Grpc__Process *p, const struct image *i
 		return -1;
 	u->uid = ids.uid;
 	u->gid = ids.gid;
-	u->additionalgids = ids.groups;
-	u->n_additionalgids = ids.group_count;
+	if (add_groups(b, u, &ids) < 0)
+		return 0;
 	p->user = u;
 	if (ids.home && p->env) {
 		const char *home = arena_printf(b->a, "HOME=%s", ids.home);

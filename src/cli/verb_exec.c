@@ -59,12 +59,17 @@ struct exec {
 	char *const *command;
 };
 
-/* The image is needed for names of users only; a container without one takes numbers. */
+/*
+ * For names of users: the image's layers, and above them what the container has written, which
+ * may have users of its own.
+ */
 static int find_image(struct exec *x, struct image **out, struct err *e)
 {
 	OWN(jval) struct jval *record = NULL;
 	OWN(store) struct store *st = NULL;
+	const char **layers;
 	const char *id;
+	size_t n;
 
 	if (!x->o.user)
 		return 0;
@@ -72,7 +77,16 @@ static int find_image(struct exec *x, struct image **out, struct err *e)
 	    jval_need_str(record, "image_id", "container.json", &id, e) < 0 ||
 	    cli_open_store(x->cli, &st, e) < 0)
 		return -1;
-	return store_find(st, id, out, e);
+	if (store_find(st, id, out, e) < 0)
+		return -1;
+	n = (*out)->layers.n;
+	layers = arena_calloc(&x->arena, n + 1, sizeof(*layers));
+	if (!layers)
+		return err_oom(e, "a list of layers");
+	memcpy(layers, (*out)->layers.v, n * sizeof(*layers));
+	layers[n] = arena_printf(&x->arena, "%s/upper", x->dir.path);
+	(*out)->layers = (struct string_list){ layers, n + 1 };
+	return layers[n] ? 0 : err_oom(e, "a path");
 }
 
 static int process_json(struct exec *x, struct buf *out, struct err *e)

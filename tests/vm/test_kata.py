@@ -172,6 +172,18 @@ class Life(KataCase):
         self.kata_ok("rm", "life")
         self.assertEqual(self.containers(), [])
 
+    def test_exec_as_a_user_of_the_container(self):
+        """One that was made in it, which its image does not know."""
+        self.kata_ok("run", "-d", "--name", "u", "--network", "none", "busybox", "sleep", "1000")
+        self.kata_ok("exec", "u", "sh", "-c", "echo 'me:x:777:888::/tmp:/bin/sh' >>/etc/passwd;"
+                     "echo 'us:x:999:me' >>/etc/group")
+        self.assertEqual(self.kata_ok("exec", "-u", "me", "u", "id"),
+                         "uid=777(me) gid=888 groups=888,999(us)\n")
+        done = self.kata("exec", "-u", "you", "u", "id")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("you", done.stderr)
+        self.kata_ok("rm", "-f", "u")
+
     def test_rm_after_wait(self):
         for name in ("w1", "w2", "w3"):
             self.kata_ok("run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "60")
