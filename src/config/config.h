@@ -87,6 +87,7 @@ struct config_runtime {
 	bool enable_debug;
 	const char *log_level;
 	bool disable_guest_seccomp;
+	bool sandbox_cgroup_only;
 };
 
 struct kata_config {

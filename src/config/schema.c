@@ -125,6 +125,10 @@ const struct config_key config_keys[] = {
 	{ "runtime", "disable_guest_seccomp", CONFIG_BOOL, AT(runtime.disable_guest_seccomp), "true",
 	  .meaning = "Run containers without their seccomp profile: the kernel below is the sandbox's own.",
 	  .annotation = "disable_guest_seccomp" },
+	{ "runtime", "sandbox_cgroup_only", CONFIG_BOOL, AT(runtime.sandbox_cgroup_only), "true",
+	  .meaning = "Put the engine, the virtual machine and all helpers into the cgroup that the caller names. "
+		     "false: they stay in the caller's own.",
+	  .annotation = "sandbox_cgroup_only" },
 	{ "runtime", "create_container_timeout", CONFIG_UINT, AT(agent.create_container_timeout_s), NULL, 1, 86400,
 	  .meaning = "create_container_timeout of [agent.kata]", .annotation = "create_container_timeout" },
 };
@@ -278,7 +282,6 @@ const struct config_reserved config_reserved[] = {
 	{ "runtime", "jaeger_user", CONFIG_WARN, "", TRACING },
 	{ "runtime", "jaeger_password", CONFIG_WARN, "", TRACING },
 	{ "runtime", "enable_pprof", CONFIG_WARN, "false", "it is for programs in Go" },
-	{ "runtime", "sandbox_cgroup_only", CONFIG_WARN, "", "the processes of a sandbox stay in their caller's cgroup in this version" },
 	{ "runtime", "static_sandbox_resource_mgmt", CONFIG_WARN, "true", "sandboxes have one size in this version" },
 	{ "runtime", "sandbox_bind_mounts", CONFIG_REFUSE, "[]", "directories are not mounted into every sandbox" },
 	{ "runtime", "vfio_mode", CONFIG_REFUSE, "guest-kernel", HOTPLUG },

@@ -37,6 +37,7 @@ enum {
 	OWNER_MAX = 16 * 1024,
 	CGROUPS_MAX = 64 * 1024,
 	FREE_POLL_MS = 10,
+	CGROUP_MS = 2000,
 	LOCK_MS = 60 * 1000
 };
 
@@ -221,18 +222,32 @@ static int open_lock(int dirfd, int *out, struct err *e)
 	return 0;
 }
 
-/* Removes the empty cgroups a dead engine listed; deepest first is the order of the file. */
+/* What ran in it is dying: it may take a moment. */
+static int remove_cgroup(const char *path)
+{
+	int64_t deadline = deadline_in(CGROUP_MS);
+
+	while (rmdir(path) < 0) {
+		if (errno == ENOENT)
+			return 0;
+		if (errno != EBUSY || deadline_left(deadline) == 0)
+			return -1;
+		(void)poll(NULL, 0, FREE_POLL_MS);
+	}
+	return 0;
+}
+
+/* Removes the empty cgroups a dead engine listed. */
 static void remove_cgroups(int dirfd)
 {
 	OWN(free) char *list = NULL;
 	char *line, *rest;
 	struct err e;
 
-	if (file_read(dirfd, "cgroups", CGROUPS_MAX, &list, NULL, &e) < 0)
+	if (file_read(dirfd, RUNDIR_CGROUPS, CGROUPS_MAX, &list, NULL, &e) < 0)
 		return;
 	for (line = strtok_r(list, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		if (str_starts(line, "/sys/fs/cgroup/") && !strstr(line, "..") &&
-		    rmdir(line) < 0 && errno != ENOENT)
+		if (str_starts(line, "/") && !strstr(line, "..") && remove_cgroup(line) < 0)
 			log_warn(NULL,
 				 "cgroup '%s' of an engine that died cannot be removed: %s",
 				 line, strerror(errno));

@@ -23,6 +23,8 @@ struct err;
 #define RUNDIR_BASE "/run/kata"
 /* The file in a sandbox's directory that net/link_record.h is about. */
 #define RUNDIR_LINKS "links"
+/* ... and sandbox/host_cgroup.h. */
+#define RUNDIR_CGROUPS "cgroups"
 
 /* Whose sandbox it is: ids are unique within an address and a namespace only. */
 struct rundir_owner {

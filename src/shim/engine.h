@@ -15,6 +15,7 @@
 #include "wire/ttrpc.h"
 
 struct events;
+struct host_cgroup;
 struct kata_config;
 
 enum {
@@ -32,6 +33,7 @@ struct engine {
 	struct ttrpc_server *server;
 	struct kata_config *config; /* owned; NULL before the first Create */
 	struct sandbox *sandbox;    /* NULL before the first Create */
+	struct host_cgroup *cgroup; /* where we are; NULL: where we were started */
 	char *main_container;       /* the one whose end is the sandbox's; owned */
 	char *status_path;          /* see proto/engine.proto; owned */
 	bool self_ending;

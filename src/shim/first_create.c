@@ -22,6 +22,7 @@
 #include "oci/spec.h"
 #include "options.pb-c.h"
 #include "sandbox/guest_assets.h"
+#include "sandbox/host_cgroup.h"
 #include "sandbox/sizing.h"
 #include "shim/actions.h"
 #include "shim/engine.h"
@@ -172,6 +173,20 @@ static int apply_annotations(struct engine *en, const struct sandbox_wish *w, st
 	return 0;
 }
 
+/* Before anything is started that is to be there as well. */
+static int enter_cgroup(struct engine *en, const struct sandbox_wish *w, struct arena *a,
+			struct err *e)
+{
+	const char *record;
+
+	if (!en->config->runtime.sandbox_cgroup_only || !w->cgroup || !*w->cgroup || en->cgroup)
+		return 0;
+	record = arena_printf(a, "%s/" RUNDIR_CGROUPS, en->run.path);
+	if (!record)
+		return err_oom(e, "a path");
+	return host_cgroup_enter(w->cgroup, record, NULL, &en->cgroup, e);
+}
+
 int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e)
 {
 	const char *named =
@@ -195,7 +210,8 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 	sc.config = en->config;
 	if (guest_assets_find(en->config, a, &assets, e) < 0 ||
 	    choose_network(w->options, &sc, a, e) < 0 ||
-	    sizing_of_limits(&w->limits, en->config, assets.overhead_mib, &sc, e) < 0)
+	    sizing_of_limits(&w->limits, en->config, assets.overhead_mib, &sc, e) < 0 ||
+	    enter_cgroup(en, w, a, e) < 0)
 		return -1;
 	return sandbox_new(en->loop, &en->reaper, &sc, &en->sandbox, e);
 }
@@ -232,6 +248,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	w.options = o;
 	w.hostname = spec->hostname;
 	w.netns = spec_network_namespace(spec);
+	w.cgroup = spec->linux ? spec->linux->cgroupspath : NULL;
 	if (identity.kind == OCI_POD_SANDBOX)
 		find_shm(spec, &w);
 	free(en->main_container);

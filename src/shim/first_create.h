@@ -32,6 +32,7 @@ struct sandbox_wish {
 	struct sizing_limits limits;
 	uint64_t shm_bytes;
 	const char *shm_source;
+	const char *cgroup; /* of the host, "" for none: see sandbox/host_cgroup.h */
 	const struct annotation *annotations;
 	size_t annotation_count;
 };

@@ -141,6 +141,14 @@ static int api_create(struct ttrpc_call *c, const void *request, void *response,
 		return -1;
 	w.hostname = p->hostname;
 	w.netns = en->pod_netns;
+	if (p->linux && *p->linux->cgroup_parent) {
+		/* where containerd puts a pause container of that pod */
+		w.cgroup = arena_printf(
+			c->arena, "%s%s%s", p->linux->cgroup_parent,
+			str_ends(p->linux->cgroup_parent, ".slice") ? ":kata:" : "/", en->id);
+		if (!w.cgroup)
+			return err_oom(e, "a path");
+	}
 	limits = p->linux ? p->linux->resources : NULL;
 	if (limits)
 		w.limits = (struct sizing_limits){ .quota = limits->cpu_quota,

@@ -19,6 +19,7 @@
 #include "base/time.h"
 #include "build_config.h"
 #include "event/fiber.h"
+#include "sandbox/host_cgroup.h"
 #include "share/share.h"
 #include "shim/actions.h"
 #include "shim/engine.h"
@@ -80,6 +81,7 @@ static void end_run(void *arg)
 	if (en->is_pod)
 		(void)fiber_sleep(en->loop, LINGER_MS, &e);
 	events_drain(en->events, deadline_in(EVENTS_DRAIN_MS));
+	host_cgroup_leave(TAKE(en->cgroup));
 	loop_stop(en->loop);
 }
 

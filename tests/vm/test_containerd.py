@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's containerd and `ctr` drive the engine as io.containerd.kata.v2."""
 import fcntl
+import glob
 import json
 import os
 import platform
@@ -83,6 +84,31 @@ class Run(ContainerdCase):
         done = self.ctr(*self.run_args("h", "true", options=("--rm", "--net-host")))
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("network", done.stderr)
+
+    def cgroups(self, pid):
+        """{controllers: path} of a process of the host."""
+        with open(f"/proc/{pid}/cgroup", encoding="ascii") as f:
+            return {line.split(":")[1]: line.strip().split(":", 2)[2] for line in f}
+
+    def test_host_cgroup(self):
+        """The machine, its engine and helpers are where the caller wants them counted."""
+        for kill in (False, True):
+            self.detached("where")
+            engine = self.engine_pid("where")
+            found = {name: self.cgroups(pid) for pid, name in processes().items()}
+            self.assertIn("qemu-system-x86_64", found)
+            self.assertIn("virtiofsd", found)
+            version_1 = "memory" in self.cgroups(engine)
+            for name, paths in found.items():
+                self.assertEqual(paths["memory" if version_1 else ""], "/default/where", name)
+            if kill:
+                os.kill(engine, signal.SIGKILL)
+                self.wait_until(lambda: self.status("where") != "RUNNING")
+                self.ctr("task", "rm", "where")
+                self.ok("container", "rm", "where")
+            else:
+                self.remove("where")
+            self.wait_until(lambda: not glob.glob("/sys/fs/cgroup/**/default/where", recursive=True))
 
     def test_annotations_of_the_configuration(self):
         prefix = "io.katacontainers.config.hypervisor."

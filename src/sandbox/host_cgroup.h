@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The cgroup of the host that a sandbox's caller has chosen for it (linux.cgroupsPath): the
+ * engine goes there before it starts anything, so that the machine and all helpers are there,
+ * their memory and time counted and limited with it (sandbox_cgroup_only).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct err;
+struct host_cgroup;
+struct log_ctx;
+
+/*
+ * Makes the cgroup `path` in every hierarchy of version 1 that has controllers, or in that of
+ * version 2, and moves this process there. `record` is a file that says what to remove if the
+ * process is killed (sandbox/rundir.h). A path in systemd's form (slice:prefix:name) is not
+ * followed, which is logged; *out is NULL then. ERR_INVALID: a path that leads elsewhere.
+ */
+int host_cgroup_enter(const char *path, const char *record, const struct log_ctx *log,
+		      struct host_cgroup **out, struct err *e);
+/* Goes back and removes what was made, once nobody else is there. NULL is accepted. */
+void host_cgroup_leave(struct host_cgroup *c);
+
+/* ---- for tests ---- */
+
+enum {
+	HOST_CGROUP_ROOTS = 16
+};
+
+struct host_cgroup_root {
+	char mount[256]; /* where a hierarchy is mounted */
+	char home[512];  /* the directory there that we are in */
+	char device[16]; /* major:minor, the same wherever the hierarchy is mounted */
+	bool unified;    /* version 2 */
+};
+
+/*
+ * The hierarchies to be used, from the texts of /proc/self/mountinfo and /proc/self/cgroup.
+ * Returns how many.
+ */
+size_t host_cgroup_roots(char *mountinfo, const char *own,
+			 struct host_cgroup_root out[HOST_CGROUP_ROOTS]);
