@@ -26,6 +26,7 @@
 enum {
 	ID_MAX = 128,
 	REMOVE_TIMEOUT_S = 10,
+	STATUS_NEVER = 255,
 	DRAIN_MS = 10 * 1000
 };
 
@@ -236,17 +237,16 @@ static int container_set_up(struct container *c, const struct container_config *
 		return -1;
 	if (c->spec->process && c->spec->process->terminal != cc->terminal)
 		c->spec->process->terminal = cc->terminal;
-	if (open_streams(c, cc, e) < 0)
-		return -1;
-	if (share_root(c, cc, &root, e) < 0)
+	/* some of these wait, and the machine may be gone afterwards */
+	if (open_streams(c, cc, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
+	    share_root(c, cc, &root, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
 	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
 			   root.host_path, e) < 0)
 		return -1;
-	/* each of these waits, and the machine may be gone afterwards */
 	if (run_create_hooks(c, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
 	    adopt_links(c, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
-	    create_in_guest(c, root.guest_path, e) < 0)
+	    create_in_guest(c, root.guest_path, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
 	return process_step(&c->init->state, PROCESS_MAKE, e);
 }
@@ -286,9 +286,17 @@ static void run_poststop(struct container *c)
 	}
 }
 
+/* Who waits for it is told, whatever it has come to. */
 static void container_forget(struct container *c)
 {
 	struct sandbox *s = c->sandbox;
+
+	if (!c->init->exited_at) { /* it never ran */
+		c->init->exit_status = STATUS_NEVER;
+		c->init->exited_at = time_wall_ns();
+	}
+	c->init->state = PROCESS_DELETED;
+	cond_wake_all(&c->init->changed);
 
 	list_for_each(n, tmp, &c->execs) {
 		struct process *p = list_entry(n, struct process, node);

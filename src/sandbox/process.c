@@ -372,6 +372,7 @@ int exec_create(struct container *c, const struct exec_config *x, struct process
 {
 	struct process *p;
 	struct err none;
+	int rc;
 
 	if (path_check_id(x->exec_id, EXEC_ID_MAX, "exec id", e) < 0 ||
 	    sandbox_need_ready(c->sandbox, e) < 0)
@@ -385,14 +386,24 @@ int exec_create(struct container *c, const struct exec_config *x, struct process
 			       EXECS_MAX);
 	if (process_new(c, x->exec_id, &p, e) < 0)
 		return -1;
-	if (fill_exec(p, x, e) < 0 || process_step(&p->state, PROCESS_MAKE, e) < 0) {
-		process_unref(p);
-		return -1;
-	}
+	/* in the list from now on: a second one of the same id must see it */
 	list_append(&c->execs, &p->node);
 	c->exec_count++;
-	*out = p;
-	return 0;
+	process_ref(p);
+	rc = fill_exec(p, x, e);
+	if (rc == 0 && !c->init) /* it may have waited for a logger */
+		rc = err_set(e, ERR_NOT_FOUND, 0, "container '%s' is gone", c->id);
+	if (rc == 0)
+		rc = process_step(&p->state, PROCESS_MAKE, e);
+	if (rc < 0 && c->init) { /* else its container has taken it out of the list */
+		list_remove(&p->node);
+		c->exec_count--;
+		process_unref(p);
+	}
+	process_unref(p);
+	if (rc == 0)
+		*out = p;
+	return rc;
 }
 
 int process_delete(struct process *p, struct err *e)

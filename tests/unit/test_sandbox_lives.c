@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "base/path.h"
 #include "base/time.h"
 #include "event/child.h"
 #include "event/fiber.h"
@@ -314,9 +315,96 @@ static void test_loss(void **state)
 	play(lost_while_made, PROCESS_NEW);
 }
 
+/* ---- the machine goes in a hook of a second container's creation ---- */
+
+/* A share, a stand-in and a hook that waits: the loss comes while it does. */
+static void write_bundle(char dir[64])
+{
+	static const char json[] =
+		"{\"ociVersion\":\"1.1.0\",\"root\":{\"path\":\"/\"},\"process\":{\"cwd\":\"/\","
+		"\"args\":[\"x\"],\"user\":{\"uid\":0,\"gid\":0}},\"linux\":{\"namespaces\":"
+		"[{\"type\":\"network\"}]}}";
+	char path[96];
+	struct err e;
+
+	(void)snprintf(dir, 64, "/tmp/kata-lives.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/config.json", dir);
+	assert_ok(file_replace(AT_FDCWD, path, json, strlen(json), 0600, false, &e), &e);
+}
+
+/*
+ * The logger's readiness is the first thing that creation waits for. Nothing of the machine is
+ * there afterwards: no share, no stand-in's network.
+ */
+struct late {
+	struct scene *sc;
+	struct container_config cc;
+	char dir[64], logger[160];
+};
+
+static void create_run(void *arg)
+{
+	struct late *l = arg;
+	struct container *c;
+
+	l->sc->rc = container_create(l->sc->s, &l->cc, &c, &l->sc->e);
+	flow_ended(l->sc);
+}
+
+static void lost_in_creation(void *arg)
+{
+	struct scene *sc = arg;
+	struct late l = { .sc = sc };
+	struct process *init;
+	struct err why, e;
+	char path[96];
+	int fd;
+
+	write_bundle(l.dir);
+	(void)snprintf(path, sizeof(path), "%s/logger", l.dir);
+	assert_ok(file_replace(AT_FDCWD, path,
+			       "#!/bin/sh\nsleep 0.3\nexec 5>&-\ncat <&3 >/dev/null\n", 44,
+			       0700, false, &e),
+		  &e);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fchmod(fd, 0700), 0);
+	(void)close(fd);
+	(void)snprintf(l.logger, sizeof(l.logger), "binary://%s", path);
+	l.cc = (struct container_config){ .id = "late",
+					  .bundle = l.dir,
+					  .stdin_name = "",
+					  .stdout_name = l.logger,
+					  .stderr_name = l.logger };
+	assert_ok(fiber_spawn(sc->loop, "create", create_run, &l, NULL, &e), &e);
+	assert_ok(fiber_sleep(sc->loop, 100, &e), &e);
+	assert_int_equal(container_count(sc->s), 2);
+	init = container_find(sc->s, "late")->init;
+	process_ref(init);
+	err_set(&why, ERR_PEER, 0, "gone");
+	sandbox_vm_lost(sc->s, &why);
+	wait_flow(sc);
+	assert_int_equal(sc->rc, -1);
+	assert_non_null(strstr(sc->e.msg, "gone"));
+	assert_int_equal(container_count(sc->s), 1);
+	/* whoever waits for it is told */
+	assert_ok(process_wait(init, &e), &e);
+	assert_int_equal(process_exit_status(init), 255);
+	process_unref(init);
+	assert_ok(fiber_sleep(sc->loop, 500, &e), &e); /* the logger ends by itself */
+	assert_ok(path_remove_tree(AT_FDCWD, l.dir, &e), &e);
+}
+
+static void test_loss_in_creation(void **state)
+{
+	(void)state;
+	play(lost_in_creation, PROCESS_RUNNING);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_loss_in_creation),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_delete_of_an_exec),
 		cmocka_unit_test(test_input),
