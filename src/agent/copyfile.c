@@ -55,12 +55,22 @@ static int open_parent(const Grpc__CopyFileRequest *r, struct arena *a, int *out
 	return 0;
 }
 
-static int set_owner(int dir, const char *name, const Grpc__CopyFileRequest *r, struct err *e)
+static int check_owner(const Grpc__CopyFileRequest *r, struct err *e)
 {
-	if (r->uid < 0 || r->gid < 0)
-		return err_set(e, ERR_INVALID, 0, "owner %d:%d", r->uid, r->gid);
-	if (fchownat(dir, name, (uid_t)r->uid, (gid_t)r->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	return r->uid < 0 || r->gid < 0
+		       ? err_set(e, ERR_INVALID, 0, "owner %d:%d", r->uid, r->gid)
+		       : 0;
+}
+
+/* Of what is open: a name may have come to mean something else. */
+static int set_owner_and_mode(int fd, const Grpc__CopyFileRequest *r, struct err *e)
+{
+	if (check_owner(r, e) < 0)
+		return -1;
+	if (fchown(fd, (uid_t)r->uid, (gid_t)r->gid) < 0)
 		return err_sys(e, "chown '%.100s'", r->path);
+	if (fchmod(fd, r->file_mode & 07777) < 0)
+		return err_sys(e, "chmod '%.100s'", r->path);
 	return 0;
 }
 
@@ -74,11 +84,7 @@ static int make_dir(int dir, const char *name, const Grpc__CopyFileRequest *r, s
 	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, "mkdir '%.100s'", r->path);
-	if (set_owner(dir, name, r, e) < 0)
-		return -1;
-	if (fchmod(fd, r->file_mode & 07777) < 0)
-		return err_sys(e, "chmod '%.100s'", r->path);
-	return 0;
+	return set_owner_and_mode(fd, r, e);
 }
 
 static int make_link(int dir, const char *name, const Grpc__CopyFileRequest *r, struct arena *a,
@@ -92,7 +98,11 @@ static int make_link(int dir, const char *name, const Grpc__CopyFileRequest *r, 
 		return err_sys(e, "replace '%.100s'", r->path);
 	if (symlinkat(target, dir, name) < 0)
 		return err_sys(e, "link '%.100s'", r->path);
-	return set_owner(dir, name, r, e);
+	if (check_owner(r, e) < 0)
+		return -1;
+	if (fchownat(dir, name, (uid_t)r->uid, (gid_t)r->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, "chown '%.100s'", r->path);
+	return 0;
 }
 
 static int finish_file(int dir, int fd, const char *tmp, const char *name,
@@ -100,10 +110,8 @@ static int finish_file(int dir, int fd, const char *tmp, const char *name,
 {
 	if (ftruncate(fd, r->file_size) < 0)
 		return err_sys(e, "truncate '%.100s'", r->path);
-	if (set_owner(dir, tmp, r, e) < 0)
+	if (set_owner_and_mode(fd, r, e) < 0)
 		return -1;
-	if (fchmod(fd, r->file_mode & 07777) < 0)
-		return err_sys(e, "chmod '%.100s'", r->path);
 	if (renameat(dir, tmp, dir, name) < 0)
 		return err_sys(e, "rename '%.100s'", r->path);
 	return 0;
@@ -122,7 +130,7 @@ static int open_piece(int dir, const char *tmp, const Grpc__CopyFileRequest *r, 
 	fd = openat(dir, tmp, flags | (r->offset == 0 ? O_CREAT | O_EXCL : 0), 0600);
 	if (fd < 0)
 		return err_sys(e, "create '%.100s'", r->path);
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1)
 		return err_set(e, ERR_INVALID, 0, "'%.100s' is not the file that was begun",
 			       r->path);
 	*out = fd_take(&fd);

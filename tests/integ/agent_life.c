@@ -534,6 +534,32 @@ static void test_network(struct test *t)
 	      "%s", t->e.msg);
 }
 
+/* What a container has put where a copy goes leads nobody elsewhere, and stops nobody. */
+static void test_planted(struct test *t, Grpc__CopyFileRequest *c, const char *dir)
+{
+	char *fifo = arena_printf(&t->arena, "%s/g.tmp", dir);
+	char *away = arena_printf(&t->arena, "%s/away", dir);
+	char *other = arena_printf(&t->arena, "%s/h.tmp", dir);
+	struct stat before, after;
+
+	CHECK(t, mkfifo(fifo, 0600) == 0 && symlink("/", away) == 0, "%s", strerror(errno));
+	CHECK(t, stat("/", &before) == 0, "%s", strerror(errno));
+	c->path = arena_printf(&t->arena, "%s/g", dir);
+	c->offset = 0;
+	CHECK(t, simple(t, "CopyFile", c) == 0, "%s", t->e.msg);
+	c->path = away;
+	c->file_mode = 040711;
+	CHECK(t, simple(t, "CopyFile", c) < 0, "a link was taken for a directory");
+	CHECK(t, stat("/", &after) == 0 && after.st_mode == before.st_mode, "%o",
+	      after.st_mode);
+	c->file_mode = 0100644;
+	CHECK(t, link(arena_printf(&t->arena, "%s/sub/f", dir), other) == 0, "%s",
+	      strerror(errno));
+	c->path = arena_printf(&t->arena, "%s/h", dir);
+	c->offset = 4;
+	CHECK(t, simple(t, "CopyFile", c) < 0, "a hard link was written to");
+}
+
 static void test_copy_file(struct test *t)
 {
 	static const char dir[] = "/run/kata-containers/shared/containers";
@@ -559,9 +585,12 @@ static void test_copy_file(struct test *t)
 	CHECK(t, simple(t, "CopyFile", &c) < 0 && t->e.kind == ERR_INVALID, "%s", t->e.msg);
 	c.path = arena_printf(&t->arena, "%s/../../../etc/f", dir);
 	c.offset = 4;
+	CHECK(t, simple(t, "CopyFile", &c) < 0, "a file that was not begun goes on");
+	c.offset = 0;
 	CHECK(t, simple(t, "CopyFile", &c) == 0 && access("/run/etc/f", F_OK) < 0, "escaped");
 	c.path = dup_str(t, "/etc/f");
 	CHECK(t, simple(t, "CopyFile", &c) < 0 && t->e.kind == ERR_INVALID, "%s", t->e.msg);
+	test_planted(t, &c, arena_printf(&t->arena, "%s/copied", dir));
 	add_mount(t, r->oci, "/bound", "bind", arena_printf(&t->arena, "%s/copied/sub", dir),
 		  "bind,ro");
 	CHECK(t, run_request(t, r, &out, &err_text) == 0, "%s", err_text);
