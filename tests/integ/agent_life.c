@@ -537,24 +537,20 @@ static void test_network(struct test *t)
 /* What a container has put where a copy goes leads nobody elsewhere, and stops nobody. */
 static void test_planted(struct test *t, Grpc__CopyFileRequest *c, const char *dir)
 {
-	char *fifo = arena_printf(&t->arena, "%s/g.tmp", dir);
-	char *away = arena_printf(&t->arena, "%s/away", dir);
-	char *other = arena_printf(&t->arena, "%s/h.tmp", dir);
-	struct stat before, after;
+	Grpc__CreateContainerRequest *r = make_container(
+		t, ARGS("sh", "-c",
+			"cd /all; mkfifo g.tmp && ln -s / away && >own && ln own h.tmp"));
+	const char *out, *err_text;
 
-	CHECK(t, mkfifo(fifo, 0600) == 0 && symlink("/", away) == 0, "%s", strerror(errno));
-	CHECK(t, stat("/", &before) == 0, "%s", strerror(errno));
+	add_mount(t, r->oci, "/all", "bind", dir, "bind,rw");
+	CHECK(t, run_request(t, r, &out, &err_text) == 0, "%s", err_text);
 	c->path = arena_printf(&t->arena, "%s/g", dir);
 	c->offset = 0;
 	CHECK(t, simple(t, "CopyFile", c) == 0, "%s", t->e.msg);
-	c->path = away;
+	c->path = arena_printf(&t->arena, "%s/away", dir);
 	c->file_mode = 040711;
 	CHECK(t, simple(t, "CopyFile", c) < 0, "a link was taken for a directory");
-	CHECK(t, stat("/", &after) == 0 && after.st_mode == before.st_mode, "%o",
-	      after.st_mode);
 	c->file_mode = 0100644;
-	CHECK(t, link(arena_printf(&t->arena, "%s/sub/f", dir), other) == 0, "%s",
-	      strerror(errno));
 	c->path = arena_printf(&t->arena, "%s/h", dir);
 	c->offset = 4;
 	CHECK(t, simple(t, "CopyFile", c) < 0, "a hard link was written to");
