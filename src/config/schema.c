@@ -94,6 +94,9 @@ const struct config_key config_keys[] = {
 	  .meaning = "QEMU's -sandbox, which forbids it system calls that it does not need." },
 	{ QEMU, "seccompsandbox", CONFIG_STRING, AT(hypervisor.seccomp_sandbox), NULL,
 	  .meaning = "seccomp_sandbox" },
+	{ QEMU, "disable_block_device_use", CONFIG_BOOL, AT(hypervisor.disable_block_device_use), "false",
+	  .meaning = "Mount root file systems that are disks on the host and share them, instead of plugging them in.",
+	  .annotation = "disable_block_device_use" },
 	{ QEMU, "enable_annotations", CONFIG_LIST, AT(hypervisor.enable_annotations),
 	  "[\"enable_iommu\", \"kernel_params\", \"kernel_verity_params\", \"default_vcpus\", \"default_memory\"]",
 	  .meaning = "Which keys of this section annotations of a pod may set (io.katacontainers.config.hypervisor.KEY): "
@@ -189,7 +192,6 @@ const struct config_reserved config_reserved[] = {
 	{ QEMU, "block_device_cache_noflush", CONFIG_WARN, "false", BLOCK },
 	{ QEMU, "block_device_logical_sector_size", CONFIG_WARN, "0", BLOCK },
 	{ QEMU, "block_device_physical_sector_size", CONFIG_WARN, "0", BLOCK },
-	{ QEMU, "disable_block_device_use", CONFIG_WARN, "true", BLOCK },
 	{ QEMU, "queue_size", CONFIG_WARN, "128", BLOCK },
 	{ QEMU, "num_queues", CONFIG_WARN, "1", BLOCK },
 	{ QEMU, "enable_iothreads", CONFIG_WARN, "false", BLOCK },

@@ -13,10 +13,12 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "config/config.h"
 #include "config/paths.h"
 #include "oci/annotations.h"
 #include "oci/guest_spec.h"
 #include "oci/spec.h"
+#include "sandbox/block_root.h"
 #include "sandbox/hooks.h"
 #include "sandbox/internal.h"
 #include "sandbox/links.h"
@@ -95,6 +97,33 @@ static int root_dir(struct container *c, char **out, struct err *e)
 	return *out ? 0 : err_oom(e, "a path");
 }
 
+static int check_targets(const struct container_config *cc, struct err *e)
+{
+	for (size_t i = 0; i < cc->rootfs_count; i++) {
+		const char *target = cc->rootfs[i].target;
+
+		if (target && *target)
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "rootfs[%zu]: a mount with a target ('%.100s')", i,
+				       target);
+	}
+	return 0;
+}
+
+/* The share has an empty directory of it, for whoever looks at the container from the host. */
+static int plug_root(struct container *c, const struct container_config *cc,
+		     struct share_entry *entry, struct err *e)
+{
+	c->shared = true;
+	if (share_add_rootfs(c->sandbox->share, c->id, NULL, false, NULL, 0, entry, e) < 0 ||
+	    block_root_plug(c, cc->rootfs, e) < 0)
+		return -1;
+	if (snprintf(entry->guest_path, sizeof(entry->guest_path), "%s",
+		     c->disk.storage->mount_point) >= (int)sizeof(entry->guest_path))
+		return err_set(e, ERR_INVALID, 0, "container id '%.80s' is too long", c->id);
+	return 0;
+}
+
 static int share_root(struct container *c, const struct container_config *cc,
 		      struct share_entry *entry, struct err *e)
 {
@@ -104,6 +133,11 @@ static int share_root(struct container *c, const struct container_config *cc,
 
 	if (!mounts)
 		return err_oom(e, "root file system mounts");
+	if (check_targets(cc, e) < 0)
+		return -1;
+	if (!c->sandbox->c.config->hypervisor.disable_block_device_use &&
+	    block_root_is(cc->rootfs, cc->rootfs_count))
+		return plug_root(c, cc, entry, e);
 	for (size_t i = 0; i < cc->rootfs_count; i++) {
 		const struct rootfs_mount *m = &cc->rootfs[i];
 		const char **options =
@@ -112,10 +146,6 @@ static int share_root(struct container *c, const struct container_config *cc,
 		if (!options)
 			return err_oom(e, "root file system mounts");
 		memcpy(options, m->options, m->option_count * sizeof(char *));
-		if (m->target && *m->target)
-			return err_set(e, ERR_UNSUPPORTED, 0,
-				       "rootfs[%zu]: a mount with a target ('%.100s')", i,
-				       m->target);
 		mounts[i] = (struct share_mount){ m->type, m->source, options };
 	}
 	if (cc->rootfs_count == 0 && root_dir(c, &dir, e) < 0)
@@ -177,6 +207,10 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 	req.sandbox_pidns = gs.sandbox_pidns;
 	req.container_id = c->id;
 	req.exec_id = c->id; /* as upstream's engine names a first process */
+	if (c->disk.storage) {
+		req.storages = &c->disk.storage;
+		req.n_storages = 1;
+	}
 	if (agent_do(c->sandbox->agent, AGENT_CREATE_CONTAINER, &req, e) < 0) {
 		c->program_refused = e->kind == ERR_NOT_FOUND || e->kind == ERR_DENIED;
 		return -1;
@@ -267,6 +301,8 @@ static int container_teardown(struct container *c, struct err *e)
 			rc = 0;
 	}
 	stand_in_end(&c->stand_in);
+	if (block_root_unplug(c, rc < 0 ? &later : e) < 0)
+		rc = -1;
 	if (c->shared && s->share &&
 	    share_remove_container(s->share, c->id, rc < 0 ? &later : e) < 0)
 		rc = -1;

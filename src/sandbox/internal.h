@@ -38,6 +38,7 @@ struct sandbox {
 	struct share *share;
 	struct user_net *net;
 	struct tap_net *taps; /* see links.c; NULL: there is no namespace to follow */
+	unsigned next_disk;   /* for the ids of plugged disks */
 	struct fiber *links_fiber;
 	bool links_busy; /* somebody looks, and may wait for the machine or the guest */
 	struct agent_client *agent;
@@ -82,8 +83,13 @@ struct container {
 	bool in_guest;        /* the agent knows it */
 	bool hooked;          /* hooks of its creation have run: poststop's undo them */
 	bool program_refused; /* the agent found no program it could execute */
-	int64_t oom_at;       /* when its last OOM event was told, monotonic ms; 0: never */
-	unsigned refs;        /* the sandbox's, and one per process object */
+	struct {
+		char id[16];
+		bool plugged;
+		Grpc__Storage *storage; /* in the arena; NULL: the root is in the share */
+	} disk;                         /* see block_root.h */
+	int64_t oom_at; /* when its last OOM event was told, monotonic ms; 0: never */
+	unsigned refs;  /* the sandbox's, and one per process object */
 };
 
 enum {
@@ -91,6 +97,8 @@ enum {
 	EXECS_MAX = 1024
 };
 
+/* Where the guest mounts root file systems that are disks, each below its container's id. */
+#define GUEST_ROOTS "/run/kata-containers"
 /* Where a pod's /dev/shm lies in the guest. */
 #define SANDBOX_SHM_DIR "/run/kata-containers/sandbox/shm"
 

@@ -53,6 +53,7 @@ struct sandbox_config {
 	const char *link_record; /* path of a file, see net/link_record.h; NULL: none */
 	const struct user_net_port *ports;
 	size_t port_count;
+	bool disks; /* root file systems that are disks are to be expected: places for them */
 	uint32_t vcpus; /* size of the VM */
 	uint64_t memory_mib;
 	uint64_t shm_bytes; /* of the /dev/shm that the containers of a pod share; 0: none */

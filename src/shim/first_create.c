@@ -21,6 +21,7 @@
 #include "oci/guest_spec.h"
 #include "oci/spec.h"
 #include "options.pb-c.h"
+#include "sandbox/block_root.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/host_cgroup.h"
 #include "sandbox/sizing.h"
@@ -196,6 +197,7 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 				     .namespace = en->namespace,
 				     .hostname = w->hostname,
 				     .netns = w->netns,
+				     .disks = w->disks,
 				     .shm_bytes = w->shm_bytes,
 				     .shm_source = w->shm_source,
 				     .observer = task_observer(en) };
@@ -231,6 +233,20 @@ static int list_annotations(const Grpc__Spec *spec, struct sandbox_wish *w, stru
 	return 0;
 }
 
+/* Those of the containers to come will be as the first one's is. */
+static bool root_is_disk(const Containerd__Task__CreateTaskRequest *r)
+{
+	struct rootfs_mount m;
+
+	if (r->n_rootfs != 1)
+		return false;
+	m = (struct rootfs_mount){ .type = r->rootfs[0]->type,
+				   .source = r->rootfs[0]->source,
+				   .options = (const char *const *)r->rootfs[0]->options,
+				   .option_count = r->rootfs[0]->n_options };
+	return block_root_is(&m, 1);
+}
+
 static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
 			struct err *e)
 {
@@ -248,6 +264,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	w.options = o;
 	w.hostname = spec->hostname;
 	w.netns = spec_network_namespace(spec);
+	w.disks = root_is_disk(r);
 	w.cgroup = spec->linux ? spec->linux->cgroupspath : NULL;
 	if (identity.kind == OCI_POD_SANDBOX)
 		find_shm(spec, &w);

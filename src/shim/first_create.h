@@ -30,6 +30,7 @@ struct sandbox_wish {
 	const char *hostname;
 	const char *netns; /* "" for none */
 	struct sizing_limits limits;
+	bool disks; /* its containers' root file systems are */
 	uint64_t shm_bytes;
 	const char *shm_source;
 	const char *cgroup; /* of the host, "" for none: see sandbox/host_cgroup.h */

@@ -48,6 +48,57 @@ class TaskApi(EngineCase):
         self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps(resources)}})
         self.end()
 
+    def make_disk(self, name="disk"):
+        """A file with an ext4 file system that holds busybox."""
+        path = os.path.join(self.root, f"{self._testMethodName}.{name}")
+        with open(path, "wb") as f:
+            f.truncate(32 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-d", self.rootfs, path], check=True, timeout=60)
+        return path
+
+    def run_from(self, mount, *command):
+        """Status and output of a container on that root file system, made, run and removed."""
+        self.write_spec(self.bundle, self.spec(*command, root={"path": "rootfs"}))
+        out = os.path.join(self.bundle, "out")
+        self.task("Create", {1: "x", 2: self.bundle, 3: mount, 5: "", 6: f"file://{out}",
+                             7: f"file://{out}"})
+        self.task("Start", {1: "x"})
+        status = rpc.number(self.task("Wait", {1: "x"}), 1)
+        self.task("Delete", {1: "x"})
+        with open(out, encoding="utf-8") as f:
+            return status, f.read()
+
+    def test_root_is_a_file_with_a_file_system(self):
+        disk = self.make_disk()
+        self.start_engine()
+        status, out = self.run_from({1: "ext4", 2: disk, 4: ["rw", "loop"]}, "sh", "-c",
+                                    "grep ' / ' /proc/mounts; ls /dev/vd*; echo kept >/file")
+        self.assertEqual(status, 0, out)
+        self.assertRegex(out, r"/dev/vd\w / ext4 rw")
+        self.assertIn("No such file", out)  # the disk itself is not the container's
+        self.task("Shutdown", {1: "x"})
+        said = subprocess.run(["debugfs", "-R", "cat /file", disk], capture_output=True, text=True,
+                              timeout=30, check=True).stdout
+        self.assertEqual(said, "kept\n")
+
+    def test_root_is_a_disk_that_only_may_be_read(self):
+        disk = self.make_disk()
+        self.start_engine()
+        status, out = self.run_from({1: "ext4", 2: disk, 4: ["ro", "loop"]}, "touch", "/file")
+        self.assertEqual(status, 1)
+        self.assertIn("Read-only", out)
+        self.task("Shutdown", {1: "x"})
+
+    def test_root_is_a_disk_with_nothing_on_it(self):
+        path = os.path.join(self.root, "empty")
+        with open(path, "wb") as f:
+            f.truncate(1 << 20)
+        self.write_spec(self.bundle, self.spec("true", root={"path": "rootfs"}))
+        self.start_engine()
+        self.refused(13, "Create", {1: "x", 2: self.bundle, 3: {1: "ext4", 2: path, 4: ["loop"]}},
+                     "ext4", "Invalid argument")
+        self.task("Shutdown", {1: "x"})
+
     def test_before_anything_is_created(self):
         self.start_engine()
         for method in ("State", "Start", "Delete", "Pids", "Pause", "Resume", "Kill", "ResizePty",
