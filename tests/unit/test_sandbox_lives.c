@@ -152,6 +152,18 @@ static void set_up(struct scene *sc)
 	sc->c->in_guest = true;
 }
 
+/* What a flow has left, without a machine or a guest. */
+static void let_containers_go(struct sandbox *s)
+{
+	list_for_each(n, tmp, &s->containers) {
+		struct container *c = list_entry(n, struct container, node);
+
+		list_remove(n);
+		process_unref(c->init);
+		container_unref(c);
+	}
+}
+
 static void play(fiber_fn flow, enum process_state state)
 {
 	struct scene sc = { .rc = 1 };
@@ -162,6 +174,7 @@ static void play(fiber_fn flow, enum process_state state)
 	sc.c->init->state = state;
 	assert_ok(fiber_main(sc.loop, flow, &sc, &e), &e);
 	ttrpc_conn_free(sc.agent);
+	let_containers_go(sc.s);
 	sandbox_free(sc.s);
 	child_reaper_fini(&sc.reaper);
 	loop_free(sc.loop);
@@ -304,9 +317,6 @@ static void lost_while_made(void *arg)
 	/* who asks the agent now is told so */
 	assert_err(agent_do(sc->s->agent, AGENT_PAUSE_CONTAINER, &req, &e), &e, ERR_PEER);
 	assert_err(container_pause(sc->c, &e), &e, ERR_STATE);
-	list_remove(&sc->c->node);
-	process_unref(sc->c->init);
-	container_unref(sc->c);
 }
 
 static void test_loss(void **state)
