@@ -69,6 +69,7 @@ struct config_hypervisor {
 	/* what annotations may set: patterns, see config_annotate() */
 	config_list enable_annotations, valid_hypervisor_paths, valid_virtio_fs_daemon_paths,
 		valid_entropy_sources;
+	bool disable_vhost_net;
 	bool disable_block_device_use;
 	bool enable_debug;
 };

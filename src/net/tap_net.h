@@ -22,9 +22,10 @@ struct vmm_device;
 /*
  * Opens the namespace (a path); nothing is joined yet. As long as *out is there the namespace
  * is, whatever becomes of the path. `record` (may be NULL) is a file that says what a process
- * that is killed leaves there, see net/link_record.h.
+ * that is killed leaves there, see net/link_record.h. With `vhost` the host's kernel serves the
+ * taps (vhost-net) where it can; one log line says if it cannot.
  */
-int tap_net_new(const char *netns, const char *record, const struct log_ctx *log,
+int tap_net_new(const char *netns, const char *record, bool vhost, const struct log_ctx *log,
 		struct tap_net **out, struct err *e);
 /* Takes redirections and taps away. NULL is accepted. */
 void tap_net_free(struct tap_net *n);

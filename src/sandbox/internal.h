@@ -39,6 +39,7 @@ struct sandbox {
 	struct user_net *net;
 	struct tap_net *taps; /* see links.c; NULL: there is no namespace to follow */
 	unsigned next_disk;   /* for the ids of plugged disks */
+	bool vhost_net;       /* the host's kernel may serve them */
 	struct fiber *links_fiber;
 	bool links_busy; /* somebody looks, and may wait for the machine or the guest */
 	struct agent_client *agent;

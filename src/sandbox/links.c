@@ -24,7 +24,7 @@ int links_join(struct sandbox *s, const char *netns, struct vmm_device *devices,
 	const char *record = *s->c.link_record ? s->c.link_record : NULL;
 	struct tap_net_changes c;
 
-	if (tap_net_new(netns, record, &s->log, &s->taps, e) < 0)
+	if (tap_net_new(netns, record, s->vhost_net, &s->log, &s->taps, e) < 0)
 		return -1;
 	if (tap_net_look(s->taps, &c, e) < 0)
 		return err_wrap(e, "network namespace '%.200s'", netns);
@@ -154,7 +154,7 @@ int links_adopt(struct sandbox *s, const char *netns, struct err *e)
 	if (s->taps)
 		return 0;
 	/* it goes with the stand-in, and what is left there as well */
-	if (tap_net_new(netns, NULL, &s->log, &s->taps, e) < 0)
+	if (tap_net_new(netns, NULL, s->vhost_net, &s->log, &s->taps, e) < 0)
 		return -1;
 	if (links_refresh(s, e) < 0)
 		return -1;

@@ -231,6 +231,8 @@ static int join_links(struct plan *p, struct err *e)
 
 static int choose_network(struct plan *p, struct err *e)
 {
+	/* it takes a machine whose doorbells reach the kernel: KVM's */
+	p->s->vhost_net = p->accel == ACCEL_KVM && !p->config->hypervisor.disable_vhost_net;
 	if (p->s->c.network == NETWORK_USER)
 		return start_user_net(p, e);
 	return p->s->c.network == NETWORK_LINKS && *p->s->c.netns ? join_links(p, e) : 0;
