@@ -90,6 +90,7 @@ struct config_runtime {
 	const char *log_level;
 	bool disable_guest_seccomp;
 	bool sandbox_cgroup_only;
+	bool static_sandbox_resource_mgmt;
 };
 
 struct kata_config {

@@ -131,6 +131,9 @@ const struct config_key config_keys[] = {
 	{ "runtime", "disable_guest_seccomp", CONFIG_BOOL, AT(runtime.disable_guest_seccomp), "true",
 	  .meaning = "Run containers without their seccomp profile: the kernel below is the sandbox's own.",
 	  .annotation = "disable_guest_seccomp" },
+	{ "runtime", "static_sandbox_resource_mgmt", CONFIG_BOOL, AT(runtime.static_sandbox_resource_mgmt), "true",
+	  .meaning = "Give a machine its size once, when it is made. false: it grows with the limits of further containers "
+		     "and of updates, up to default_maxvcpus and default_maxmemory." },
 	{ "runtime", "sandbox_cgroup_only", CONFIG_BOOL, AT(runtime.sandbox_cgroup_only), "true",
 	  .meaning = "Put the engine, the virtual machine and all helpers into the cgroup that the caller names. "
 		     "false: they stay in the caller's own.",
@@ -286,7 +289,6 @@ const struct config_reserved config_reserved[] = {
 	{ "runtime", "jaeger_user", CONFIG_WARN, "", TRACING },
 	{ "runtime", "jaeger_password", CONFIG_WARN, "", TRACING },
 	{ "runtime", "enable_pprof", CONFIG_WARN, "false", "it is for programs in Go" },
-	{ "runtime", "static_sandbox_resource_mgmt", CONFIG_WARN, "true", "sandboxes have one size in this version" },
 	{ "runtime", "sandbox_bind_mounts", CONFIG_REFUSE, "[]", "directories are not mounted into every sandbox" },
 	{ "runtime", "vfio_mode", CONFIG_REFUSE, "guest-kernel", HOTPLUG },
 	{ "runtime", "emptydir_mode", CONFIG_REFUSE, "shared-fs", "volumes are shared, never block devices" },

@@ -19,6 +19,7 @@
 #include "oci/guest_spec.h"
 #include "oci/spec.h"
 #include "sandbox/block_root.h"
+#include "sandbox/grow.h"
 #include "sandbox/hooks.h"
 #include "sandbox/internal.h"
 #include "sandbox/links.h"
@@ -261,6 +262,18 @@ void container_run_poststart(struct container *c)
 	}
 }
 
+/* A pod's own container has limits for its process alone, and the pod's are in annotations. */
+static int make_room(struct container *c, struct err *e)
+{
+	struct oci_identity id;
+
+	if (spec_identity(c->spec, &id, e) < 0)
+		return -1;
+	if (id.kind == OCI_POD_SANDBOX || !c->spec->linux)
+		return 0;
+	return grow_for(c, c->spec->linux->resources, e);
+}
+
 static int container_set_up(struct container *c, const struct container_config *cc,
 			    struct err *e)
 {
@@ -278,8 +291,9 @@ static int container_set_up(struct container *c, const struct container_config *
 	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
 			   root.host_path, e) < 0)
 		return -1;
-	if (run_create_hooks(c, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
-	    adopt_links(c, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
+	if (make_room(c, e) < 0 || run_create_hooks(c, e) < 0 ||
+	    sandbox_need_ready(c->sandbox, e) < 0 || adopt_links(c, e) < 0 ||
+	    sandbox_need_ready(c->sandbox, e) < 0 ||
 	    create_in_guest(c, root.guest_path, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
 	return process_step(&c->init->state, PROCESS_MAKE, e);
@@ -452,12 +466,19 @@ int container_resume(struct container *c, struct err *e)
 int container_update(struct container *c, const Grpc__LinuxResources *r, struct err *e)
 {
 	Grpc__UpdateContainerRequest req = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
+	int rc;
 
 	if (sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
-	req.container_id = c->id;
-	req.resources = (Grpc__LinuxResources *)(uintptr_t)r;
-	return agent_do(c->sandbox->agent, AGENT_UPDATE_CONTAINER, &req, e);
+	c->refs++;
+	rc = grow_for(c, r, e);
+	if (rc == 0) {
+		req.container_id = c->id;
+		req.resources = (Grpc__LinuxResources *)(uintptr_t)r;
+		rc = agent_do(c->sandbox->agent, AGENT_UPDATE_CONTAINER, &req, e);
+	}
+	container_unref(c);
+	return rc;
 }
 
 int container_stats(struct container *c, struct arena *a, Grpc__StatsContainerResponse **out,

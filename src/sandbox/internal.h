@@ -11,6 +11,7 @@
 #include "oci.pb-c.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/sizing.h"
 #include "sandbox/stand_in.h"
 
 struct guest_spec;
@@ -38,6 +39,7 @@ struct sandbox {
 	struct share *share;
 	struct user_net *net;
 	struct tap_net *taps; /* see links.c; NULL: there is no namespace to follow */
+	bool growing;         /* somebody plugs processors or memory in */
 	unsigned next_disk;   /* for the ids of plugged disks */
 	bool vhost_net;       /* the host's kernel may serve them */
 	struct fiber *links_fiber;
@@ -84,6 +86,7 @@ struct container {
 	bool in_guest;        /* the agent knows it */
 	bool hooked;          /* hooks of its creation have run: poststop's undo them */
 	bool program_refused; /* the agent found no program it could execute */
+	struct sizing_limits limits;
 	struct {
 		char id[16];
 		bool plugged;

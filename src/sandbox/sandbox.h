@@ -56,7 +56,10 @@ struct sandbox_config {
 	bool disks; /* root file systems that are disks are to be expected: places for them */
 	uint32_t vcpus; /* size of the VM */
 	uint64_t memory_mib;
-	uint64_t shm_bytes; /* of the /dev/shm that the containers of a pod share; 0: none */
+	uint32_t max_vcpus; /* up to which it may grow with its containers; 0: it may not */
+	uint64_t max_memory_mib;
+	uint64_t overhead_mib; /* what a small guest takes of its memory */
+	uint64_t shm_bytes;    /* of the /dev/shm that the containers of a pod share; 0: none */
 	/* The host's directory that names it in their mounts; "": any tmpfs there is it. */
 	const char *shm_source;
 	struct sandbox_observer observer;

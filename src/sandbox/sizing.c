@@ -48,6 +48,16 @@ static int number_of(const Grpc__Spec *spec, const char *key, int64_t *out, stru
 	return value ? str_to_i64(value, INT64_MIN, INT64_MAX, key, out, e) : 0;
 }
 
+void sizing_take_limits(const Grpc__LinuxResources *r, struct sizing_limits *out)
+{
+	if (r && r->memory && r->memory->limit)
+		out->memory = r->memory->limit;
+	if (r && r->cpu && r->cpu->quota) {
+		out->quota = r->cpu->quota;
+		out->period = r->cpu->period < INT64_MAX ? (int64_t)r->cpu->period : INT64_MAX;
+	}
+}
+
 int sizing_limits_of(const Grpc__Spec *spec, struct sizing_limits *out, struct err *e)
 {
 	const Grpc__LinuxResources *r = spec->linux ? spec->linux->resources : NULL;
@@ -62,12 +72,7 @@ int sizing_limits_of(const Grpc__Spec *spec, struct sizing_limits *out, struct e
 				       number_of(spec, POD_MEMORY, &out->memory, e) < 0
 			       ? -1
 			       : 0;
-	if (r && r->memory)
-		out->memory = r->memory->limit;
-	if (r && r->cpu) {
-		out->quota = r->cpu->quota;
-		out->period = r->cpu->period < INT64_MAX ? (int64_t)r->cpu->period : INT64_MAX;
-	}
+	sizing_take_limits(r, out);
 	return 0;
 }
 
@@ -110,6 +115,8 @@ int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *co
 {
 	const struct config_hypervisor *h = &config->hypervisor;
 	uint64_t max_cpus = h->default_maxvcpus ? h->default_maxvcpus : host_cpus();
+	uint64_t max_mib =
+		h->default_maxmemory ? h->default_maxmemory : host_memory_mib() & ~(uint64_t)1;
 	uint64_t vcpus = vcpus_of(l), mib = h->default_memory;
 
 	if (l->memory > 0) {
@@ -123,13 +130,33 @@ int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *co
 	}
 	if (vcpus == 0)
 		vcpus = default_vcpus(h->default_vcpus);
-	out->vcpus = (uint32_t)at_most(vcpus, max_cpus < VCPUS_MAX ? max_cpus : VCPUS_MAX,
-				       "virtual CPUs");
-	out->memory_mib = at_most(mib,
-				  h->default_maxmemory ? h->default_maxmemory
-						       : host_memory_mib() & ~(uint64_t)1,
-				  "MiB of memory");
+	if (max_cpus > VCPUS_MAX)
+		max_cpus = VCPUS_MAX;
+	out->vcpus = (uint32_t)at_most(vcpus, max_cpus, "virtual CPUs");
+	out->memory_mib = at_most(mib, max_mib, "MiB of memory");
+	out->overhead_mib = overhead_mib;
+	if (!config->runtime.static_sandbox_resource_mgmt) {
+		out->max_vcpus = (uint32_t)max_cpus;
+		out->max_memory_mib = max_mib;
+	}
 	return 0;
+}
+
+void sizing_add(const struct sizing_limits *l, struct sizing_limits *sum)
+{
+	int64_t period = l->period > 0 ? l->period : 100000, quota;
+
+	if (l->memory > 0 && __builtin_add_overflow(sum->memory, l->memory, &sum->memory))
+		sum->memory = INT64_MAX;
+	if (l->quota <= 0)
+		return;
+	sum->period = 100000;
+	if (__builtin_mul_overflow(l->quota, sum->period, &quota))
+		quota = INT64_MAX; /* more processors than there are */
+	else
+		quota /= period;
+	if (__builtin_add_overflow(sum->quota, quota, &sum->quota))
+		sum->quota = INT64_MAX;
 }
 
 int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,

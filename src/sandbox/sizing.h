@@ -11,6 +11,7 @@ struct err;
 struct kata_config;
 struct sandbox_config;
 typedef struct Grpc__Spec Grpc__Spec;
+typedef struct Grpc__LinuxResources Grpc__LinuxResources;
 
 struct sizing_limits {
 	int64_t quota, period; /* of CPU time in us; 0 or less: none, 100000 */
@@ -22,12 +23,16 @@ struct sizing_limits {
  * sum of its containers' there), a single container's those of its specification.
  */
 int sizing_limits_of(const Grpc__Spec *spec, struct sizing_limits *out, struct err *e);
+/* Those of a container alone; what `r` does not name stays as it is in *out. */
+void sizing_take_limits(const Grpc__LinuxResources *r, struct sizing_limits *out);
+/* Adds a container's limits to a sum, whose period becomes 100000. */
+void sizing_add(const struct sizing_limits *l, struct sizing_limits *sum);
 /* sizing_of_spec() for limits that stand elsewhere. */
 int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *config,
 		     uint64_t overhead_mib, struct sandbox_config *out, struct err *e);
 /*
- * Fills in vcpus and memory_mib. `overhead_mib` is what a small guest takes of its memory
- * (sandbox/guest_assets.h); what grows with the memory is added here.
+ * Fills in vcpus and memory_mib, and up to which they may grow. `overhead_mib` is what a small
+ * guest takes of its memory (sandbox/guest_assets.h); what grows with the memory is added here.
  */
 int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
 		   uint64_t overhead_mib, struct sandbox_config *out, struct err *e);

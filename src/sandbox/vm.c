@@ -309,6 +309,8 @@ static int start_machine(struct plan *p, struct err *e)
 	p->vm.cpu_features = *c->hypervisor.cpu_features ? c->hypervisor.cpu_features : NULL;
 	p->vm.vcpus = s->c.vcpus;
 	p->vm.memory_mib = s->c.memory_mib;
+	p->vm.max_vcpus = s->c.max_vcpus;
+	p->vm.max_memory_mib = s->c.max_memory_mib;
 	/* each port costs an emulated boot 14 ms */
 	p->vm.hotplug_ports = (s->c.network == NETWORK_LINKS ? PORTS_FOR_LINKS : 1) +
 			      (s->c.disks ? PORTS_FOR_DISKS : 0);

@@ -107,12 +107,56 @@ static void test_too_much(void **state)
 	assert_non_null(strstr(e.msg, "linux.resources.memory.limit"));
 }
 
+static void test_sums(void **state)
+{
+	static const struct sizing_limits each[] = {
+		{ 50000, 100000, 64 << 20 },
+		{ 0, 0, 0 },
+		{ 1000, 2000, -1 },
+		{ 150000, 0, 1 << 20 },
+	};
+	const struct sizing_limits most = { INT64_MAX, 1, INT64_MAX };
+	struct sizing_limits sum = { 0, 0, 0 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(each); i++)
+		sizing_add(&each[i], &sum);
+	assert_int_equal(sum.quota, 250000);
+	assert_int_equal(sum.period, 100000);
+	assert_int_equal(sum.memory, 65 << 20);
+	sizing_add(&most, &sum);
+	assert_int_equal(sum.quota, INT64_MAX);
+	assert_int_equal(sum.memory, INT64_MAX);
+}
+
+/* A machine that may grow knows how far. */
+static void test_room(void **state)
+{
+	OWN(config) struct kata_config *c = NULL;
+	const struct sizing_limits none = { 0, 0, 0 };
+	struct sandbox_config out = { .id = "x" };
+	struct err e;
+
+	(void)state;
+	assert_ok(config_new(&c, &e), &e);
+	c->hypervisor.default_maxvcpus = 8;
+	c->hypervisor.default_maxmemory = 4096;
+	assert_ok(sizing_of_limits(&none, c, OVERHEAD, &out, &e), &e);
+	assert_int_equal(out.max_vcpus, 0);
+	assert_int_equal(out.max_memory_mib, 0);
+	c->runtime.static_sandbox_resource_mgmt = false;
+	assert_ok(sizing_of_limits(&none, c, OVERHEAD, &out, &e), &e);
+	assert_int_equal(out.max_vcpus, 8);
+	assert_int_equal(out.max_memory_mib, 4096);
+	assert_int_equal(out.overhead_mib, OVERHEAD);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_host),
-		cmocka_unit_test(test_too_much),
+		cmocka_unit_test(test_sizes),    cmocka_unit_test(test_host),
+		cmocka_unit_test(test_too_much), cmocka_unit_test(test_sums),
+		cmocka_unit_test(test_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

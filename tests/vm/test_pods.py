@@ -246,5 +246,35 @@ class Life(CriCase):
             self.remove_pod(pod)
 
 
+class Growing(CriCase):
+    """static_sandbox_resource_mgmt = false: a machine that follows its containers' limits."""
+
+    configuration = ("[hypervisor.qemu]\ndefault_memory = 256\ndefault_maxmemory = 2048\n"
+                     "[runtime]\nstatic_sandbox_resource_mgmt = false\n")
+
+    def size(self, c):
+        cpus, memory = self.output(c, "sh", "-c", "nproc; head -1 /proc/meminfo").splitlines()
+        return int(cpus), int(memory.split()[1]) >> 10
+
+    def test_containers_and_updates(self):
+        pod = self.run_pod("grows")
+        small = self.start(pod, "small", linux={1: {1: 100000, 2: 50000, 4: 64 << 20}})
+        cpus, before = self.size(small)
+        self.assertEqual(cpus, 1)
+        self.assertLess(before, 256)
+        large = self.start(pod, "large", linux={1: {1: 100000, 2: 150000, 4: 400 << 20}})
+        cpus, memory = self.size(large)
+        self.assertEqual(cpus, 2)
+        self.assertGreater(memory, 464)
+        self.output(large, "sh", "-c", "dd if=/dev/zero of=/dev/null bs=300M count=1 2>/dev/null")
+        self.cri("UpdateContainerResources", {1: large, 2: {1: 100000, 2: 150000, 4: 900 << 20}})
+        self.assertGreater(self.size(large)[1], 964)
+        self.assertEqual(self.output(large, "cat", "/sys/fs/cgroup/memory.max"), f"{900 << 20}\n")
+        # never above the most there may be: the limit is then not reached
+        huge = self.start(pod, "huge", linux={1: {4: 30 << 30}})
+        self.assertTrue(1800 < self.size(huge)[1] <= 2048, self.size(huge))
+        self.remove_pod(pod)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
