@@ -84,8 +84,11 @@ class Pod(CriCase):
 
     def test_stop_with_grace(self):
         pod = self.run_pod("grace")
-        c = self.start(pod, "c", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done")
-        d = self.start(pod, "d", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+        c = self.start(pod, "c", "sh", "-c",
+                       "trap 'exit 5' TERM; >/ready; while :; do sleep 0.1; done")
+        d = self.start(pod, "d", "sh", "-c", "trap '' TERM; >/ready; while :; do sleep 0.1; done")
+        for each in (c, d):
+            self.wait_until(lambda each=each: self.sync(each, "test", "-e", "/ready")[0] == 0)
         self.cri("StopContainer", {1: c, 2: 20})
         self.assertEqual(self.container_status(c)[1], 5)
         self.cri("StopContainer", {1: d, 2: 1})
