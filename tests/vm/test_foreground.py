@@ -71,14 +71,14 @@ class BeingMade(ForegroundCase):
 
     def test_others_wait_or_are_refused(self):
         p = self.start("run", "-d", "--name", "new", "--network", "none", "busybox", "sh", "-c",
-                       "trap 'exit 7' TERM; while :; do sleep 0.1; done")
+                       "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done")
         self.wait_until(lambda: self.names("names"), "no name")
         done = self.kata("rm", "-f", "new")
         self.assertEqual(done.returncode, 1)
         self.assertIn("being made", done.stderr)
         w = self.start("wait", "new")
         self.assertEqual(p.wait(LIMIT), 0)
-        time.sleep(0.5)  # for the trap
+        self.wait_until(lambda: "ready" in self.kata_ok("logs", "new"), "not ready")
         self.kata_ok("stop", "new")
         self.assertEqual(w.communicate(timeout=LIMIT)[0], "7\n")
         self.kata_ok("rm", "new")
