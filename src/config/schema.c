@@ -144,7 +144,7 @@ const struct config_key config_keys[] = {
 const size_t config_key_count = ARRAY_LEN(config_keys);
 
 #define ANNOTATIONS "no annotation gives such a path in this version"
-#define BLOCK "block devices are not passed to guests by this version"
+#define BLOCK "disks of guests have no such settings in this version"
 #define HOTPLUG "devices of the host are not passed to guests by this version"
 #define LIMITS "rates are not limited by this version"
 #define TEE "confidential guests are not supported"

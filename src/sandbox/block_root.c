@@ -2,19 +2,14 @@
 /* From containerd's Mount to a device of the machine and a Storage of the agent's. */
 #include "sandbox/block_root.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/str.h"
-#include "base/time.h"
+#include "sandbox/disks.h"
 #include "sandbox/internal.h"
 #include "vmm/vmm.h"
-
-enum {
-	PLUG_MS = 10 * 1000
-};
 
 static bool has_option(const struct rootfs_mount *m, const char *word)
 {
@@ -61,40 +56,20 @@ static int fill_storage(struct container *c, const struct rootfs_mount *m, const
 		if (!st->options[st->n_options++])
 			return err_oom(e, "a storage");
 	}
-	c->disk.storage = st;
+	c->root_disk = st;
 	return 0;
 }
 
 int block_root_plug(struct container *c, const struct rootfs_mount *m, struct err *e)
 {
-	struct sandbox *s = c->sandbox;
-	struct vmm_device d = { .kind = VMM_DEV_BLK, .id = c->disk.id };
 	struct vmm_device_addr at;
 
-	if (vmm_require(s->vmm, VMM_CAP_HOTPLUG_BLK, e) < 0)
+	if (disk_plug(c, m->source, has_option(m, "ro"), &at, e) < 0)
 		return err_wrap(e,
 				"root file system '%s' is a disk (disable_block_device_use "
 				"shares it instead)",
 				m->source);
-	(void)snprintf(c->disk.id, sizeof(c->disk.id), "disk%u", s->next_disk++);
-	d.blk.path = m->source;
-	d.blk.read_only = has_option(m, "ro");
-	if (vmm_device_add(s->vmm, &d, deadline_in(PLUG_MS), &at, e) < 0)
-		return err_wrap(e, "root file system '%s'", m->source);
-	c->disk.plugged = true;
 	log_info(&c->log, "root file system: '%s' (%s) plugged in as a disk", m->source,
 		 m->type);
 	return fill_storage(c, m, at.pci_path, e);
-}
-
-int block_root_unplug(struct container *c, struct err *e)
-{
-	struct sandbox *s = c->sandbox;
-
-	if (!c->disk.plugged)
-		return 0;
-	c->disk.plugged = false;
-	if (s->state != SANDBOX_READY || s->vm_lost)
-		return 0;
-	return vmm_device_remove(s->vmm, c->disk.id, deadline_in(PLUG_MS), e);
 }

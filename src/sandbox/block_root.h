@@ -18,9 +18,7 @@ typedef struct Grpc__Storage Grpc__Storage;
 /* Whether the mounts of a root file system are one such disk. */
 bool block_root_is(const struct rootfs_mount *mounts, size_t count);
 /*
- * Plugs it in. The container's `disk` then says what the agent is to mount and where. ERR_STATE
- * if the machine has no place for one more.
+ * Plugs it in. The container's `root_disk` then says what the agent is to mount and where.
+ * ERR_STATE if the machine has no place for one more.
  */
 int block_root_plug(struct container *c, const struct rootfs_mount *m, struct err *e);
-/* Takes it out again, once the guest has unmounted it. Nothing for a container without. */
-int block_root_unplug(struct container *c, struct err *e);

@@ -19,6 +19,7 @@
 #include "oci/guest_spec.h"
 #include "oci/spec.h"
 #include "sandbox/block_root.h"
+#include "sandbox/disks.h"
 #include "sandbox/grow.h"
 #include "sandbox/hooks.h"
 #include "sandbox/internal.h"
@@ -120,7 +121,7 @@ static int plug_root(struct container *c, const struct container_config *cc,
 	    block_root_plug(c, cc->rootfs, e) < 0)
 		return -1;
 	if (snprintf(entry->guest_path, sizeof(entry->guest_path), "%s",
-		     c->disk.storage->mount_point) >= (int)sizeof(entry->guest_path))
+		     c->root_disk->mount_point) >= (int)sizeof(entry->guest_path))
 		return err_set(e, ERR_INVALID, 0, "container id '%.80s' is too long", c->id);
 	return 0;
 }
@@ -208,10 +209,12 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 	req.sandbox_pidns = gs.sandbox_pidns;
 	req.container_id = c->id;
 	req.exec_id = c->id; /* as upstream's engine names a first process */
-	if (c->disk.storage) {
-		req.storages = &c->disk.storage;
+	if (c->root_disk) {
+		req.storages = &c->root_disk;
 		req.n_storages = 1;
 	}
+	if (disks_attach(c, gs.spec, &req, e) < 0)
+		return -1;
 	if (agent_do(c->sandbox->agent, AGENT_CREATE_CONTAINER, &req, e) < 0) {
 		c->program_refused = e->kind == ERR_NOT_FOUND || e->kind == ERR_DENIED;
 		return -1;
@@ -315,7 +318,7 @@ static int container_teardown(struct container *c, struct err *e)
 			rc = 0;
 	}
 	stand_in_end(&c->stand_in);
-	if (block_root_unplug(c, rc < 0 ? &later : e) < 0)
+	if (disks_unplug(c, rc < 0 ? &later : e) < 0)
 		rc = -1;
 	if (c->shared && s->share &&
 	    share_remove_container(s->share, c->id, rc < 0 ? &later : e) < 0)

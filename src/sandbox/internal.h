@@ -70,6 +70,11 @@ struct process {
 	unsigned refs;
 };
 
+enum {
+	DISKS_MAX = 8,
+	DISK_ID_SIZE = 16
+};
+
 struct container {
 	struct list node;
 	struct sandbox *sandbox;
@@ -87,13 +92,11 @@ struct container {
 	bool hooked;          /* hooks of its creation have run: poststop's undo them */
 	bool program_refused; /* the agent found no program it could execute */
 	struct sizing_limits limits;
-	struct {
-		char id[16];
-		bool plugged;
-		Grpc__Storage *storage; /* in the arena; NULL: the root is in the share */
-	} disk;                         /* see block_root.h */
-	int64_t oom_at; /* when its last OOM event was told, monotonic ms; 0: never */
-	unsigned refs;  /* the sandbox's, and one per process object */
+	char disks[DISKS_MAX][DISK_ID_SIZE]; /* plugged in for it, see disks.h */
+	size_t disk_count;
+	Grpc__Storage *root_disk; /* in the arena; NULL: the root is in the share */
+	int64_t oom_at;           /* when its last OOM event was told, monotonic ms; 0: never */
+	unsigned refs;            /* the sandbox's, and one per process object */
 };
 
 enum {

@@ -22,6 +22,7 @@
 #include "oci/spec.h"
 #include "options.pb-c.h"
 #include "sandbox/block_root.h"
+#include "sandbox/disks.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/host_cgroup.h"
 #include "sandbox/sizing.h"
@@ -264,7 +265,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	w.options = o;
 	w.hostname = spec->hostname;
 	w.netns = spec_network_namespace(spec);
-	w.disks = root_is_disk(r);
+	w.disks = root_is_disk(r) || disks_are_named(spec);
 	w.cgroup = spec->linux ? spec->linux->cgroupspath : NULL;
 	if (identity.kind == OCI_POD_SANDBOX)
 		find_shm(spec, &w);
