@@ -30,9 +30,8 @@ static void annotate(struct kata_config *c, char *line)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char allowed[] =
-		"[hypervisor.qemu]\nenable_annotations = ['[^i].*']\n"
-		"valid_hypervisor_paths = ['/usr/bin/*']\n";
+	static const char allowed[] = "[hypervisor.qemu]\nenable_annotations = ['[^i].*']\n"
+				      "valid_hypervisor_paths = ['/usr/bin/*']\n";
 	OWN(config) struct kata_config *c = NULL;
 	OWN(free) char *text = mem_dup(data, size);
 	char *line, *rest;
