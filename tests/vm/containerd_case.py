@@ -15,12 +15,12 @@ import threading
 import time
 import unittest
 
-from kata_case import BIN, BUSYBOX, MARK, footprint
+from kata_case import BIN, BUSYBOX, MARK, SLOWNESS, footprint
 
 IMAGE = "docker.io/library/busybox:latest"
 RUNTIME = "io.containerd.kata.v2"
-LIMIT = 120  # seconds for one call of ctr
-READY_S = 30
+LIMIT = 120 * SLOWNESS  # seconds for one call of ctr
+READY_S = 30 * SLOWNESS
 
 CONFIG = """version = 2
 root = "{root}/root"

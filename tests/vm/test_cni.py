@@ -20,6 +20,7 @@ if os.geteuid() == 0 and OWN not in os.environ:
 import grpc_client as rpc  # noqa: E402
 from cri_case import CriCase  # noqa: E402
 
+LAB = "full"
 TIMEOUT_S = 600
 PLUGINS = "/usr/lib/cni"
 HTTPD = ("sh", "-c", "echo hello >/index.html; httpd -f -p 80 -h /")

@@ -19,6 +19,7 @@ import unittest
 from containerd_case import IMAGE, RUNTIME, ContainerdCase, folder
 from kata_case import BIN, BUSYBOX, TREE, footprint, processes
 
+LAB = "full"
 TIMEOUT_S = 900
 
 

@@ -10,6 +10,8 @@ import unittest
 from containerd_case import IMAGE, RUNTIME, ContainerdCase
 from kata_case import BUSYBOX
 
+LAB = "full"
+
 
 class BlockFile(ContainerdCase):
     @classmethod

@@ -12,6 +12,8 @@ import unittest
 
 from kata_case import BIN, BUSYBOX, LIMIT, SLOWNESS, KataCase
 
+LAB = "full"
+
 
 class ForegroundCase(KataCase):
     def start(self, *args, **kw):

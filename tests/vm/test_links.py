@@ -14,6 +14,8 @@ import grpc_client as rpc
 from containerd_case import ContainerdCase
 from engine_case import STATE, EngineCase
 
+LAB = "full"
+
 SLOWNESS = float(os.environ.get("KATA_TEST_SLOWNESS", "1"))
 MARK = os.urandom(3).hex()
 POD, FAR = f"katap{MARK}", f"kataf{MARK}"

@@ -10,6 +10,7 @@ from containerd_case import folder
 from cri_case import NAMESPACE, NODE, POD, RUNNING, CriCase
 from kata_case import processes
 
+LAB = "full"
 TIMEOUT_S = 900
 
 

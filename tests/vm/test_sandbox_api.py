@@ -13,6 +13,7 @@ import ttrpc_client
 from engine_case import EXISTS, INVALID, NOT_FOUND, STATE, STOPPED, UNSUPPORTED, EngineCase
 from kata_case import processes
 
+LAB = "full"
 TIMEOUT_S = 300
 SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 

@@ -13,6 +13,7 @@ from engine_case import (CREATED, EXISTS, INVALID, NOT_FOUND, PAUSED, RUNNING, S
                          UNSUPPORTED, EngineCase)
 from kata_case import BIN, processes
 
+LAB = "full"
 TIMEOUT_S = 400
 
 
