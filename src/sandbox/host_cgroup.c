@@ -27,7 +27,7 @@ enum {
 struct place {
 	struct host_cgroup_root root;
 	char dir[PATH_MAX];
-	bool made, joined;
+	bool joined;
 };
 
 struct host_cgroup {
@@ -219,7 +219,6 @@ static int make_dir(struct place *p, struct err *e)
 		if (end)
 			*end = '\0';
 		rc = mkdir(p->dir, 0755);
-		p->made = !end && rc == 0;
 		rc = rc < 0 && errno != EEXIST ? err_sys(e, "make cgroup '%s'", p->dir) : 0;
 		if (rc == 0 && !p->root.unified)
 			rc = fill_cpuset(p->dir, "cpuset.cpus", e) < 0 ||
@@ -250,11 +249,9 @@ static int move_to(const char *dir, struct err *e)
 static int write_record(const struct host_cgroup *c, const char *record, struct err *e)
 {
 	OWN(buf) struct buf b = BUF_INIT;
-	struct stat st;
 
 	for (size_t i = 0; i < c->count; i++) {
-		if (stat(c->places[i].dir, &st) < 0 &&
-		    buf_printf(&b, e, "%s\n", c->places[i].dir) < 0)
+		if (buf_printf(&b, e, "%s\n", c->places[i].dir) < 0)
 			return -1;
 	}
 	return file_replace(AT_FDCWD, record, buf_len(&b) ? buf_head(&b) : (const void *)"",
@@ -343,7 +340,8 @@ void host_cgroup_leave(struct host_cgroup *c)
 		if (p->joined && move_to(p->root.home, &e) < 0 &&
 		    move_to(p->root.mount, &e) < 0)
 			log_warn(c->log, "%s", e.msg);
-		if (p->made && rmdir(p->dir) < 0)
+		/* it is the sandbox's, whoever made it; another may be there by mistake */
+		if (p->joined && rmdir(p->dir) < 0 && errno != ENOENT && errno != EBUSY)
 			log_warn(c->log, "cgroup '%s' stays: %s", p->dir, strerror(errno));
 	}
 	free(c);

@@ -21,7 +21,7 @@ struct log_ctx;
  */
 int host_cgroup_enter(const char *path, const char *record, const struct log_ctx *log,
 		      struct host_cgroup **out, struct err *e);
-/* Goes back and removes what was made, once nobody else is there. NULL is accepted. */
+/* Goes back and removes the leaf, unless somebody else is there. NULL is accepted. */
 void host_cgroup_leave(struct host_cgroup *c);
 
 /* ---- for tests ---- */
