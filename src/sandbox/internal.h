@@ -47,9 +47,9 @@ struct sandbox {
 	struct agent_client *agent;
 	int vsock_fd;
 	bool vm_lost;
-	bool explaining; /* vm_explain_loss() is at it */
-	bool loss_known; /* lost_why is the last word */
-	bool agent_lost; /* the first sign of it was the end of the agent's connection */
+	bool explaining;  /* vm_explain_loss() is at it */
+	bool loss_known;  /* lost_why is the last word */
+	bool only_a_sign; /* of its end is known: a connection or a helper that went with it */
 	struct err lost_why;
 	char description[200];
 };

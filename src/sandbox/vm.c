@@ -99,7 +99,7 @@ void vm_explain_loss(struct sandbox *s)
 {
 	struct err ignored;
 
-	if (!s->agent_lost || !s->vmm)
+	if (!s->only_a_sign || !s->vmm)
 		return;
 	s->explaining = true;
 	fiber_shield(s->loop, true);
@@ -111,9 +111,14 @@ void vm_explain_loss(struct sandbox *s)
 	cond_wake_all(&s->changed);
 }
 
+/* passt ends with its only client: it may be the machine that ended first. */
 static void on_helper_lost(const struct err *why, void *arg)
 {
-	sandbox_vm_lost(arg, why);
+	struct sandbox *s = arg;
+
+	if (!s->vm_lost)
+		s->only_a_sign = true;
+	sandbox_vm_lost(s, why);
 }
 
 static void on_agent_lost(const struct err *why, void *arg)
@@ -122,7 +127,8 @@ static void on_agent_lost(const struct err *why, void *arg)
 	struct err lost;
 
 	err_set(&lost, ERR_PEER, 0, "the agent's connection ended: %s", why->msg);
-	s->agent_lost = !s->vm_lost;
+	if (!s->vm_lost)
+		s->only_a_sign = true;
 	sandbox_vm_lost(s, &lost);
 }
 
