@@ -51,8 +51,8 @@ void signals_take(struct signals *s, void (*take)(int sig, void *arg), void *arg
 {
 	s->take = take;
 	s->arg = arg;
-	for (int sig = 1; sig < 64; sig++) {
-		if (s->waiting & 1ULL << sig)
+	for (int sig = 1; sig <= 64; sig++) {
+		if (s->waiting & 1ULL << (sig & 63))
 			take(sig, arg);
 	}
 	s->waiting = 0;

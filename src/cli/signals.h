@@ -18,7 +18,7 @@ struct loop;
 struct signals {
 	struct signal_watch watch;
 	struct fiber *starter;
-	uint64_t waiting; /* bit n: signal n came before somebody took it */
+	uint64_t waiting; /* bit n (0 for 64): signal n came before somebody took it */
 	int ended_by;     /* the signal that ended the start; 0: none */
 	void (*take)(int sig, void *arg);
 	void *arg;

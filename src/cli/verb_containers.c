@@ -500,10 +500,15 @@ static int end_first(struct cli *cli, struct container_dir *d, const struct rm_o
 	OWN(engine_client) struct engine_client *en = NULL;
 	struct container_state st;
 
-	if (o->ended)
-		return 0;
 	if (container_dir_state(cli->loop, d, &st, e) < 0)
 		return -1;
+	if (o->ended) /* the engine has recorded that before it runs its hooks */
+		return st.status == CONTAINER_EXITED
+			       ? 0
+			       : err_set(e, ERR_STATE, 0,
+					 "container '%.12s' is %s: --ended is "
+					 "for the engine's own use",
+					 d->id, container_status_name(st.status));
 	if (st.status == CONTAINER_MAKING && container_dir_is_attached(d))
 		return err_set(e, ERR_STATE, 0,
 			       "container '%.12s' is being made: end its `kata run` first",

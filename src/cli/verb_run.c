@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kata run: a container from an image, in the foreground or detached. */
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -35,6 +36,7 @@
 #define OPTIONS_URL "io.katacontainers.engine.v1.Options"
 
 enum {
+	LONG_LAYERS_MAX = 64,
 	HOSTNAME_LEN = 12, /* of the one made of the id */
 	HOSTNAME_MAX = 64, /* Linux: __NEW_UTS_LEN */
 	STATUS_LOST = 255,
@@ -341,17 +343,40 @@ static char *overlay_option(struct run *r, const char *name, const char *dir)
 	return arena_strdup(&r->arena, buf_cstr(&b));
 }
 
+/*
+ * A layer's path, or a short one that leads to it: so many long ones are more than mount(2)
+ * takes, even without what they have in common.
+ */
+static const char *layer_path(struct run *r, size_t i)
+{
+	const char *layer = r->image->layers.v[i];
+	char *link;
+
+	if (r->image->layers.n <= LONG_LAYERS_MAX)
+		return layer;
+	link = arena_printf(&r->arena, "%s/layers/%zu", r->dir.path, i);
+	return link && (symlink(layer, link) == 0 || errno == EEXIST) ? link : NULL;
+}
+
 /* lowerdir from top to bottom. */
 static char *overlay_lower(struct run *r)
 {
 	OWN(buf) struct buf b = BUF_INIT;
 	struct err e;
 
+	if (r->image->layers.n > LONG_LAYERS_MAX) {
+		OWN(free) char *dir = container_dir_file(&r->dir, "layers");
+
+		if (!dir || path_mkdirs(dir, 0700, &e) < 0)
+			return NULL;
+	}
 	if (buf_puts(&b, "lowerdir=", &e) < 0)
 		return NULL;
 	for (size_t i = r->image->layers.n; i > 0; i--) {
-		if ((i < r->image->layers.n && buf_append(&b, ":", 1, &e) < 0) ||
-		    add_escaped(&b, r->image->layers.v[i - 1], &e) < 0)
+		const char *path = layer_path(r, i - 1);
+
+		if (!path || (i < r->image->layers.n && buf_append(&b, ":", 1, &e) < 0) ||
+		    add_escaped(&b, path, &e) < 0)
 			return NULL;
 	}
 	return buf_cstr(&b) ? arena_strdup(&r->arena, buf_cstr(&b)) : NULL;

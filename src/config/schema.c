@@ -75,7 +75,8 @@ const struct config_key config_keys[] = {
 	{ QEMU, "default_maxmemory", CONFIG_UINT, AT(hypervisor.default_maxmemory), "0", 0, 1 << 24,
 	  .meaning = "Most memory in MiB that a machine gets, whatever its containers ask for. 0: as much as the host has." },
 	{ QEMU, "shared_fs", CONFIG_CHOICE, AT(hypervisor.shared_fs), "\"auto\"", .choices = shared_fs,
-	  .meaning = "How files of the host reach the guest. auto: virtio-fs where virtiofsd can run, else virtio-9p.",
+	  .meaning = "How files of the host reach the guest. auto: virtio-fs where virtiofsd can run, else virtio-9p, "
+		     "which is slower and in which no FIFO can be made.",
 	  .annotation = "shared_fs" },
 	{ QEMU, "virtio_fs_daemon", CONFIG_STRING, AT(hypervisor.virtio_fs_daemon), "\"\"",
 	  .meaning = "virtiofsd's program. Empty: the one of this installation, else of the host.",
@@ -136,8 +137,7 @@ const struct config_key config_keys[] = {
 		     "and of updates, up to default_maxvcpus and default_maxmemory." },
 	{ "runtime", "sandbox_cgroup_only", CONFIG_BOOL, AT(runtime.sandbox_cgroup_only), "true",
 	  .meaning = "Put the engine, the virtual machine and all helpers into the cgroup that the caller names. "
-		     "false: they stay in the caller's own.",
-	  .annotation = "sandbox_cgroup_only" },
+		     "false: they stay in the caller's own." },
 	{ "runtime", "create_container_timeout", CONFIG_UINT, AT(agent.create_container_timeout_s), NULL, 1, 86400,
 	  .meaning = "create_container_timeout of [agent.kata]", .annotation = "create_container_timeout" },
 };

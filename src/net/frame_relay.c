@@ -209,7 +209,7 @@ void frame_relay_free(struct frame_relay *r)
 }
 
 /* "passt 0.0~git20240220…" or "passt 2024_06_07.8a83b53": its day; Debian 12's says none. */
-bool frame_relay_needed(const char *version)
+bool passt_is_older(const char *version, const char *than)
 {
 	for (const char *p = version; *p; p++) {
 		char day[9] = "";
@@ -221,7 +221,12 @@ bool frame_relay_needed(const char *version)
 				day[n++] = *q;
 		}
 		if (n == 8 && str_starts(day, "20"))
-			return strcmp(day, "20230922") < 0;
+			return strcmp(day, than) < 0;
 	}
 	return true;
+}
+
+bool frame_relay_needed(const char *version)
+{
+	return passt_is_older(version, "20230922");
 }

@@ -35,3 +35,5 @@ OWN_DEFINE(frame_relay, struct frame_relay *, frame_relay_free)
 
 /* Whether the passt with this `--version` output needs the relay. */
 bool frame_relay_needed(const char *version);
+/* Whether `passt --version` gives a day before `than` ("20230922"), or none. */
+bool passt_is_older(const char *version, const char *than);

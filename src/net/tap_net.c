@@ -168,16 +168,23 @@ static void find_gone(struct tap_net *n, const struct scan *found, struct tap_ne
 	}
 }
 
-/* What is about to be redirected, for whoever cleans up after a killed process. */
+/* What is redirected, and what is about to be, for whoever cleans up after a killed process. */
 static int write_record(struct tap_net *n, const struct scan *found, struct err *e)
 {
-	int links[SCAN_LINKS_MAX];
+	int links[2 * SCAN_LINKS_MAX];
+	size_t count = 0;
 
-	for (size_t i = 0; i < found->link_count; i++)
-		links[i] = found->links[i].index;
-	return n->record && found->link_count ? link_record_write(n->record, n->ns, n->netns,
-								  links, found->link_count, e)
-					      : 0;
+	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
+		if (n->taps[i].link.index)
+			links[count++] = n->taps[i].link.index;
+	}
+	for (size_t i = 0; i < found->link_count; i++) {
+		if (!tap_of(n, found->links[i].index))
+			links[count++] = found->links[i].index;
+	}
+	return n->record && count
+		       ? link_record_write(n->record, n->ns, n->netns, links, count, e)
+		       : 0;
 }
 
 int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)

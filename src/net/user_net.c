@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -294,6 +295,64 @@ static bool publishes_tcp(const struct user_net_config *c)
 	return false;
 }
 
+static bool is_loopback(const char *addr)
+{
+	return addr && (str_starts(addr, "127.") || str_eq(addr, "::1"));
+}
+
+/* passt only warns when it cannot have a UDP port: it is tried before. */
+static int try_udp(const struct user_net_port *p, int family, struct err *e)
+{
+	OWN(fd) int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(p->host_port) };
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(p->host_port) };
+	bool any = !p->host_addr || !*p->host_addr;
+	int one = 1, rc;
+
+	if (fd < 0) /* a host without that family */
+		return 0;
+	if (family == AF_INET) {
+		if (!any && inet_pton(AF_INET, p->host_addr, &v4.sin_addr) != 1)
+			return 0;
+		rc = bind(fd, (struct sockaddr *)&v4, sizeof(v4));
+	} else {
+		if (!any && inet_pton(AF_INET6, p->host_addr, &v6.sin6_addr) != 1)
+			return 0;
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+		rc = bind(fd, (struct sockaddr *)&v6, sizeof(v6));
+	}
+	if (rc < 0 && errno != EADDRNOTAVAIL && errno != EAFNOSUPPORT)
+		return err_sys(e, "publish UDP port %u", p->host_port);
+	return 0;
+}
+
+static int check_udp_ports(struct user_net *n, struct child_reaper *r, const char *program,
+			   struct err *e)
+{
+	char version[100], quoted[120];
+
+	for (size_t i = 0; i < n->c.port_count; i++) {
+		const struct user_net_port *p = &n->c.ports[i];
+
+		if (p->proto != USER_NET_UDP)
+			continue;
+		if (try_udp(p, AF_INET, e) < 0 || try_udp(p, AF_INET6, e) < 0)
+			return -1;
+		if (!is_loopback(p->host_addr))
+			continue;
+		passt_version(n, r, program, version, sizeof(version));
+		if (passt_is_older(version, "20240726"))
+			return err_set(
+				e, ERR_UNSUPPORTED, 0,
+				"publish UDP port %u on '%.45s': '%s' brings no answers "
+				"back to the host's loopback; use another address of the "
+				"host, or a passt of July 2024 or newer",
+				p->host_port, p->host_addr,
+				str_quote(version, strlen(version), quoted, sizeof(quoted)));
+	}
+	return 0;
+}
+
 /* Puts the relay between the machine and a passt that needs it. */
 static int add_relay(struct user_net *n, struct child_reaper *r, const char *program,
 		     struct err *e)
@@ -371,7 +430,8 @@ int user_net_start(struct loop *l, struct child_reaper *r, const struct user_net
 		return err_set(
 			e, ERR_UNSUPPORTED, 0,
 			"the host has no default route; use the network 'none' or give it one");
-	if (user_net_args(c, &n->guest, &argv, e) < 0 || spawn_passt(n, r, &argv, e) < 0)
+	if (user_net_args(c, &n->guest, &argv, e) < 0 ||
+	    check_udp_ports(n, r, argv.v[0], e) < 0 || spawn_passt(n, r, &argv, e) < 0)
 		return -1;
 	if (wait_ready(n, deadline, e) < 0 || add_relay(n, r, argv.v[0], e) < 0)
 		return -1;

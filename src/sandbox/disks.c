@@ -25,13 +25,14 @@ int disk_plug(struct container *c, const char *path, bool read_only, struct vmm_
 {
 	struct sandbox *s = c->sandbox;
 	struct vmm_device d = { .kind = VMM_DEV_BLK };
-	char *id = c->disks[c->disk_count];
+	char *id;
 
 	if (c->disk_count == DISKS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d disks of a container",
 			       DISKS_MAX);
 	if (vmm_require(s->vmm, VMM_CAP_HOTPLUG_BLK, e) < 0)
 		return -1;
+	id = c->disks[c->disk_count];
 	(void)snprintf(id, DISK_ID_SIZE, "disk%u", s->next_disk++);
 	d.id = id;
 	d.blk.path = path;

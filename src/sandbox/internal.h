@@ -42,10 +42,12 @@ struct sandbox {
 	bool growing;         /* somebody plugs processors or memory in */
 	unsigned next_disk;   /* for the ids of plugged disks */
 	bool vhost_net;       /* the host's kernel may serve them */
+	bool links_stale;     /* the guest has not been told of all that is there */
 	struct fiber *links_fiber;
 	bool links_busy; /* somebody looks, and may wait for the machine or the guest */
 	struct agent_client *agent;
 	int vsock_fd;
+	bool agent_answers; /* it has, at least once */
 	bool vm_lost;
 	bool explaining;  /* vm_explain_loss() is at it */
 	bool loss_known;  /* lost_why is the last word */

@@ -100,9 +100,13 @@ static int look_once(struct sandbox *s, struct err *e)
 		unplug(s, c.gone[i]);
 	rc = plug_all(s, &c, e);
 	tap_net_release_fds(s->taps);
-	if (rc < 0 || (!c.joined_count && !c.other))
+	s->links_stale |= c.joined_count || c.other;
+	if (rc < 0 || !s->links_stale)
 		return rc;
-	return links_apply(s, e);
+	if (links_apply(s, e) < 0)
+		return -1; /* it is tried again by the next look */
+	s->links_stale = false;
+	return 0;
 }
 
 int links_refresh(struct sandbox *s, struct err *e)
@@ -144,21 +148,18 @@ static void follow(void *arg)
 
 int links_follow(struct sandbox *s, struct err *e)
 {
-	if (!s->taps)
+	if (!s->taps || s->links_fiber)
 		return 0;
 	return fiber_spawn(s->loop, "links", follow, s, &s->links_fiber, e);
 }
 
 int links_adopt(struct sandbox *s, const char *netns, struct err *e)
 {
-	if (s->taps)
-		return 0;
 	/* it goes with the stand-in, and what is left there as well */
-	if (tap_net_new(netns, NULL, s->vhost_net, &s->log, &s->taps, e) < 0)
+	if (!s->taps && tap_net_new(netns, NULL, s->vhost_net, &s->log, &s->taps, e) < 0)
 		return -1;
-	if (links_refresh(s, e) < 0)
-		return -1;
-	return links_follow(s, e);
+	/* followed already, or not yet because the container before could not be made */
+	return s->links_fiber || links_refresh(s, e) == 0 ? links_follow(s, e) : -1;
 }
 
 void links_end(struct sandbox *s)

@@ -408,6 +408,7 @@ static int reach_agent(struct plan *p, struct err *e)
 		}
 		return -1;
 	}
+	s->agent_answers = true;
 	return agent_client_details(s->agent, e);
 }
 
@@ -569,7 +570,7 @@ void vm_stop(struct sandbox *s)
 	if (s->vm_lost)
 		log_console(s);
 	/* the guest writes back what it has cached, if it still answers */
-	if (s->agent && !s->vm_lost) {
+	if (s->agent_answers && !s->vm_lost) {
 		agent_client_set_timeout(s->agent, DESTROY_MS);
 		if (agent_do(s->agent, AGENT_DESTROY_SANDBOX, &req, &e) < 0)
 			log_debug(&s->log, "%s", e.msg);

@@ -139,6 +139,42 @@ def sizes():
     row("initrd", mib(os.path.join(GUEST, "initrd")), "aim: at most 2 MiB with the tuned kernel")
 
 
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+
+
+def agent_memory():
+    """Of the agent as it serves, in namespaces of this host: the guest's is nobody's to look at."""
+    with open("/proc/self/mounts", encoding="ascii") as f:
+        roots = [line.split()[1] for line in f if line.split()[2] == "cgroup2"]
+    if not roots:
+        row("agent, resident", "-", "this host has no cgroup2 to start it in")
+        return
+    cgroup = os.path.join(roots[0], f"kata-bench-{os.getpid()}")
+    folder = tempfile.mkdtemp(prefix="kata-bench.")
+    os.mkdir(cgroup)
+    path = os.path.join(folder, "agent.sock")
+    agent = os.path.join(TREE, "build", "agent", "kata-agent")
+    p = subprocess.Popen(["unshare", "--fork", "--pid", "--mount", "--mount-proc", "--net", "--uts",
+                          "--ipc", "--kill-child", agent, "--no-boot", "--server-addr",
+                          "unix://" + path, "--cgroup-root", cgroup], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 20
+        while not os.path.exists(path) and time.monotonic() < end:
+            time.sleep(0.05)
+        with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="ascii") as f:
+            child = int(f.read().split()[0])
+        row("agent, resident", f"{resident_kib(child) / 1024:.2f} MiB", "aim: at most 1.5 MiB")
+    finally:
+        p.kill()
+        p.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+        for directory, _, _ in os.walk(cgroup, topdown=False):
+            os.rmdir(directory)
+
+
 def start_up(kata, bare, tuned):
     cold = statistics.median(first_output(kata.command("run", "--rm", "busybox", "echo", "x"))
                              for _ in range(ROUNDS))
@@ -202,6 +238,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="kata-bench.", dir="/var/tmp") as folder:
         kata, bare = Kata(folder), Bare(folder)
         sizes()
+        agent_memory()
         start_up(kata, bare, info.get("flavour") == "tuned")
         running(kata)
         throughput(kata)

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`kata` as a user sees it, in real virtual machines."""
 import hashlib
+import io
+import json
 import os
 import platform
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 import unittest
 
-from kata_case import BIN, BUILD, KataCase, processes
+from kata_case import BIN, BUILD, BUSYBOX, KataCase, processes
 
 LAB = "quick"
 LAB_QUICK = ("Run.test_guest_kernel_and_pid_1 Run.test_binary_data_both_ways Run.test_volumes "
@@ -134,6 +137,43 @@ class Run(KataCase):
                          "fine")
         self.assertEqual((done.returncode, done.stdout), (0, "fine\n"), done.stderr)
 
+    def test_many_layers(self):
+        """Docker's most: each with a file that says which it is."""
+        layers = []
+        for n in range(127):
+            layer = io.BytesIO()
+            with tarfile.open(fileobj=layer, mode="w") as tar:
+                item = tarfile.TarInfo(f"layer{n}")
+                item.size = len(str(n))
+                tar.addfile(item, io.BytesIO(str(n).encode()))
+            layers.append(layer.getvalue())
+        with tarfile.open(BUSYBOX) as image:
+            base = next(m for m in image.getmembers() if m.name.endswith("layer.tar"))
+            layers[0] = image.extractfile(base).read()
+        self.load_layers("many", layers)
+        out = self.run_ok("--network", "none", "many", "sh", "-c", "cat /layer1 /layer77 /layer126;"
+                          "ls / | grep -c layer; echo x >/new")
+        self.assertEqual(out, "177126126\n")
+        self.kata_ok("rmi", "many")
+
+    def load_layers(self, name, layers):
+        """A docker archive of uncompressed layers."""
+        digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
+        config = json.dumps({"os": "linux", "architecture": "amd64", "config": {}, "rootfs": {
+            "type": "layers", "diff_ids": ["sha256:" + one for one in digests]}}).encode()
+        files = {f"{one}.tar": layer for one, layer in zip(digests, layers)}
+        files["config.json"] = config
+        files["manifest.json"] = json.dumps([{
+            "Config": "config.json", "RepoTags": [f"{name}:latest"],
+            "Layers": [f"{one}.tar" for one in digests]}]).encode()
+        path = os.path.join(self.root, name + ".tar")
+        with tarfile.open(path, "w") as tar:
+            for file_name, data in files.items():
+                item = tarfile.TarInfo(file_name)
+                item.size = len(data)
+                tar.addfile(item, io.BytesIO(data))
+        self.kata_ok("load", path)
+
     def test_network_none(self):
         out = self.run_ok("--network", "none", "busybox", "ls", "/sys/class/net")
         self.assertEqual(out, "lo\n")
@@ -183,6 +223,14 @@ class Life(KataCase):
         self.assertEqual(done.returncode, 125)
         self.assertIn("you", done.stderr)
         self.kata_ok("rm", "-f", "u")
+
+    def test_rm_ended_is_not_for_what_runs(self):
+        self.kata_ok("run", "-d", "--name", "lives", "--network", "none", "busybox", "sleep", "1000")
+        done = self.kata("rm", "--ended", "lives")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("running", done.stderr)
+        self.assertEqual(self.inspect("lives")["state"]["status"], "running")
+        self.kata_ok("rm", "-f", "lives")
 
     def test_rm_after_wait(self):
         for name in ("w1", "w2", "w3"):

@@ -102,6 +102,80 @@ class UserNetwork(KataCase):
         self.assertEqual(done.returncode, 125)
         self.assertIn("8083", done.stderr)
 
+    UDP_SERVER = ("import socket,sys;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);"
+                  "s.bind(('0.0.0.0',int(sys.argv[1])));print('ready',flush=True);s.recv(9)")
+    UDP_ASK = ("import socket,sys;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);"
+               "s.settimeout(1);s.sendto(b'hello\\n',(sys.argv[1],int(sys.argv[2])));"
+               "print(s.recv(99).decode(),end='')")
+
+    # Debian's busybox has nothing that speaks UDP
+    UDP_ECHO = """
+#include <arpa/inet.h>
+#include <sys/socket.h>
+int main(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(85) };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	char b[99];
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return 1;
+	for (;;) {
+		socklen_t len = sizeof(a);
+		ssize_t n = recvfrom(fd, b, sizeof(b), 0, (struct sockaddr *)&a, &len);
+		if (n > 0)
+			(void)sendto(fd, b, (size_t)n, 0, (struct sockaddr *)&a, len);
+	}
+}
+"""
+
+    def udp_server(self, name, port):
+        """A container that answers what it is sent; the completed `kata run`."""
+        folder = os.path.join(self.root, "udp")
+        if not os.path.isdir(folder):
+            os.mkdir(folder)
+            subprocess.run(["musl-gcc", "-static", "-x", "c", "-o", os.path.join(folder, "echo"),
+                            "-"], input=self.UDP_ECHO, text=True, check=True, timeout=60)
+        return self.kata("run", "-d", "--name", name, "-p", port, "-v", f"{folder}:/udp", "busybox",
+                         "/udp/echo")
+
+    def test_udp_port(self):
+        self.assertEqual(self.udp_server("udp", "8085:85/udp").returncode, 0)
+        for _ in range(20):
+            done = subprocess.run(["ip", "netns", "exec", FAR, "python3", "-c", self.UDP_ASK,
+                                   "198.51.100.1", "8085"], capture_output=True, text=True,
+                                  timeout=30, check=False)
+            if done.returncode == 0:
+                break
+            time.sleep(0.2)
+        self.assertEqual(done.stdout, "hello\n", done.stderr)
+
+    def test_udp_port_in_use_is_named(self):
+        p = subprocess.Popen(["ip", "netns", "exec", HOST, "python3", "-c", self.UDP_SERVER, "8086"],
+                             stdout=subprocess.PIPE, text=True)
+        self.addCleanup(p.stdout.close)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        done = self.kata("run", "--rm", "-p", "8086:1/udp", "busybox", "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("8086", done.stderr)
+        self.assertIn("in use", done.stderr)
+
+    def test_udp_port_of_the_loopback(self):
+        """Answers come back, or it is refused: Debian 12's passt loses them."""
+        done = self.udp_server("lo", "127.0.0.1:8087:85/udp")
+        if done.returncode:
+            self.assertEqual(done.returncode, 125)
+            self.assertIn("loopback", done.stderr)
+            return
+        for _ in range(20):
+            done = subprocess.run(["ip", "netns", "exec", HOST, "python3", "-c", self.UDP_ASK,
+                                   "127.0.0.1", "8087"], capture_output=True, text=True, timeout=30,
+                                  check=False)
+            if done.returncode == 0:
+                break
+        self.assertEqual(done.stdout, "hello\n", done.stderr)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
