@@ -269,8 +269,8 @@ static int enter(struct host_cgroup *c, const char *path, const char *record, st
 
 		if (n < 0 || (size_t)n >= sizeof(p->dir))
 			return err_set(e, ERR_INVALID, 0, "linux.cgroupsPath is too long");
-		while (p->dir[n - 1] == '/')
-			p->dir[--n] = '\0';
+		for (size_t end = (size_t)n; end > 0 && p->dir[end - 1] == '/'; end--)
+			p->dir[end - 1] = '\0';
 	}
 	if (write_record(c, record, e) < 0)
 		return -1;
