@@ -29,6 +29,7 @@
 #include "base/sys.h"
 #include "base/time.h"
 #include "event/spawn.h"
+#include "image/reports.h"
 #include "image/unpack/report.h"
 
 enum {
@@ -45,12 +46,7 @@ struct helper {
 	const char *task;
 	pid_t pid;     /* 0: not started */
 	int report_fd; /* -1: it has closed it */
-	struct buf reports;
-	size_t report_total;
-	bool ended; /* by an error or done record */
-	bool failed;
-	struct err failure;
-	struct report_done done;
+	struct reports said;
 };
 
 /* Bytes on their way from one descriptor to another. */
@@ -288,50 +284,11 @@ static int mark_opaque(const struct pump *p, const char *path, struct err *e)
 	return 0;
 }
 
-static int take_record(struct pump *p, struct helper *h, uint32_t type, const uint8_t *data,
-		       size_t len, struct err *e)
-{
-	char path[REPORT_MAX_LEN + 1], quoted[400];
-	struct report_error re;
-
-	memcpy(path, data, len);
-	path[len] = '\0';
-	switch (type) {
-	case REPORT_ERROR:
-		if (len < sizeof(re))
-			break;
-		memcpy(&re, data, sizeof(re));
-		if (re.kind == ERR_NONE || re.kind >= ERR_KIND_COUNT_)
-			re.kind = ERR_INVALID;
-		(void)str_quote(path + sizeof(re), len - sizeof(re), quoted, sizeof(quoted));
-		h->failure.kind = (enum err_kind)re.kind;
-		h->failure.sys = re.sys; /* its text is in the message already */
-		(void)snprintf(h->failure.msg, sizeof(h->failure.msg), "%s", quoted);
-		h->failed = h->ended = true;
-		return 0;
-	case REPORT_OPAQUE:
-		return strv_add(&p->result->opaque, path, e);
-	case REPORT_IMPLIED:
-		return strv_add(&p->result->implied, path, e);
-	case REPORT_DONE:
-		if (len != sizeof(h->done))
-			break;
-		memcpy(&h->done, data, sizeof(h->done));
-		h->ended = true;
-		return 0;
-	default:
-		break;
-	}
-	return err_set(e, ERR_PEER, 0, "the unpacker sent a report that is none");
-}
-
 static int take_reports(struct pump *p, struct helper *h, struct err *e)
 {
-	ssize_t n;
+	uint8_t block[REPORT_MAX_LEN];
+	ssize_t n = read(h->report_fd, block, sizeof(block));
 
-	if (buf_reserve(&h->reports, REPORT_MAX_LEN, e) < 0)
-		return -1;
-	n = read(h->report_fd, buf_tail(&h->reports), REPORT_MAX_LEN);
 	if (n < 0)
 		return errno == EINTR || errno == EAGAIN
 			       ? 0
@@ -340,25 +297,7 @@ static int take_reports(struct pump *p, struct helper *h, struct err *e)
 		close_here(p, &h->report_fd);
 		return 0;
 	}
-	buf_produced(&h->reports, (size_t)n);
-	h->report_total += (size_t)n;
-	if (h->report_total > REPORT_MAX_TOTAL)
-		return err_set(e, ERR_PEER, 0, "the unpacker reports without end");
-	while (buf_len(&h->reports) >= sizeof(struct report_header) && !h->ended) {
-		struct report_header head;
-
-		memcpy(&head, buf_head(&h->reports), sizeof(head));
-		if (head.len > REPORT_MAX_LEN)
-			return err_set(e, ERR_PEER, 0,
-				       "the unpacker sent a report that is none");
-		if (buf_len(&h->reports) < sizeof(head) + head.len)
-			return 0;
-		if (take_record(p, h, head.type, buf_head(&h->reports) + sizeof(head), head.len,
-				e) < 0)
-			return -1;
-		buf_consume(&h->reports, sizeof(head) + head.len);
-	}
-	return 0;
+	return reports_take(&h->said, block, (size_t)n, e);
 }
 
 struct watch {
@@ -443,7 +382,7 @@ static int turn(struct pump *p, struct err *e)
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		if (turn_helper(p, all[i], &w, e) < 0)
 			return -1;
-		if (all[i]->failed)
+		if (all[i]->said.failed)
 			return 0;
 	}
 	if (p->job->progress)
@@ -458,12 +397,12 @@ static bool is_over(struct pump *p)
 
 	helpers_of(p, all);
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-		if (all[i]->failed)
+		if (all[i]->said.failed)
 			return true;
 	}
 	/* untar is the last to end; if it went without a word there is nothing to wait for */
 	return p->untar.report_fd < 0 &&
-	       (!p->untar.ended || (p->inflate.report_fd < 0 && p->pack.report_fd < 0));
+	       (!p->untar.said.ended || (p->inflate.report_fd < 0 && p->pack.report_fd < 0));
 }
 
 /* Waits for the end of one helper, which has closed its report or been killed. */
@@ -496,8 +435,8 @@ static int judge(struct pump *p, struct helper *h, struct err *e)
 		return 0;
 	if (reap(h, &status, e) < 0)
 		return -1;
-	if (h->failed) {
-		*e = h->failure;
+	if (h->said.failed) {
+		*e = h->said.failure;
 		return err_wrap(e, "%s", p->job->what);
 	}
 	if (WIFSIGNALED(status))
@@ -505,7 +444,7 @@ static int judge(struct pump *p, struct helper *h, struct err *e)
 			e, ERR_INVALID, 0,
 			"%s: the unpacker (%s) was killed by signal %d: the archive is refused",
 			p->job->what, h->task, WTERMSIG(status));
-	if (!h->ended || WEXITSTATUS(status) != 0)
+	if (!h->said.ended || WEXITSTATUS(status) != 0)
 		return err_set(e, ERR_PEER, 0, "%s: the unpacker (%s) ended without a report",
 			       p->job->what, h->task);
 	return 0;
@@ -524,7 +463,7 @@ static void stop_all(struct pump *p)
 			(void)kill(all[i]->pid, SIGKILL);
 			(void)reap(all[i], &status, &ignored);
 		}
-		buf_fini(&all[i]->reports);
+		reports_fini(&all[i]->said);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(p->owned); i++)
 		fd_close(&p->owned[i]);
@@ -541,9 +480,9 @@ static int find_failure(struct pump *p, struct err *e)
 
 	helpers_of(p, all);
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-		bool silent = all[i]->pid > 0 && all[i]->report_fd < 0 && !all[i]->ended;
+		bool silent = all[i]->pid > 0 && all[i]->report_fd < 0 && !all[i]->said.ended;
 
-		if ((all[i]->failed || silent) && judge(p, all[i], e) < 0)
+		if ((all[i]->said.failed || silent) && judge(p, all[i], e) < 0)
 			return -1;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
@@ -568,7 +507,7 @@ static int finish(struct pump *p, struct err *e)
 		if (mark_opaque(p, r->opaque.v[i], e) < 0)
 			return -1;
 	}
-	r->bytes = p->untar.done.bytes;
+	r->bytes = p->untar.said.done.bytes;
 	return 0;
 }
 
@@ -639,7 +578,7 @@ static void pump_init(struct pump *p, const struct layer_job *job, struct layer_
 	helpers_of(p, all);
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		all[i]->report_fd = -1;
-		buf_init(&all[i]->reports, 4 * REPORT_MAX_LEN);
+		reports_init(&all[i]->said, &r->opaque, &r->implied);
 	}
 }
 

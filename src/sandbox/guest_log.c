@@ -9,10 +9,10 @@
 #include "base/time.h"
 #include "config/config.h"
 #include "sandbox/internal.h"
+#include "sandbox/lines.h"
 #include "vmm/vmm.h"
 
 enum {
-	LINE_MAX_BYTES = 1024,
 	OOM_PAUSE_MS = 1000,
 	HEALTH_PAUSE_MS = 30 * 1000,
 	LINES_PER_SECOND = 200, /* a guest that logs more loses the rest of that second */
@@ -21,15 +21,15 @@ enum {
 struct follower {
 	struct sandbox *s;
 	int fd;
-	char line[LINE_MAX_BYTES];
-	size_t len;
+	struct lines lines;
 	int64_t second;
-	unsigned lines, dropped;
+	unsigned count, dropped;
 };
 
-static void emit_line(struct follower *f)
+static void emit_line(const char *line, size_t len, void *arg)
 {
-	char quoted[LINE_MAX_BYTES + 128];
+	char quoted[LINES_MAX_BYTES + 128];
+	struct follower *f = arg;
 	int64_t now = time_mono_ms() / 1000;
 
 	if (now != f->second) {
@@ -37,24 +37,13 @@ static void emit_line(struct follower *f)
 			log_warn(&f->s->log, "agent: %u further lines were dropped",
 				 f->dropped);
 		f->second = now;
-		f->lines = f->dropped = 0;
+		f->count = f->dropped = 0;
 	}
-	if (f->len && f->lines++ >= LINES_PER_SECOND)
+	if (f->count++ >= LINES_PER_SECOND)
 		f->dropped++;
-	else if (f->len)
+	else
 		log_debug(&f->s->log, "agent: %s",
-			  str_quote(f->line, f->len, quoted, sizeof(quoted)));
-	f->len = 0;
-}
-
-static void take_bytes(struct follower *f, const char *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (p[i] == '\n' || f->len == sizeof(f->line))
-			emit_line(f);
-		if (p[i] != '\n' && p[i] != '\r')
-			f->line[f->len++] = p[i];
-	}
+			  str_quote(line, len, quoted, sizeof(quoted)));
 }
 
 static void log_run(void *arg)
@@ -66,8 +55,8 @@ static void log_run(void *arg)
 
 	while (got && fiber_read(f->s->loop, f->fd, block, sizeof(block), DEADLINE_NONE, &got,
 				 &e) == 0)
-		take_bytes(f, block, got);
-	emit_line(f);
+		lines_take(&f->lines, block, got);
+	lines_end(&f->lines);
 	fd_close(&f->fd);
 	free(f);
 }
@@ -82,6 +71,8 @@ int guest_log_follow(struct sandbox *s, const char *port, struct err *e)
 	if (vmm_serial_take(s->vmm, port, &fd, e) < 0)
 		return -1;
 	f->s = s;
+	f->lines.each = emit_line;
+	f->lines.arg = f;
 	f->fd = fd;
 	if (fiber_spawn(s->loop, "guest log", log_run, f, NULL, e) < 0)
 		return -1;
