@@ -231,6 +231,8 @@ static void check_resize(struct vm *vm)
 		"0-1");
 	assert_ok(vmm_resize_memory(vm->vmm, 300, vm_deadline(), &mib, &e), &e);
 	assert_int_equal(mib, 192 + 128);
+	/* at 4 GiB, and there by now */
+	vm_expect(vm, "cd /sys/devices/system/memory; ls -d memory32", "memory32");
 	assert_err(vmm_resize_memory(vm->vmm, 2000, vm_deadline(), &mib, &e), &e, ERR_INVALID);
 }
 

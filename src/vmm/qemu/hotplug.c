@@ -22,6 +22,7 @@
 
 enum {
 	MEMORY_BLOCK_MIB = 128,
+	TAKEN_POLL_MS = 5,
 	UNDO_MS = 2000
 };
 
@@ -458,6 +459,47 @@ int qemu_resize_vcpus(struct vmm *v, unsigned vcpus, int64_t deadline, unsigned 
 	return 0;
 }
 
+/*
+ * What the guest has said of a module: 1: it has the memory, 0: nothing yet, -1: its refusal.
+ * ACPI 6.5, 6.3.5 (_OST): source 1 is a device check, status 0 success.
+ */
+static int memory_status(struct qemu *q, const char *dimm, int64_t deadline, struct err *e)
+{
+	OWN(jval) struct jval *list = NULL;
+
+	if (qmp_execute(q->qmp, "query-acpi-ospm-status", NULL, deadline, &list, e) < 0)
+		return -1;
+	for (size_t i = 0; i < jval_count(list); i++) {
+		const struct jval *slot = jval_at(list, i);
+		int64_t source = 0, status = 0;
+
+		if (!str_eq(jval_str(jval_get(slot, "device")), dimm) ||
+		    !jval_int(jval_get(slot, "source"), &source) ||
+		    !jval_int(jval_get(slot, "status"), &status) || source != 1)
+			continue;
+		return status == 0 ? 1
+				   : err_set(e, ERR_PEER, 0,
+					     "the guest refused the memory (_OST status %lld)",
+					     (long long)status);
+	}
+	return 0;
+}
+
+/* QEMU offers memory at once; the guest takes it when it comes to it. */
+static int wait_for_memory(struct qemu *q, const char *dimm, int64_t deadline, struct err *e)
+{
+	int rc;
+
+	while ((rc = memory_status(q, dimm, deadline, e)) == 0) {
+		if (deadline_left(deadline) == 0)
+			return err_set(e, ERR_TIMEOUT, 0,
+				       "the guest did not take the memory in time");
+		if (fiber_sleep(q->vmm.loop, TAKEN_POLL_MS, e) < 0)
+			return -1;
+	}
+	return rc < 0 ? -1 : 0;
+}
+
 static int add_memory(struct qemu *q, uint64_t mib, int64_t deadline, struct err *e)
 {
 	OWN(jval) struct jval *object = NULL, *device = NULL;
@@ -479,7 +521,7 @@ static int add_memory(struct qemu *q, uint64_t mib, int64_t deadline, struct err
 	}
 	q->memory_plugged++;
 	q->memory_mib += mib;
-	return 0;
+	return wait_for_memory(q, dimm, deadline, e);
 }
 
 int qemu_resize_memory(struct vmm *v, uint64_t mib, int64_t deadline, uint64_t *out,
