@@ -562,19 +562,32 @@ static void log_console(struct sandbox *s)
 			 str_quote(line, strlen(line), quoted, sizeof(quoted)));
 }
 
-void vm_stop(struct sandbox *s)
+/* The guest writes back what it has cached, if it still answers. */
+static void destroy_in_guest(struct sandbox *s)
 {
 	Grpc__DestroySandboxRequest req = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
 	struct err e;
 
+	if (!s->agent_answers || s->vm_lost)
+		return;
+	agent_client_set_timeout(s->agent, DESTROY_MS);
+	if (agent_do(s->agent, AGENT_DESTROY_SANDBOX, &req, &e) == 0)
+		return;
+	if (e.kind != ERR_TIMEOUT) {
+		log_debug(&s->log, "%s", e.msg);
+		return;
+	}
+	log_warn(&s->log, "the agent does not answer any more: %s", e.msg);
+	log_console(s);
+}
+
+void vm_stop(struct sandbox *s)
+{
+	struct err e;
+
 	if (s->vm_lost)
 		log_console(s);
-	/* the guest writes back what it has cached, if it still answers */
-	if (s->agent_answers && !s->vm_lost) {
-		agent_client_set_timeout(s->agent, DESTROY_MS);
-		if (agent_do(s->agent, AGENT_DESTROY_SANDBOX, &req, &e) < 0)
-			log_debug(&s->log, "%s", e.msg);
-	}
+	destroy_in_guest(s);
 	if (s->vmm && vmm_stop(s->vmm, deadline_in(STOP_MS), &e) < 0)
 		log_error(&s->log, "%s", e.msg);
 	/* fibers of streams and waits have it: it goes with the sandbox */

@@ -124,6 +124,9 @@ class Stopped(EndCase):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.all_gone()
                 if verb[0] == "stop":
+                    log = os.path.join(self.inspect("s")["directory"], "shim.log")
+                    with open(log, encoding="utf-8") as f:
+                        self.assertIn("does not answer any more", f.read())
                     self.assertEqual(self.call("rm", "s").returncode, 0)
 
     def test_stopped_engine(self):
