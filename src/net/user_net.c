@@ -33,6 +33,7 @@
 #include "event/child.h"
 #include "event/fiber.h"
 #include "event/loop.h"
+#include "event/program.h"
 #include "event/spawn.h"
 #include "net/frame_relay.h"
 #include "net/user_net_args.h"
@@ -46,6 +47,7 @@ enum {
 	ARP_LEN = 42,
 	END_MS = 2000,
 	VERSION_MS = 2000,
+	VERSION_MAX = 4096,
 };
 
 static const uint8_t guest_mac[6] = { 0x02, 0x6b, 0x61, 0x74, 0x61, 0x15 };
@@ -256,34 +258,16 @@ static void passt_version(struct user_net *n, struct child_reaper *r, const char
 			  char *out, size_t size)
 {
 	const char *const argv[] = { program, "--version", NULL };
-	struct spawn sp = SPAWN_INIT;
-	struct child c = { 0 };
-	OWN(fd) int rd = -1;
-	OWN(fd) int wr = -1;
-	struct err e;
-	size_t got = 0;
-	pid_t pid;
-	int p[2];
+	OWN(buf) struct buf said = BUF_INIT;
+	const char *text = NULL;
+	struct err ignored;
+	int status;
 
-	out[0] = '\0';
-	if (fd_pipe(p, &e) < 0)
-		return;
-	rd = p[0];
-	wr = p[1];
-	sp.argv = (char *const *)(uintptr_t)argv;
-	sp.stdout_fd = wr;
-	if (fd_set_nonblock(rd, true, &e) < 0 || spawn_run(&sp, &pid, &e) < 0)
-		return;
-	child_watch(r, &c, pid, NULL);
-	fd_close(&wr);
-	if (fiber_read(n->loop, rd, out, size - 1, deadline_in(VERSION_MS), &got, &e) == 0)
-		out[got] = '\0';
-	out[strcspn(out, "\n")] = '\0';
-	/* it lives on this stack: it must not be watched any more, whatever ends the wait */
-	fiber_shield(n->loop, true);
-	(void)child_end(&c, VERSION_MS, &e);
-	fiber_shield(n->loop, false);
-	child_unwatch(&c);
+	if (program_run(n->loop, r, argv, VERSION_MAX, deadline_in(VERSION_MS), &said, &status,
+			&ignored) == 0)
+		text = buf_cstr(&said);
+	(void)snprintf(out, size, "%.*s", text ? (int)strcspn(text, "\n") : 0,
+		       text ? text : "");
 }
 
 static bool publishes_tcp(const struct user_net_config *c)

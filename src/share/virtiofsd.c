@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "base/time.h"
+#include "event/program.h"
 #include "event/spawn.h"
 #include "share/parts.h"
 #include "wire/unix_socket.h"
@@ -29,8 +30,7 @@
 enum {
 	HELP_MS = 5000,
 	HELP_MAX = 64 * 1024,
-	SOCKET_FD = 3,
-	KILL_MS = 3000
+	SOCKET_FD = 3
 };
 
 /*
@@ -70,40 +70,13 @@ int virtiofsd_find(const char *configured, const char **out, struct err *e)
 static int read_help(struct loop *l, struct child_reaper *r, const char *program,
 		     struct buf *out, struct err *e)
 {
-	OWN(strv) struct strv argv = { 0 };
-	OWN(fd) int rd = -1;
-	OWN(fd) int wr = -1;
-	int64_t deadline = deadline_in(HELP_MS);
-	struct spawn s = SPAWN_INIT;
-	struct child c;
-	size_t got = 1;
-	pid_t pid;
-	int p[2], r0 = 0;
+	const char *const argv[] = { program, "--help", NULL };
+	int status;
 
-	if (strv_add(&argv, program, e) < 0 || strv_add(&argv, "--help", e) < 0 ||
-	    fd_pipe(p, e) < 0)
-		return -1;
-	rd = p[0];
-	wr = p[1];
-	s.argv = argv.v;
-	s.stdout_fd = s.stderr_fd = wr;
-	s.no_new_privs = true;
-	if (fd_set_nonblock(rd, true, e) < 0 || spawn_run(&s, &pid, e) < 0)
-		return -1;
-	child_watch(r, &c, pid, NULL);
-	fd_close(&wr);
-	while (r0 == 0 && got > 0 && buf_len(out) < HELP_MAX) {
-		r0 = buf_reserve(out, 4096, e);
-		if (r0 == 0)
-			r0 = fiber_read(l, rd, buf_tail(out), 4096, deadline, &got, e);
-		if (r0 == 0)
-			buf_produced(out, got);
-	}
-	fiber_shield(l, true);
-	(void)child_end(&c, KILL_MS, &(struct err)ERR_INIT);
-	fiber_shield(l, false);
-	child_unwatch(&c);
-	return r0 < 0 || !buf_cstr(out) ? err_wrap(e, "'%s --help'", program) : 0;
+	if (program_run(l, r, argv, HELP_MAX, deadline_in(HELP_MS), out, &status, e) < 0 ||
+	    !buf_cstr(out))
+		return err_wrap(e, "'%s --help'", program);
+	return 0;
 }
 
 static bool may_raise_limits(void)
