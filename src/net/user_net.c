@@ -259,13 +259,13 @@ static void passt_version(struct user_net *n, struct child_reaper *r, const char
 {
 	const char *const argv[] = { program, "--version", NULL };
 	OWN(buf) struct buf said = BUF_INIT;
-	const char *text = NULL;
 	struct err ignored;
+	const char *text;
 	int status;
 
-	if (program_run(n->loop, r, argv, VERSION_MAX, deadline_in(VERSION_MS), &said, &status,
-			&ignored) == 0)
-		text = buf_cstr(&said);
+	(void)program_run(n->loop, r, argv, VERSION_MAX, deadline_in(VERSION_MS), &said,
+			  &status, &ignored);
+	text = buf_cstr(&said);
 	(void)snprintf(out, size, "%.*s", text ? (int)strcspn(text, "\n") : 0,
 		       text ? text : "");
 }
