@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "oci/cgroups_path.h"
 
 enum {
 	DEPTH_MAX = 32
@@ -23,14 +24,15 @@ enum {
 /* "system.slice:docker:ID" to "system.slice/docker-ID.scope"; others as they are. */
 static int from_systemd(const char *s, char *out, size_t size, struct err *e)
 {
-	const char *first = strchr(s, ':'), *second = first ? strchr(first + 1, ':') : NULL;
+	struct systemd_cgroup c;
 	int n;
 
-	if (!second || strchr(second + 1, ':'))
+	if (!cgroups_path_is_systemd(s))
 		n = snprintf(out, size, "%s", s);
+	else if (cgroups_path_systemd(s, &c, e) < 0)
+		return -1;
 	else
-		n = snprintf(out, size, "%.*s/%.*s-%s.scope", (int)(first - s), s,
-			     (int)(second - first - 1), first + 1, second + 1);
+		n = snprintf(out, size, "%s/%s", c.slice, c.unit);
 	if (n < 0 || (size_t)n >= size)
 		return err_set(e, ERR_INVALID, ENAMETOOLONG, "a path of %zu bytes", strlen(s));
 	return 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Directories below /sys/fs/cgroup (cgroups(7)). */
+/* Directories below /sys/fs/cgroup (cgroups(7)), and systemd's scopes. */
 #include "sandbox/host_cgroup.h"
 
 #include <errno.h>
@@ -19,6 +19,8 @@
 #include "base/own.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "oci/cgroups_path.h"
+#include "sandbox/systemd_scope.h"
 
 enum {
 	PROC_FILE_MAX = 1 << 20
@@ -28,6 +30,7 @@ struct place {
 	struct host_cgroup_root root;
 	char dir[PATH_MAX];
 	bool joined;
+	bool systemds; /* systemd has made it, and removes it */
 };
 
 struct host_cgroup {
@@ -251,17 +254,15 @@ static int write_record(const struct host_cgroup *c, const char *record, struct 
 	OWN(buf) struct buf b = BUF_INIT;
 
 	for (size_t i = 0; i < c->count; i++) {
-		if (buf_printf(&b, e, "%s\n", c->places[i].dir) < 0)
+		if (!c->places[i].systemds && buf_printf(&b, e, "%s\n", c->places[i].dir) < 0)
 			return -1;
 	}
 	return file_replace(AT_FDCWD, record, buf_len(&b) ? buf_head(&b) : (const void *)"",
 			    buf_len(&b), 0600, false, e);
 }
 
-static int enter(struct host_cgroup *c, const char *path, const char *record, struct err *e)
+static int set_dirs(struct host_cgroup *c, const char *path, struct err *e)
 {
-	if (find_roots(c, e) < 0)
-		return -1;
 	for (size_t i = 0; i < c->count; i++) {
 		struct place *p = &c->places[i];
 		int n = snprintf(p->dir, sizeof(p->dir), "%s%s%s", p->root.mount,
@@ -272,14 +273,71 @@ static int enter(struct host_cgroup *c, const char *path, const char *record, st
 		for (size_t end = (size_t)n; end > 0 && p->dir[end - 1] == '/'; end--)
 			p->dir[end - 1] = '\0';
 	}
+	return 0;
+}
+
+/* The leaves that nobody has made for us. */
+static int enter(struct host_cgroup *c, const char *record, struct err *e)
+{
 	if (write_record(c, record, e) < 0)
 		return -1;
 	for (size_t i = 0; i < c->count; i++) {
-		if (make_dir(&c->places[i], e) < 0 || move_to(c->places[i].dir, e) < 0)
+		struct place *p = &c->places[i];
+
+		if (p->systemds)
+			continue;
+		if (make_dir(p, e) < 0 || move_to(p->dir, e) < 0)
 			return -1;
-		c->places[i].joined = true;
+		p->joined = true;
 	}
 	return 0;
+}
+
+/* ---- systemd ---- */
+
+/*
+ * After systemd has moved us. What is version 2 is its own alone; of version 1 it leaves some
+ * controllers (cpuset, freezer) to others.
+ */
+static int mark_systemds(struct host_cgroup *c, struct err *e)
+{
+	OWN(free) struct host_cgroup *now = mem_new(struct host_cgroup);
+
+	if (!now)
+		return err_oom(e, "a cgroup");
+	if (find_roots(now, e) < 0)
+		return -1;
+	for (size_t i = 0; i < c->count; i++) {
+		struct place *p = &c->places[i];
+
+		p->systemds = p->root.unified;
+		for (size_t k = 0; k < now->count; k++)
+			p->systemds |= str_eq(now->places[k].root.device, p->root.device) &&
+				       str_eq(now->places[k].root.home, p->dir);
+		p->joined = p->systemds;
+	}
+	return 0;
+}
+
+static int enter_scope(struct host_cgroup *c, struct loop *l, struct child_reaper *r,
+		       const char *path, struct err *e)
+{
+	struct systemd_cgroup s;
+	OWN(free) char *full = NULL;
+	char slice[PATH_MAX];
+
+	if (cgroups_path_systemd(path, &s, e) < 0)
+		return -1;
+	if (!*s.slice)
+		(void)snprintf(s.slice, sizeof(s.slice), "system.slice");
+	if (systemd_slice_path(s.slice, slice, sizeof(slice), e) < 0)
+		return -1;
+	full = str_printf("%s/%s", slice, s.unit);
+	if (!full)
+		return err_oom(e, "a path");
+	if (set_dirs(c, full, e) < 0 || systemd_scope_enter(l, r, &s, e) < 0)
+		return -1;
+	return mark_systemds(c, e);
 }
 
 /* ---- life ---- */
@@ -303,26 +361,26 @@ static int check_path(const char *path, struct err *e)
 				 "linux.cgroupsPath '%.200s': names no cgroup", path);
 }
 
-int host_cgroup_enter(const char *path, const char *record, const struct log_ctx *log,
-		      struct host_cgroup **out, struct err *e)
+int host_cgroup_enter(struct loop *l, struct child_reaper *r, const char *path,
+		      const char *record, const struct log_ctx *log, struct host_cgroup **out,
+		      struct err *e)
 {
 	struct host_cgroup *c;
+	int rc;
 
 	*out = NULL;
-	if (strchr(path, ':') && !strchr(path, '/')) {
-		log_warn(log,
-			 "cgroup '%s' is systemd's to make, which this version does not ask "
-			 "for: the sandbox stays in its caller's",
-			 path);
-		return 0;
-	}
-	if (check_path(path, e) < 0)
+	if (!cgroups_path_is_systemd(path) && check_path(path, e) < 0)
 		return -1;
 	c = mem_new(struct host_cgroup);
 	if (!c)
 		return err_oom(e, "a cgroup");
 	c->log = log;
-	if (enter(c, path, record, e) < 0) {
+	rc = find_roots(c, e);
+	if (rc == 0 && cgroups_path_is_systemd(path))
+		rc = enter_scope(c, l, r, path, e) < 0 ? err_wrap(e, "linux.cgroupsPath") : 0;
+	else if (rc == 0)
+		rc = set_dirs(c, path, e);
+	if (rc < 0 || enter(c, record, e) < 0) {
 		host_cgroup_leave(c);
 		return -1;
 	}
@@ -343,7 +401,8 @@ void host_cgroup_leave(struct host_cgroup *c)
 		    move_to(p->root.mount, &e) < 0)
 			log_warn(c->log, "%s", e.msg);
 		/* it is the sandbox's, whoever made it; another may be there by mistake */
-		if (p->joined && rmdir(p->dir) < 0 && errno != ENOENT && errno != EBUSY)
+		if (p->joined && !p->systemds && rmdir(p->dir) < 0 && errno != ENOENT &&
+		    errno != EBUSY)
 			log_warn(c->log, "cgroup '%s' stays: %s", p->dir, strerror(errno));
 	}
 	free(c);

@@ -9,19 +9,26 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct child_reaper;
 struct err;
 struct host_cgroup;
 struct log_ctx;
+struct loop;
 
 /*
  * Makes the cgroup `path` in every hierarchy of version 1 that has controllers, or in that of
- * version 2, and moves this process there. `record` is a file that says what to remove if the
- * process is killed (sandbox/rundir.h). A path in systemd's form (slice:prefix:name) is not
- * followed, which is logged; *out is NULL then. ERR_INVALID: a path that leads elsewhere.
+ * version 2, and moves this process there; one in systemd's form (slice:prefix:name) is made by
+ * systemd as a scope (sandbox/systemd_scope.h), and by us in hierarchies that systemd does not
+ * use. `record` is a file that says what to remove if the process is killed
+ * (sandbox/rundir.h). ERR_INVALID: a path that leads elsewhere. Waits: for a fiber.
  */
-int host_cgroup_enter(const char *path, const char *record, const struct log_ctx *log,
-		      struct host_cgroup **out, struct err *e);
-/* Goes back and removes the leaf, unless somebody else is there. NULL is accepted. */
+int host_cgroup_enter(struct loop *l, struct child_reaper *r, const char *path,
+		      const char *record, const struct log_ctx *log, struct host_cgroup **out,
+		      struct err *e);
+/*
+ * Goes back and removes the leaf, unless somebody else is there; a scope goes by itself. NULL
+ * is accepted.
+ */
 void host_cgroup_leave(struct host_cgroup *c);
 
 /* ---- for tests ---- */

@@ -186,7 +186,8 @@ static int enter_cgroup(struct engine *en, const struct sandbox_wish *w, struct 
 	record = arena_printf(a, "%s/" RUNDIR_CGROUPS, en->run.path);
 	if (!record)
 		return err_oom(e, "a path");
-	return host_cgroup_enter(w->cgroup, record, NULL, &en->cgroup, e);
+	return host_cgroup_enter(en->loop, &en->reaper, w->cgroup, record, NULL, &en->cgroup,
+				 e);
 }
 
 int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e)

@@ -114,6 +114,16 @@ static int list_annotations(const Containerd__Sandbox__CreateSandboxRequest *r,
 	return 0;
 }
 
+/* The cgroup of a sandbox whose pod has the parent: as containerd names a pause container's. */
+static const char *place_below(const char *parent, const char *id, struct arena *a)
+{
+	const char *last = strrchr(parent, '/');
+
+	if (str_ends(parent, ".slice"))
+		return arena_printf(a, "%s:kata:%s", last ? last + 1 : parent, id);
+	return arena_printf(a, "%s/%s", parent, id);
+}
+
 static int api_create(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	static const Katac__Options no_options = KATAC__OPTIONS__INIT;
@@ -142,10 +152,7 @@ static int api_create(struct ttrpc_call *c, const void *request, void *response,
 	w.hostname = p->hostname;
 	w.netns = en->pod_netns;
 	if (p->linux && *p->linux->cgroup_parent) {
-		/* where containerd puts a pause container of that pod */
-		w.cgroup = arena_printf(
-			c->arena, "%s%s%s", p->linux->cgroup_parent,
-			str_ends(p->linux->cgroup_parent, ".slice") ? ":kata:" : "/", en->id);
+		w.cgroup = place_below(p->linux->cgroup_parent, en->id, c->arena);
 		if (!w.cgroup)
 			return err_oom(e, "a path");
 	}

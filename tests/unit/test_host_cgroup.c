@@ -7,6 +7,7 @@
 
 #include "base/own.h"
 #include "sandbox/host_cgroup.h"
+#include "sandbox/systemd_scope.h"
 
 static size_t roots(const char *mountinfo, const char *own, struct host_cgroup_root *out)
 {
@@ -92,15 +93,28 @@ static void test_refused_paths(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-		assert_int_equal(host_cgroup_enter(paths[i], "/nowhere/record", NULL, &c, &e),
+		assert_int_equal(host_cgroup_enter(NULL, NULL, paths[i], "/nowhere/record",
+						   NULL, &c, &e),
 				 -1);
 		assert_int_equal(e.kind, ERR_INVALID);
 		assert_null(c);
 	}
-	/* systemd's form is left to systemd */
-	assert_ok(host_cgroup_enter("system.slice:cri-containerd:x", "/nowhere/record", NULL,
-				    &c, &e),
-		  &e);
+}
+
+/* A scope where systemd does not run is refused by name, not left out. */
+static void test_without_systemd(void **state)
+{
+	struct host_cgroup *c;
+	struct err e;
+
+	(void)state;
+	if (systemd_runs())
+		skip();
+	assert_int_equal(host_cgroup_enter(NULL, NULL, "a.slice:cri-containerd:x",
+					   "/nowhere/record", NULL, &c, &e),
+			 -1);
+	assert_int_equal(e.kind, ERR_UNSUPPORTED);
+	assert_non_null(strstr(e.msg, "'cri-containerd-x.scope' in 'a.slice'"));
 	assert_null(c);
 }
 
@@ -109,7 +123,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_version_2),     cmocka_unit_test(test_version_1),
 		cmocka_unit_test(test_mounted_part),  cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_refused_paths),
+		cmocka_unit_test(test_refused_paths), cmocka_unit_test(test_without_systemd),
 	};
 
 	return cmocka_run_group_tests_name("host_cgroup", tests, NULL, NULL);

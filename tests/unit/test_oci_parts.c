@@ -23,6 +23,7 @@
 #include "base/sys.h"
 #include "oci/annotations.h"
 #include "oci/caps.h"
+#include "oci/cgroups_path.h"
 #include "oci/guest_spec.h"
 #include "oci/mount_options.h"
 #include "oci/notes.h"
@@ -343,18 +344,55 @@ static void test_seccomp_messages(void **state)
 	}
 }
 
+/* ---- cgroups in systemd's form ---- */
+
+static void test_cgroups_path(void **state)
+{
+	static const struct {
+		const char *slice, *path;
+	} slices[] = {
+		{ "-.slice", "" },
+		{ "system.slice", "system.slice" },
+		{ "a-b-c.slice", "a.slice/a-b.slice/a-b-c.slice" },
+	};
+	static const char *const bad[] = { "a",        ".slice",    "-a.slice",  "a--b.slice",
+					   "a-.slice", "a.service", "a/b.slice", "" };
+	struct systemd_cgroup c;
+	char out[64], longest[400];
+	struct err e;
+
+	(void)state;
+	assert_true(cgroups_path_is_systemd("a.slice:b:c"));
+	assert_false(cgroups_path_is_systemd("a.slice:b"));
+	assert_false(cgroups_path_is_systemd("a:b:c:d"));
+	assert_false(cgroups_path_is_systemd("/a:b:c"));
+	assert_ok(cgroups_path_systemd("a.slice:pre:name", &c, &e), &e);
+	assert_string_equal(c.slice, "a.slice");
+	assert_string_equal(c.unit, "pre-name.scope");
+	assert_ok(cgroups_path_systemd("::name", &c, &e), &e);
+	assert_string_equal(c.slice, "");
+	assert_string_equal(c.unit, "name.scope");
+	memset(longest, 'x', sizeof(longest));
+	memcpy(longest, "a::", 3);
+	longest[sizeof(longest) - 1] = '\0';
+	assert_int_equal(cgroups_path_systemd(longest, &c, &e), -1);
+	for (size_t i = 0; i < ARRAY_LEN(slices); i++) {
+		assert_ok(systemd_slice_path(slices[i].slice, out, sizeof(out), &e), &e);
+		assert_string_equal(out, slices[i].path);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(systemd_slice_path(bad[i], out, sizeof(out), &e), -1);
+	assert_int_equal(systemd_slice_path("a-b-c.slice", out, 12, &e), -1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mount_options),
-		cmocka_unit_test(test_mount_words),
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_identity),
-		cmocka_unit_test(test_process),
-		cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_load),
-		cmocka_unit_test(test_seccomp),
-		cmocka_unit_test(test_seccomp_messages),
+		cmocka_unit_test(test_mount_options), cmocka_unit_test(test_mount_words),
+		cmocka_unit_test(test_names),         cmocka_unit_test(test_identity),
+		cmocka_unit_test(test_cgroups_path),  cmocka_unit_test(test_process),
+		cmocka_unit_test(test_resources),     cmocka_unit_test(test_load),
+		cmocka_unit_test(test_seccomp),       cmocka_unit_test(test_seccomp_messages),
 	};
 
 	return cmocka_run_group_tests_name("oci parts", tests, NULL, NULL);
