@@ -152,7 +152,7 @@ static void test_devices(void **state)
 										   "0x9") " " PORT0
 											  "-kernel /proc/self/fd/12 -initrd /proc/self/fd/13 -append console=ttyS0 "
 											  "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
-											  "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer");
+											  "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer init_on_alloc=1");
 }
 
 static void test_microvm(void **state)

@@ -113,6 +113,10 @@ int qemu_kernel_words(const struct qemu_inputs *in, struct buf *out, struct err 
 		/* without PCI there is no PM timer or HPET: the local APIC is the only one */
 		if (in->machine->has_pci && buf_puts(out, " nolapic_timer", e) < 0)
 			return -1;
+		/* translated code outlives a page that a vhost-user device fills: the kernel must
+		 * have written to it before (docs/decisions/0039) */
+		if (c->shared_memory && buf_puts(out, " init_on_alloc=1", e) < 0)
+			return -1;
 		/* all processors are there; those above come on-line when asked for */
 		if (c->max_vcpus > c->vcpus && buf_printf(out, e, " maxcpus=%u", c->vcpus) < 0)
 			return -1;
