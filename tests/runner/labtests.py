@@ -154,10 +154,13 @@ class Round:
         return self.summary
 
 
-def run(results, directory, everything, limit_s, title="", options=(), env=()):
-    """One round; returns which monitors and container managers were seen in it."""
+def run(results, directory, everything, limit_s, title="", options=(), env=(), only=""):
+    """One round; returns which monitors and container managers were seen in it.
+
+    `only`: of which tests, where the caller of the runner does not name any.
+    """
     plan = {"files": files(everything), "commands": commands(directory, everything),
-            "only": results.only}
+            "only": results.only or only}
     if not everything:
         plan["among"] = among(plan["files"])
     if not plan["files"] and not plan["commands"]:

@@ -72,11 +72,11 @@ def without_warnings(text):
 class Daemon:
     """One containerd; survives restarts of its process."""
 
-    def __init__(self, root, config):
+    def __init__(self, root, config, env):
         self.root = root
         self.socket = os.path.join(root, "c.sock")
         self.log_path = os.path.join(root, "log")
-        self.env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+        self.env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **env}
         self.process = None
         self.config = os.path.join(root, "config.toml")
         with open(self.config, "w", encoding="ascii") as f:
@@ -130,6 +130,7 @@ class ContainerdCase(unittest.TestCase):
     config_text = ""  # of the whole file; else CONFIG with these two
     more = ""
     disabled = DISABLED
+    env = {}  # of the daemon, besides this process's
 
     @classmethod
     def setUpClass(cls):
@@ -142,7 +143,7 @@ class ContainerdCase(unittest.TestCase):
         cls.prepare()
         cls.daemon = Daemon(cls.root, cls.config_text or CONFIG.format(
             root=cls.root, more=cls.more,
-            disabled=", ".join(f'"{name}"' for name in cls.disabled)))
+            disabled=", ".join(f'"{name}"' for name in cls.disabled)), cls.env)
         cls.addClassCleanup(lambda: cls.daemon.stop())
         cls.daemon.start()
         cls.load_images()
