@@ -171,7 +171,7 @@ static void test_microvm(void **state)
 	       "-object memory-backend-ram,id=mem,size=256M " CHANNELS
 	       "-global virtio-mmio.force-legacy=false -device virtio-serial-device,id=vser -object "
 	       "rng-random,id=rng,filename=/dev/urandom -device virtio-rng-device,id=vrng,rng=rng "
-	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
+	       "-bios qboot.rom -kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
 	       "8250.nr_uarts=1 reboot=t panic=-1 dummy.numdummies=0 quiet loglevel=4 "
 	       "tsc_early_khz=2596148 noreplace-smp mitigations=off maxcpus=1");
 	assert_null(qemu_machine_find("pc"));

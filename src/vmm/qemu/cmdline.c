@@ -23,11 +23,15 @@ enum {
 	 VMM_BIT(VMM_CAP_HOTPLUG_FS) | VMM_BIT(VMM_CAP_HOTPLUG_MEM) |                          \
 	 VMM_BIT(VMM_CAP_HOTPLUG_CPU))
 
+/*
+ * SeaBIOS, which a microvm with ACPI has by default, resets or waits forever under the
+ * emulation of QEMU 10 and newer; qboot has ACPI as well.
+ */
 static const struct qemu_machine machines[] = {
 	{ "q35", "vmport=off,smbus=off,sata=off,graphics=off", "pci", "reboot=k", true,
-	  CAPS_COMMON | CAPS_PLUG },
+	  CAPS_COMMON | CAPS_PLUG, NULL },
 	{ "microvm", "acpi=on,rtc=on,isa-serial=on,x-option-roms=off", "device", "reboot=t",
-	  false, CAPS_COMMON },
+	  false, CAPS_COMMON, "qboot.rom" },
 };
 
 const struct qemu_machine *qemu_machine_find(const char *name)
@@ -113,8 +117,8 @@ int qemu_kernel_words(const struct qemu_inputs *in, struct buf *out, struct err 
 		/* without PCI there is no PM timer or HPET: the local APIC is the only one */
 		if (in->machine->has_pci && buf_puts(out, " nolapic_timer", e) < 0)
 			return -1;
-		/* translated code outlives a page that a vhost-user device fills: the kernel must
-		 * have written to it before (docs/decisions/0039) */
+		/* translated code outlives a page that a vhost-user device fills: the kernel
+		 * must have written to it before (docs/decisions/0039) */
 		if (c->shared_memory && buf_puts(out, " init_on_alloc=1", e) < 0)
 			return -1;
 		/* all processors are there; those above come on-line when asked for */
@@ -184,6 +188,7 @@ static int add_cpu_and_memory(const struct qemu_inputs *in, struct qemu_launch *
 
 static int add_boot(const struct qemu_inputs *in, struct qemu_launch *l, struct err *e)
 {
+	const char *firmware = in->firmware ? in->firmware : in->machine->firmware;
 	OWN(buf) struct buf words = BUF_INIT;
 	int fd = -1;
 
@@ -191,7 +196,7 @@ static int add_boot(const struct qemu_inputs *in, struct qemu_launch *l, struct 
 		return -1;
 	if (!buf_cstr(&words))
 		return err_oom(e, "the kernel's command line");
-	if (in->firmware && add(l, "-bios", in->firmware, e) < 0)
+	if (firmware && add(l, "-bios", firmware, e) < 0)
 		return -1;
 	/* by descriptor: they need not be within the monitor's root directory */
 	if (hand_over(l, in->kernel_fd, &fd, e) < 0 ||

@@ -27,6 +27,7 @@ struct qemu_machine {
 	const char *reset_word; /* on the kernel's command line */
 	bool has_pci;
 	uint64_t caps;
+	const char *firmware; /* NULL: QEMU's choice */
 };
 
 /* NULL if the type is not known; `known` (may be NULL) gets a list for messages. */
@@ -38,7 +39,7 @@ struct qemu_inputs {
 	const struct qemu_machine *machine;
 	const char *program;
 	int kernel_fd, initrd_fd; /* initrd: -1 without one */
-	const char *firmware;     /* path as the monitor sees it; NULL: its default */
+	const char *firmware;     /* path as the monitor sees it; NULL: the machine's */
 	int qmp_fd, console_fd;   /* the monitor's ends, as the engine has them */
 	const int *device_fds;    /* per device: serial's end, vhost-user socket, file; or -1 */
 	const char *const *p9_paths; /* per device: the export as the monitor sees it */
