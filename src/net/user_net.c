@@ -284,10 +284,14 @@ static bool is_loopback(const char *addr)
 	return addr && (str_starts(addr, "127.") || str_eq(addr, "::1"));
 }
 
-/* passt only warns when it cannot have a UDP port: it is tried before. */
-static int try_udp(const struct user_net_port *p, int family, struct err *e)
+/*
+ * passt only warns when it cannot have a UDP port, and newer ones also where they have a TCP
+ * port for one family alone: it is tried before.
+ */
+static int try_port(const struct user_net_port *p, int family, struct err *e)
 {
-	OWN(fd) int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool udp = p->proto == USER_NET_UDP;
+	OWN(fd) int fd = socket(family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(p->host_port) };
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(p->host_port) };
 	bool any = !p->host_addr || !*p->host_addr;
@@ -295,6 +299,9 @@ static int try_udp(const struct user_net_port *p, int family, struct err *e)
 
 	if (fd < 0) /* a host without that family */
 		return 0;
+	/* connections that have ended do not count, listeners do */
+	if (!udp)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (family == AF_INET) {
 		if (!any && inet_pton(AF_INET, p->host_addr, &v4.sin_addr) != 1)
 			return 0;
@@ -306,23 +313,21 @@ static int try_udp(const struct user_net_port *p, int family, struct err *e)
 		rc = bind(fd, (struct sockaddr *)&v6, sizeof(v6));
 	}
 	if (rc < 0 && errno != EADDRNOTAVAIL && errno != EAFNOSUPPORT)
-		return err_sys(e, "publish UDP port %u", p->host_port);
+		return err_sys(e, "publish %s port %u", udp ? "UDP" : "TCP", p->host_port);
 	return 0;
 }
 
-static int check_udp_ports(struct user_net *n, struct child_reaper *r, const char *program,
-			   struct err *e)
+static int check_ports(struct user_net *n, struct child_reaper *r, const char *program,
+		       struct err *e)
 {
 	char version[100], quoted[120];
 
 	for (size_t i = 0; i < n->c.port_count; i++) {
 		const struct user_net_port *p = &n->c.ports[i];
 
-		if (p->proto != USER_NET_UDP)
-			continue;
-		if (try_udp(p, AF_INET, e) < 0 || try_udp(p, AF_INET6, e) < 0)
+		if (try_port(p, AF_INET, e) < 0 || try_port(p, AF_INET6, e) < 0)
 			return -1;
-		if (!is_loopback(p->host_addr))
+		if (p->proto != USER_NET_UDP || !is_loopback(p->host_addr))
 			continue;
 		passt_version(n, r, program, version, sizeof(version));
 		if (passt_is_older(version, "20240726"))
@@ -414,8 +419,8 @@ int user_net_start(struct loop *l, struct child_reaper *r, const struct user_net
 		return err_set(
 			e, ERR_UNSUPPORTED, 0,
 			"the host has no default route; use the network 'none' or give it one");
-	if (user_net_args(c, &n->guest, &argv, e) < 0 ||
-	    check_udp_ports(n, r, argv.v[0], e) < 0 || spawn_passt(n, r, &argv, e) < 0)
+	if (user_net_args(c, &n->guest, &argv, e) < 0 || check_ports(n, r, argv.v[0], e) < 0 ||
+	    spawn_passt(n, r, &argv, e) < 0)
 		return -1;
 	if (wait_ready(n, deadline, e) < 0 || add_relay(n, r, argv.v[0], e) < 0)
 		return -1;
