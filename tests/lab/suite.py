@@ -1,8 +1,8 @@
 #!/usr/bin/python3 -B
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the project's VM tests inside the laboratory; the caller is tests/runner/labtests.py.
+"""Runs the project's VM tests inside the laboratory, or with another root; the caller is tests/runner/labtests.py.
 
-    suite.py PLAN      PLAN is JSON: files, commands, only, skip
+    suite.py PLAN      PLAN is JSON: files, commands, only, skip; among, emulated
 
 Writes one JSON line for each result. A test's name is followed by what it really ran with, read
 from the processes that ran meanwhile.
@@ -102,7 +102,8 @@ def main():
     for row in plan["commands"]:
         run_command(results, row)
     for path in plan["files"]:
-        results.may_emulate = "any-accel" in (programs.mark(path, "LAB") or "").split()
+        results.may_emulate = plan.get("emulated") or \
+            "any-accel" in (programs.mark(path, "LAB") or "").split()
         if os.path.relpath(path, process.ROOT) not in results.skip:
             programs.run(results, SUITE, path, {"KATA_BUILD": os.path.join(process.ROOT, "build")},
                          skip=[name.partition(": ")[2] for name in results.skip],

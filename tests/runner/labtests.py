@@ -21,6 +21,7 @@ from . import mesontests, process, programs
 from .results import FAIL, PASS, SKIP
 
 LAB = os.path.join(process.ROOT, "tests/lab/lab")
+WITH_ROOT = os.path.join(process.ROOT, "tests/lab/with-root")
 INSIDE = os.path.join(process.ROOT, "tests/lab/suite.py")
 # Everything is emulated there; deadlines of tests are stretched by this.
 SLOWNESS = 4
@@ -29,6 +30,19 @@ RETRIES_MAX = 4
 RETRY_LIMIT_S = 600
 # A machine that dies or locks up is started again for what is left, so often at most in a round.
 LOSSES_MAX = 4
+
+
+def laboratory(options):
+    """What runs a command in the laboratory, as a list in front of it."""
+    return lambda limit_s, env: [LAB, "--die-with-parent", *options, "--timeout", str(limit_s),
+                                 *(word for pair in env for word in ("--env", pair)), "--env", "KATA_LAB=1",
+                                 "--env", f"KATA_TEST_SLOWNESS={SLOWNESS}"]
+
+
+def other_root(path):
+    """The same for another root file system on this machine, where guests are emulated."""
+    return lambda limit_s, env: ["timeout", "--kill-after=10", str(limit_s), WITH_ROOT, path, "env",
+                                 *env, "KATA_TEST_SLOWNESS=2"]
 
 
 def files(everything):
@@ -59,14 +73,14 @@ def plan_of(name):
 
 
 class Round:
-    """One boot of the laboratory with one set of options."""
+    """One place to run tests in. `within`: laboratory() or other_root()."""
 
-    def __init__(self, results, title, options, env):
+    def __init__(self, results, title, within, env):
         self.results = results
         self.title = title
-        self.options = options
+        self.within = within
         self.env = env
-        self.commands = []
+        self.plan = {}
         self.done = []  # files, commands and tests that need not run again
         self.failed = []  # records held back for a second try
         self.summary = {"monitors": [], "managers": []}
@@ -92,11 +106,11 @@ class Round:
     def try_again(self, record):
         """One failed test alone; its first words stay in its line."""
         words = record["detail"].strip().splitlines()
-        second = Round(self.results, self.title, self.options, self.env)
+        second = Round(self.results, self.title, self.within, self.env)
         seen = []
         second.count = lambda got, note="": seen.append(got)
-        status, _ = second.attempts({**plan_of(record["name"]), "commands": [
-            row for row in self.commands if row["name"] == record["name"]]}, RETRY_LIMIT_S)
+        status, _ = second.attempts({**self.plan, **plan_of(record["name"]), "commands": [
+            row for row in self.plan["commands"] if row["name"] == record["name"]]}, RETRY_LIMIT_S)
         own = [got for got in seen if got["status"] == PASS and plan_of(got["name"])]
         bad = second.failed or any(got["status"] == FAIL for got in seen)
         if status or bad or not own:
@@ -114,9 +128,8 @@ class Round:
 
     def attempt(self, plan, limit_s):
         """Status of the laboratory, and what it had to say; results are counted as they come."""
-        argv = [LAB, "--die-with-parent", *self.options, "--timeout", str(limit_s), "--env", "KATA_LAB=1",
-                "--env", f"KATA_TEST_SLOWNESS={SLOWNESS}", *self.env,
-                "/usr/bin/python3", "-B", INSIDE, json.dumps({**plan, "skip": self.done})]
+        argv = [*self.within(limit_s, self.env), "/usr/bin/python3", "-B", INSIDE,
+                json.dumps({**plan, "skip": self.done})]
         with tempfile.TemporaryFile() as said:
             child = process.REAPER.spawn(argv, stdout=subprocess.PIPE, stderr=said)
             try:
@@ -145,7 +158,7 @@ class Round:
         return status, said
 
     def run(self, plan, limit_s):
-        self.commands = plan["commands"]
+        self.plan = plan
         status, said = self.attempts(plan, limit_s)
         if status:
             self.results.add("lab", "the laboratory" + self.title, FAIL, 0,
@@ -154,7 +167,7 @@ class Round:
         return self.summary
 
 
-def run(results, directory, everything, limit_s, title="", options=(), env=(), only=""):
+def run(results, directory, everything, limit_s, title="", options=(), only=""):
     """One round; returns which monitors and container managers were seen in it.
 
     `only`: of which tests, where the caller of the runner does not name any.
@@ -166,4 +179,10 @@ def run(results, directory, everything, limit_s, title="", options=(), env=(), o
     if not plan["files"] and not plan["commands"]:
         results.add("lab", "all of it", SKIP, 0, "no test is marked for the laboratory")
         return {"monitors": [], "managers": []}
-    return Round(results, title, list(options), list(env)).run(plan, limit_s)
+    return Round(results, title, laboratory(options), []).run(plan, limit_s)
+
+
+def run_emulated(results, root, limit_s, title):
+    """Every VM test with another root file system, under software emulation; as run()."""
+    plan = {"files": programs.find("vm"), "commands": [], "only": results.only, "emulated": True}
+    return Round(results, title, other_root(root), []).run(plan, limit_s)

@@ -9,17 +9,17 @@ import subprocess
 import time
 import unittest
 
-from kata_case import BIN, KataCase
+from kata_case import BIN, BUILD, KataCase
 
 LAB = "full"
 
 MARK = os.urandom(3).hex()
 HOST, FAR = f"katah{MARK}", f"kataf{MARK}"
 SERVER = ("import http.server,sys;"
-          "http.server.HTTPServer((sys.argv[1],int(sys.argv[2])),"
+          "server=http.server.HTTPServer((sys.argv[1],int(sys.argv[2])),"
           "type('H',(http.server.BaseHTTPRequestHandler,),"
           "{'do_GET':lambda s:(s.send_response(200),s.end_headers(),s.wfile.write(b'hello\\n')),"
-          "'log_message':lambda *a:None})).serve_forever()")
+          "'log_message':lambda *a:None}));print('ready',flush=True);server.serve_forever()")
 
 
 def ip(*args):
@@ -50,10 +50,11 @@ class UserNetwork(KataCase):
                               timeout=120, text=True)
 
     def serve(self, ns, address, port):
-        p = subprocess.Popen(["ip", "netns", "exec", ns, "python3", "-c", SERVER, address, str(port)])
-        self.addCleanup(p.wait)
+        p = subprocess.Popen(["ip", "netns", "exec", ns, "python3", "-c", SERVER, address, str(port)],
+                             stdout=subprocess.PIPE)
+        self.addCleanup(p.communicate)
         self.addCleanup(p.kill)
-        time.sleep(0.5)
+        self.assertEqual(p.stdout.readline(), b"ready\n")
 
     def test_outgoing(self):
         self.serve(FAR, "198.51.100.2", 8080)
@@ -108,35 +109,12 @@ class UserNetwork(KataCase):
                "s.settimeout(1);s.sendto(b'hello\\n',(sys.argv[1],int(sys.argv[2])));"
                "print(s.recv(99).decode(),end='')")
 
-    # Debian's busybox has nothing that speaks UDP
-    UDP_ECHO = """
-#include <arpa/inet.h>
-#include <sys/socket.h>
-int main(void)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(85) };
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-	char b[99];
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return 1;
-	for (;;) {
-		socklen_t len = sizeof(a);
-		ssize_t n = recvfrom(fd, b, sizeof(b), 0, (struct sockaddr *)&a, &len);
-		if (n > 0)
-			(void)sendto(fd, b, (size_t)n, 0, (struct sockaddr *)&a, len);
-	}
-}
-"""
-
     def udp_server(self, name, port):
         """A container that answers what it is sent; the completed `kata run`."""
-        folder = os.path.join(self.root, "udp")
-        if not os.path.isdir(folder):
-            os.mkdir(folder)
-            subprocess.run(["musl-gcc", "-static", "-x", "c", "-o", os.path.join(folder, "echo"),
-                            "-"], input=self.UDP_ECHO, text=True, check=True, timeout=60)
-        return self.kata("run", "-d", "--name", name, "-p", port, "-v", f"{folder}:/udp", "busybox",
-                         "/udp/echo")
+        # Debian's busybox has nothing that speaks UDP
+        return self.kata("run", "-d", "--name", name, "-p", port, "-v",
+                         os.path.join(BUILD, "host/tests/vm/udp_echo") + ":/udp_echo:ro", "busybox",
+                         "/udp_echo")
 
     def test_udp_port(self):
         self.assertEqual(self.udp_server("udp", "8085:85/udp").returncode, 0)
