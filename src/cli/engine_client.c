@@ -25,13 +25,13 @@
 #include "wire/unix_socket.h"
 
 enum {
-	START_MS = 20 * 1000,
+	START_MS = 60 * 1000,
 	CONNECT_MS = 5 * 1000,
 	CONNECT_PAUSE_MS = 20,
 	CALL_MS = 30 * 1000,
 	KILL_MS = 8 * 1000, /* a guest that takes no signal is ended otherwise; Shutdown answers
 			       at once */
-	CREATE_MS = 180 * 1000,
+	CREATE_MS = 480 * 1000, /* with the wait for other machines to start, and its own */
 	OUTPUT_MAX = 16 * 1024
 };
 

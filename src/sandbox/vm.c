@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/rand.h"
@@ -19,11 +20,13 @@
 #include "config/config.h"
 #include "net/tap_net.h"
 #include "net/user_net.h"
+#include "sandbox/admission.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/guest_log.h"
 #include "sandbox/guest_net.h"
 #include "sandbox/internal.h"
 #include "sandbox/links.h"
+#include "sandbox/rundir.h"
 #include "share/share.h"
 #include "vmm/vmm.h"
 
@@ -41,6 +44,9 @@ enum {
 	CONSOLE_LOGGED = 8 * 1024, /* of the console, when the machine was lost */
 	DESTROY_MS = 3000,
 	STOP_MS = 5000,
+	ADMISSION_MS = 300 * 1000,
+	PLACES_PER_CPU = 2,
+	MONITOR_MIB = 128,
 	LAST_WORDS_MS = 500,     /* between the guest's last byte and the end of its machine */
 	UNPRIVILEGED_ID = 65533, /* nobody's files belong to it; 65534 owns unmapped ones */
 };
@@ -488,15 +494,37 @@ static int prepare_guest(struct plan *p, struct err *e)
 	return links_apply(s, e);
 }
 
+/*
+ * What a machine takes of the host until its agent has answered is measured per kernel, as its
+ * overhead is: docs/decisions/0041-admission.md.
+ */
+static int be_admitted(struct plan *p, struct admission *out, struct err *e)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct admission_config c = {
+		.base = RUNDIR_BASE,
+		.meminfo = "/proc/meminfo",
+		.places = PLACES_PER_CPU * (cpus > 0 ? (unsigned)cpus : 1),
+		.need_mib = MONITOR_MIB + p->assets.overhead_mib,
+		.deadline = deadline_in(ADMISSION_MS),
+		.log = &p->s->log,
+	};
+
+	return admission_enter(p->s->loop, &c, out, e);
+}
+
 /* The machine, then the guest in it: each gets the configured time. */
 static int bring_up(struct plan *p, struct err *e)
 {
 	int64_t timeout_ms = p->config->agent.reconnect_timeout_ms;
+	OWN(admission) struct admission place = ADMISSION_INIT;
 
-	p->deadline = deadline_in(timeout_ms);
 	if (guest_assets_find(p->config, &p->s->arena, &p->assets, e) < 0 ||
-	    check_config(p, e) < 0 || choose_accel(p, e) < 0 || choose_share(p, e) < 0 ||
-	    choose_network(p, e) < 0 || choose_transport(p, e) < 0 || start_machine(p, e) < 0)
+	    check_config(p, e) < 0 || be_admitted(p, &place, e) < 0)
+		return -1;
+	p->deadline = deadline_in(timeout_ms);
+	if (choose_accel(p, e) < 0 || choose_share(p, e) < 0 || choose_network(p, e) < 0 ||
+	    choose_transport(p, e) < 0 || start_machine(p, e) < 0)
 		return -1;
 	p->deadline = deadline_in(timeout_ms);
 	if (reach_agent(p, e) < 0 || prepare_guest(p, e) < 0)

@@ -61,6 +61,16 @@ class Settings(BadCase):
         self.refused(missing, "No such file", config=missing)
         self.refused("/etc", config="/etc")
 
+    def test_host_without_memory(self):
+        """A machine is not started to be killed, or to slow all others down."""
+        meminfo = self.file("meminfo", "MemTotal: 1048576 kB\nMemAvailable: 131072 kB\n")
+        subprocess.run(["mount", "--bind", meminfo, "/proc/meminfo"], check=True)
+        try:
+            self.refused("128 MiB of memory available", "end others first")
+        finally:
+            subprocess.run(["umount", "/proc/meminfo"], check=True)
+        self.works()
+
     def test_what_this_host_or_version_cannot_do(self):
         cases = (({"transport": "vsock"}, "vsock", "/dev/vhost-vsock"),
                  ({"accel": "kvm"}, "KVM is demanded"),

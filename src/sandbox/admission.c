@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A place is a lock (flock(2)) of a file .starting.N, which ends with its holder. */
+#include "sandbox/admission.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "base/time.h"
+#include "event/fiber.h"
+
+enum {
+	POLL_MS = 100,
+	MEMINFO_MAX = 1 << 16,
+	RESERVE_PART = 64, /* of the host's memory, which machines leave to it */
+	RESERVE_MIN_MIB = 64
+};
+
+/* 1 if the place is ours now, 0 if somebody else has it. */
+static int try_place(const char *base, unsigned number, int *out, struct err *e)
+{
+	char path[256];
+	OWN(fd) int fd = -1;
+
+	(void)snprintf(path, sizeof(path), "%s/.starting.%u", base, number);
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(e, "open '%s'", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? 0 : err_sys(e, "lock '%s'", path);
+	*out = fd_take(&fd);
+	return 1;
+}
+
+/* How many places others have; -1 on failure. */
+static int count_others(const struct admission_config *c, struct err *e)
+{
+	int n = 0;
+
+	for (unsigned i = 0; i < c->places; i++) {
+		OWN(fd) int fd = -1;
+		int rc = try_place(c->base, i, &fd, e);
+
+		if (rc < 0)
+			return -1;
+		n += rc == 0;
+	}
+	return n ? n - 1 : 0; /* our own is one of them */
+}
+
+static int take_any(const struct admission_config *c, int *out, struct err *e)
+{
+	for (unsigned i = 0; i < c->places; i++) {
+		int rc = try_place(c->base, i, out, e);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* A line of /proc/meminfo (proc(5)) in MiB. */
+static int read_line_mib(const char *text, const char *name, uint64_t *out, struct err *e)
+{
+	const char *at = strstr(text, name);
+	unsigned long long kib;
+
+	if (!at || sscanf(at + strlen(name), ": %llu kB", &kib) != 1)
+		return err_set(e, ERR_INVALID, 0, "no %s", name);
+	*out = kib / 1024;
+	return 0;
+}
+
+struct memory {
+	uint64_t available_mib, reserve_mib;
+};
+
+static int look_at_memory(const struct admission_config *c, struct memory *m, struct err *e)
+{
+	OWN(free) char *text = NULL;
+	uint64_t total;
+
+	if (file_read(AT_FDCWD, c->meminfo, MEMINFO_MAX, &text, NULL, e) < 0)
+		return -1;
+	if (read_line_mib(text, "MemTotal", &total, e) < 0 ||
+	    read_line_mib(text, "MemAvailable", &m->available_mib, e) < 0)
+		return err_wrap(e, "'%s'", c->meminfo);
+	m->reserve_mib = total / RESERVE_PART;
+	if (m->reserve_mib < RESERVE_MIN_MIB)
+		m->reserve_mib = RESERVE_MIN_MIB;
+	return 0;
+}
+
+static int no_memory(const struct admission_config *c, const struct memory *m, struct err *e)
+{
+	return err_set(e, ERR_NO_MEMORY, 0,
+		       "this host has %llu MiB of memory available, of which %llu are to stay "
+		       "free, and starting a virtual machine takes %llu: end others first",
+		       (unsigned long long)m->available_mib, (unsigned long long)m->reserve_mib,
+		       (unsigned long long)c->need_mib);
+}
+
+/*
+ * One attempt: 1 with a place in *fd, 0 if others must come up first. Those have not yet taken
+ * all of the memory that they will.
+ */
+static int attempt(const struct admission_config *c, bool last, int *fd, struct err *e)
+{
+	int rc = take_any(c, fd, e), others;
+	struct memory m;
+
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return last ? err_set(e, ERR_TIMEOUT, 0,
+				      "%u other virtual machines are starting on this host, and "
+				      "more wait: try again later",
+				      c->places)
+			    : 0;
+	others = count_others(c, e);
+	if (others < 0 || look_at_memory(c, &m, e) < 0)
+		return -1;
+	if (m.available_mib >= m.reserve_mib + c->need_mib * (uint64_t)(others + 1))
+		return 1;
+	fd_close(fd);
+	return last || others == 0 ? no_memory(c, &m, e) : 0;
+}
+
+int admission_enter(struct loop *l, const struct admission_config *c, struct admission *out,
+		    struct err *e)
+{
+	int64_t began = time_mono_ms(), waited;
+
+	out->place_fd = -1;
+	for (;;) {
+		OWN(fd) int fd = -1;
+		int rc = attempt(c, deadline_left(c->deadline) == 0, &fd, e);
+
+		if (rc < 0)
+			return -1;
+		if (rc > 0) {
+			out->place_fd = fd_take(&fd);
+			break;
+		}
+		if (fiber_sleep(l, POLL_MS, e) < 0)
+			return -1;
+	}
+	waited = time_mono_ms() - began;
+	if (waited >= POLL_MS)
+		log_info(c->log, "waited %lld ms for other virtual machines to start",
+			 (long long)waited);
+	return 0;
+}
+
+void admission_leave(struct admission *a)
+{
+	fd_close(&a->place_fd);
+}
