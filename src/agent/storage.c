@@ -13,6 +13,7 @@
 
 #include "agent/device.h"
 #include "agent/sandbox.h"
+#include "agent/watch.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/own.h"
@@ -209,6 +210,18 @@ static int mount_bind(struct sandbox *s, const Grpc__Storage *st, struct storage
 	return 0;
 }
 
+/* A small volume that is kept like its source in memory, else as it is. */
+static int mount_watched(struct sandbox *s, const Grpc__Storage *st, struct storage *out,
+			 struct err *e)
+{
+	if (watch_start(s, st->source, st->mount_point, &out->watch, e) < 0)
+		return -1;
+	if (!out->watch)
+		return mount_bind(s, st, out, e);
+	out->mounted = true;
+	return 0;
+}
+
 /* A virtio-blk disk: source is a PCI path or a node below /dev. */
 static int mount_block(struct sandbox *s, const Grpc__Storage *st, struct storage *out,
 		       struct err *e)
@@ -232,10 +245,15 @@ static const struct driver {
 	const char *name;
 	mount_fn mount;
 } drivers[] = {
-	{ "virtio-fs", mount_share },     { "9p", mount_share },
-	{ "ephemeral", mount_ephemeral }, { "local", make_local },
-	{ "overlayfs", mount_overlay },   { "bind", mount_bind },
-	{ "blk", mount_block },           { "mmioblk", mount_block },
+	{ "virtio-fs", mount_share },
+	{ "9p", mount_share },
+	{ "ephemeral", mount_ephemeral },
+	{ "local", make_local },
+	{ "overlayfs", mount_overlay },
+	{ "bind", mount_bind },
+	{ "blk", mount_block },
+	{ "mmioblk", mount_block },
+	{ "watchable-bind", mount_watched },
 };
 
 size_t storage_driver_count(void)
@@ -267,6 +285,7 @@ static void storage_free(struct storage *st)
 
 static int undo(struct storage *st, struct err *e)
 {
+	watch_stop(TAKE(st->watch));
 	if (st->mounted && umount2(st->mount_point, UMOUNT_NOFOLLOW) < 0 &&
 	    umount2(st->mount_point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		return err_sys(e, "unmount '%.100s'", st->mount_point);

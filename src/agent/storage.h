@@ -13,6 +13,7 @@
 
 struct err;
 struct sandbox;
+struct watch;
 
 struct storage {
 	struct list node;
@@ -20,6 +21,7 @@ struct storage {
 	unsigned refs;
 	bool mounted;    /* to be unmounted with the last reference */
 	bool remove_dir; /* a directory made for it, to be removed */
+	struct watch *watch;
 	bool ready, failed;
 	struct cond settled; /* woken when one of them comes true */
 };

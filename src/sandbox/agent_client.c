@@ -18,6 +18,7 @@
 #define SERVICE_HEALTH "grpc.Health"
 
 enum {
+	NAMES_MAX = 64,
 	DEFAULT_TIMEOUT_MS = 30 * 1000,
 	READY_MS = 60 * 1000
 };
@@ -71,6 +72,7 @@ struct agent_client {
 	void *arg;
 	int64_t timeout_ms, deadline;
 	struct strv features;
+	struct strv drivers; /* of storages */
 };
 
 static void conn_closed(struct ttrpc_conn *c, const struct err *why, void *arg)
@@ -117,6 +119,7 @@ void agent_client_free(struct agent_client *a)
 		return;
 	agent_client_close(a);
 	strv_fini(&a->features);
+	strv_fini(&a->drivers);
 	free(a);
 }
 
@@ -187,29 +190,50 @@ int agent_client_ready(struct agent_client *a, int64_t deadline, struct err *e)
 	return 0;
 }
 
-int agent_client_details(struct agent_client *a, struct err *e)
+/* So many at most: they are the guest's. */
+static int keep_names(struct strv *out, char **names, size_t n, struct err *e)
 {
-	OWN(arena) struct arena arena = { .limit = 1 << 20 };
-	Grpc__GuestDetailsRequest req = GRPC__GUEST_DETAILS_REQUEST__INIT;
-	Grpc__GuestDetailsResponse *resp;
-
-	if (agent_call(a, AGENT_GET_GUEST_DETAILS, &req, &arena, &resp, e) < 0)
-		return -1;
-	strv_fini(&a->features);
-	if (!resp->agent_details)
-		return 0;
-	for (size_t i = 0; i < resp->agent_details->n_extra_features && i < 64; i++) {
-		if (strv_add(&a->features, resp->agent_details->extra_features[i], e) < 0)
+	for (size_t i = 0; i < n && i < NAMES_MAX; i++) {
+		if (strv_add(out, names[i], e) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-bool agent_has_feature(const struct agent_client *a, const char *feature)
+int agent_client_details(struct agent_client *a, struct err *e)
 {
-	for (size_t i = 0; i < a->features.n; i++) {
-		if (str_eq(a->features.v[i], feature))
+	OWN(arena) struct arena arena = { .limit = 1 << 20 };
+	Grpc__GuestDetailsRequest req = GRPC__GUEST_DETAILS_REQUEST__INIT;
+	Grpc__GuestDetailsResponse *resp;
+	const Grpc__AgentDetails *d;
+
+	if (agent_call(a, AGENT_GET_GUEST_DETAILS, &req, &arena, &resp, e) < 0)
+		return -1;
+	strv_fini(&a->features);
+	strv_fini(&a->drivers);
+	if (!resp->agent_details)
+		return 0;
+	d = resp->agent_details;
+	return keep_names(&a->features, d->extra_features, d->n_extra_features, e) < 0
+		       ? -1
+		       : keep_names(&a->drivers, d->storage_handlers, d->n_storage_handlers, e);
+}
+
+static bool has_name(const struct strv *v, const char *name)
+{
+	for (size_t i = 0; i < v->n; i++) {
+		if (str_eq(v->v[i], name))
 			return true;
 	}
 	return false;
+}
+
+bool agent_has_feature(const struct agent_client *a, const char *feature)
+{
+	return has_name(&a->features, feature);
+}
+
+bool agent_has_driver(const struct agent_client *a, const char *driver)
+{
+	return has_name(&a->drivers, driver);
 }

@@ -83,6 +83,9 @@ void agent_client_set_deadline(struct agent_client *a, int64_t deadline);
 /* Ends the connection from our side: calls under way fail, `lost` is called. */
 void agent_client_hang_up(struct agent_client *a);
 
-/* Whether AgentDetails.extra_features names it; asked once with agent_client_details(). */
+/* Asks what the agent can do, once; names that the next two then look for. */
 int agent_client_details(struct agent_client *a, struct err *e);
+/* Whether AgentDetails.extra_features names it. */
 bool agent_has_feature(const struct agent_client *a, const char *feature);
+/* Whether AgentDetails.storage_handlers names it. */
+bool agent_has_driver(const struct agent_client *a, const char *driver);

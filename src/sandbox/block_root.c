@@ -57,7 +57,7 @@ static int fill_storage(struct container *c, const struct rootfs_mount *m, const
 			return err_oom(e, "a storage");
 	}
 	c->root_disk = st;
-	return 0;
+	return container_add_storage(c, st, e);
 }
 
 int block_root_plug(struct container *c, const struct rootfs_mount *m, struct err *e)

@@ -197,6 +197,23 @@ static int open_streams(struct container *c, const struct container_config *cc, 
 	return stdio_open(c->sandbox->loop, &names, &c->log, &p->stdio, e);
 }
 
+int container_add_storage(struct container *c, Grpc__Storage *st, struct err *e)
+{
+	if (c->storage_count == c->storage_room) {
+		size_t room = c->storage_room ? 2 * c->storage_room : 8;
+		Grpc__Storage **list = arena_calloc(&c->arena, room, sizeof(*list));
+
+		if (!list)
+			return err_oom(e, "a storage");
+		if (c->storage_count)
+			memcpy(list, c->storages, c->storage_count * sizeof(*list));
+		c->storages = list;
+		c->storage_room = room;
+	}
+	c->storages[c->storage_count++] = st;
+	return 0;
+}
+
 static int create_in_guest(struct container *c, const char *guest_root, struct err *e)
 {
 	Grpc__CreateContainerRequest req = GRPC__CREATE_CONTAINER_REQUEST__INIT;
@@ -209,10 +226,8 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 	req.sandbox_pidns = gs.sandbox_pidns;
 	req.container_id = c->id;
 	req.exec_id = c->id; /* as upstream's engine names a first process */
-	if (c->root_disk) {
-		req.storages = &c->root_disk;
-		req.n_storages = 1;
-	}
+	req.storages = c->storages;
+	req.n_storages = c->storage_count;
 	if (disks_attach(c, gs.spec, &req, e) < 0)
 		return -1;
 	if (agent_do(c->sandbox->agent, AGENT_CREATE_CONTAINER, &req, e) < 0) {

@@ -19,7 +19,8 @@
 #include "sandbox/internal.h"
 #include "share/share.h"
 
-#define RESOLV_CONF "/etc/resolv.conf"
+#define RESOLV_CONF    "/etc/resolv.conf"
+#define DRIVER_WATCHED "watchable-bind"
 
 static bool has_word(const Grpc__Mount *m, const char *word)
 {
@@ -72,9 +73,49 @@ static int use_pod_shm(struct container *c, Grpc__Mount *m, struct err *e)
 	return 0;
 }
 
+/*
+ * Volumes of a pod that kubelet rewrites while they are in use: programs wait for that with
+ * inotify, which sees nothing of what the host does in a share. The agent copies them.
+ */
+static bool is_rewritten(const char *source)
+{
+	static const char *const kinds[] = { "/kubernetes.io~configmap/",
+					     "/kubernetes.io~secret/",
+					     "/kubernetes.io~projected/",
+					     "/kubernetes.io~downward-api/" };
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (strstr(source, kinds[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Upstream's name and meaning; the mount is then of the copy. */
+static int watch_volume(struct container *c, const struct share_entry *entry, Grpc__Mount *m,
+			struct err *e)
+{
+	struct arena *a = &c->arena;
+	Grpc__Storage *st = arena_alloc(a, sizeof(*st));
+
+	if (!st)
+		return err_oom(e, "a storage");
+	grpc__storage__init(st);
+	st->driver = arena_strdup(a, DRIVER_WATCHED);
+	st->source = arena_strdup(a, entry->guest_path);
+	st->fstype = arena_strdup(a, "bind");
+	st->mount_point =
+		arena_printf(a, SANDBOX_WATCHED_DIR "%s", strrchr(entry->guest_path, '/'));
+	m->source = st->mount_point;
+	if (!st->driver || !st->source || !st->fstype || !st->mount_point)
+		return err_oom(e, "a storage");
+	return container_add_storage(c, st, e);
+}
+
 /* Bind mounts name files of the host: they go into the share. */
 static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 {
+	const char *source = m->source;
 	struct share_entry entry;
 
 	if (is_pod_shm(&c->sandbox->c, m))
@@ -84,9 +125,14 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 	if (share_add_volume(c->sandbox->share, c->id, m->source, has_word(m, "ro"),
 			     has_word(m, "private") || has_word(m, "rprivate"), &entry, e) < 0)
 		return err_wrap(e, "mount on '%s'", m->destination);
-	m->source = arena_strdup(&c->arena, entry.guest_path);
 	m->type = arena_strdup(&c->arena, "bind");
-	return m->source && m->type ? 0 : err_oom(e, "a mount");
+	if (!m->type)
+		return err_oom(e, "a mount");
+	if (entry.is_dir && is_rewritten(source) &&
+	    agent_has_driver(c->sandbox->agent, DRIVER_WATCHED))
+		return watch_volume(c, &entry, m, e);
+	m->source = arena_strdup(&c->arena, entry.guest_path);
+	return m->source ? 0 : err_oom(e, "a mount");
 }
 
 static bool mounts_on(const Grpc__Spec *s, const char *destination)

@@ -97,9 +97,14 @@ struct container {
 	char disks[DISKS_MAX][DISK_ID_SIZE]; /* plugged in for it, see disks.h */
 	size_t disk_count;
 	Grpc__Storage *root_disk; /* in the arena; NULL: the root is in the share */
-	int64_t oom_at;           /* when its last OOM event was told, monotonic ms; 0: never */
-	unsigned refs;            /* the sandbox's, and one per process object */
+	Grpc__Storage **storages; /* what the guest mounts for it; in the arena */
+	size_t storage_count, storage_room;
+	int64_t oom_at; /* when its last OOM event was told, monotonic ms; 0: never */
+	unsigned refs;  /* the sandbox's, and one per process object */
 };
+
+/* One more for CreateContainer; not copied. */
+int container_add_storage(struct container *c, Grpc__Storage *st, struct err *e);
 
 enum {
 	CONTAINERS_MAX = 256,
@@ -110,6 +115,8 @@ enum {
 #define GUEST_ROOTS "/run/kata-containers"
 /* Where a pod's /dev/shm lies in the guest. */
 #define SANDBOX_SHM_DIR "/run/kata-containers/sandbox/shm"
+/* Where it keeps copies of volumes whose changes are followed. */
+#define SANDBOX_WATCHED_DIR "/run/kata-containers/sandbox/watched"
 
 /* vm.c: the machine and the agent in it. */
 int vm_start(struct sandbox *s, struct err *e);

@@ -2,13 +2,14 @@
 """Pods through the CRI plug-in of Debian's containerd, as a kubelet makes them."""
 import os
 import platform
+import shutil
 import signal
 import unittest
 
 import grpc_client as rpc
 from containerd_case import folder
 from cri_case import NAMESPACE, NODE, POD, RUNNING, CriCase
-from kata_case import processes
+from kata_case import BUILD, processes
 
 LAB = "full"
 TIMEOUT_S = 900
@@ -144,24 +145,41 @@ class Pod(CriCase):
             self.run_pod("host", linux={2: {1: {1: NODE}}})
         self.assertIn("network", str(caught.exception))
 
-    def test_volumes_are_seen_to_change(self):
+    def write_version(self, path, number):
         """As kubelet does with a configmap: a new directory, then the link is replaced."""
-        pod = self.run_pod("configmap")
-        with folder(self.root, "config") as path:
-            for n in ("1", "2"):
-                os.makedirs(os.path.join(path, "..data" + n))
-                with open(os.path.join(path, "..data" + n, "key"), "w", encoding="ascii") as f:
-                    f.write("value" + n)
-            os.symlink("..data1", os.path.join(path, "..data"))
+        folder_of = os.path.join(path, f"..v{number}")
+        os.makedirs(folder_of)
+        with open(os.path.join(folder_of, "key"), "w", encoding="ascii") as f:
+            f.write(f"value{number}")
+        os.symlink(f"..v{number}", os.path.join(path, "..tmp"))
+        os.rename(os.path.join(path, "..tmp"), os.path.join(path, "..data"))
+        if number == 1:
             os.symlink("..data/key", os.path.join(path, "key"))
-            c = self.start(pod, "c", mounts=[("/config", path, True)])
-            self.assertEqual(self.output(c, "cat", "/config/key"), "value1")
-            os.symlink("..data2", os.path.join(path, "..tmp"))
-            os.rename(os.path.join(path, "..tmp"), os.path.join(path, "..data"))
-            self.wait_until(lambda: self.output(c, "cat", "/config/key") == "value2")
-            self.assertNotEqual(self.sync(c, "touch", "/config/new")[0], 0)
-            self.cri("StopContainer", {1: c, 2: 0})
-            self.remove_pod(pod)
+        else:
+            shutil.rmtree(os.path.join(path, f"..v{number - 1}"))
+
+    def test_volumes_are_seen_to_change(self):
+        """Wherever they are on the host; kubelet's are told to who waits for it as well."""
+        waiter = os.path.join(BUILD, "host/tests/vm/watch_dir")
+        pod = self.run_pod("configmap")
+        for kind in ("volumes", "kubernetes.io~configmap", "kubernetes.io~secret"):
+            with self.subTest(kind=kind), folder(self.root, kind) as above:
+                path = os.path.join(above, "config")
+                self.write_version(path, 1)
+                c = self.start(pod, kind.replace("~", "-"), "sh", "-c", "/waiter /config; sleep 1000",
+                               mounts=[("/config", path, True), ("/waiter", waiter, True)])
+                log = os.path.join(self.root, "logs", kind.replace("~", "-") + ".log")
+                self.wait_until(lambda: "ready" in self.read(log))
+                self.assertEqual(self.output(c, "cat", "/config/key"), "value1")
+                self.write_version(path, 2)
+                self.wait_until(lambda: self.output(c, "cat", "/config/key") == "value2")
+                self.assertNotEqual(self.sync(c, "touch", "/config/new")[0], 0)
+                if kind != "volumes":
+                    self.wait_until(lambda: " ..data\n" in self.read(log))
+                    self.assertEqual(self.output(c, "ls", "-A", "/config"), "..data\n..v2\nkey\n")
+                self.cri("StopContainer", {1: c, 2: 0})
+                self.cri("RemoveContainer", {1: c})
+        self.remove_pod(pod)
 
 
 class Life(CriCase):
