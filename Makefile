@@ -73,9 +73,10 @@ fuzz:
 	@tools/packages check build check
 	@$(OWNER) tools/fuzz $(FUZZ_SECONDS)
 
-## bench: print start-up times, sizes and throughput (as root)
+## bench: print start-up times, sizes and throughput, of `kata` and under containerd (as root)
 bench: guest
 	@tools/as-root tests/bench/bench.py
+	@tools/as-root tests/bench/containerd.py
 
 ## lab: run CMD, or a shell, where KVM works: a virtual machine on any host (tests/lab)
 lab: export LAB_CMD = $(CMD)
