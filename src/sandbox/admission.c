@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "base/time.h"
 #include "event/fiber.h"
 
@@ -68,15 +69,19 @@ static int take_any(const struct admission_config *c, int *out, struct err *e)
 	return 0;
 }
 
-/* A line of /proc/meminfo (proc(5)) in MiB. */
+/* A line of /proc/meminfo (proc(5)), "NAME:  1234 kB", in MiB. */
 static int read_line_mib(const char *text, const char *name, uint64_t *out, struct err *e)
 {
 	const char *at = strstr(text, name);
-	unsigned long long kib;
+	char digits[24];
+	size_t n;
 
-	if (!at || sscanf(at + strlen(name), ": %llu kB", &kib) != 1)
-		return err_set(e, ERR_INVALID, 0, "no %s", name);
-	*out = kib / 1024;
+	at = at ? at + strlen(name) + strspn(at + strlen(name), ": ") : "";
+	n = strspn(at, "0123456789");
+	(void)snprintf(digits, sizeof(digits), "%.*s", (int)n, at);
+	if (str_to_u64(digits, 0, UINT64_MAX, name, out, e) < 0)
+		return -1;
+	*out /= 1024;
 	return 0;
 }
 
