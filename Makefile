@@ -13,6 +13,8 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 60
 ## CMD: what `make lab` runs; without one it gives a shell
 CMD ?=
+## FORMS: which forms `make lab-full` runs: those whose title holds this ("Debian 13")
+FORMS ?=
 
 HOST := build/host
 AGENT := build/agent
@@ -85,6 +87,7 @@ lab:
 	@tools/as-root tests/lab/lab -c "$$LAB_CMD"
 
 ## lab-full: every VM test in the laboratory, in each of its forms
+lab-full: export LAB_FORMS = $(FORMS)
 lab-full:
 	@tools/packages install build run check lab
 	@tests/run --suite lab-full
