@@ -19,11 +19,15 @@
 #include "base/own.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "base/time.h"
+#include "event/fiber.h"
 #include "oci/cgroups_path.h"
 #include "sandbox/systemd_scope.h"
 
 enum {
-	PROC_FILE_MAX = 1 << 20
+	PROC_FILE_MAX = 1 << 20,
+	REMOVE_MS = 3000, /* of one leaf */
+	REMOVE_POLL_MS = 10
 };
 
 struct place {
@@ -34,6 +38,7 @@ struct place {
 };
 
 struct host_cgroup {
+	struct loop *loop;
 	const struct log_ctx *log;
 	struct place places[HOST_CGROUP_ROOTS];
 	size_t count;
@@ -374,6 +379,7 @@ int host_cgroup_enter(struct loop *l, struct child_reaper *r, const char *path,
 	c = mem_new(struct host_cgroup);
 	if (!c)
 		return err_oom(e, "a cgroup");
+	c->loop = l;
 	c->log = log;
 	rc = find_roots(c, e);
 	if (rc == 0 && cgroups_path_is_systemd(path))
@@ -385,6 +391,22 @@ int host_cgroup_enter(struct loop *l, struct child_reaper *r, const char *path,
 		return -1;
 	}
 	*out = c;
+	return 0;
+}
+
+/* What ran in it has ended, but the kernel may take a moment to forget it. */
+static int remove_leaf(struct loop *l, const char *dir)
+{
+	int64_t deadline = deadline_in(REMOVE_MS);
+	struct err e;
+
+	while (rmdir(dir) < 0) {
+		if (errno == ENOENT)
+			return 0;
+		if (errno != EBUSY || deadline_left(deadline) == 0)
+			return -1;
+		(void)fiber_sleep(l, REMOVE_POLL_MS, &e);
+	}
 	return 0;
 }
 
@@ -400,9 +422,12 @@ void host_cgroup_leave(struct host_cgroup *c)
 		if (p->joined && move_to(p->root.home, &e) < 0 &&
 		    move_to(p->root.mount, &e) < 0)
 			log_warn(c->log, "%s", e.msg);
+	}
+	for (size_t i = 0; i < c->count; i++) {
+		struct place *p = &c->places[i];
+
 		/* it is the sandbox's, whoever made it; another may be there by mistake */
-		if (p->joined && !p->systemds && rmdir(p->dir) < 0 && errno != ENOENT &&
-		    errno != EBUSY)
+		if (p->joined && !p->systemds && remove_leaf(c->loop, p->dir) < 0)
 			log_warn(c->log, "cgroup '%s' stays: %s", p->dir, strerror(errno));
 	}
 	free(c);

@@ -26,8 +26,8 @@ int host_cgroup_enter(struct loop *l, struct child_reaper *r, const char *path,
 		      const char *record, const struct log_ctx *log, struct host_cgroup **out,
 		      struct err *e);
 /*
- * Goes back and removes the leaf, unless somebody else is there; a scope goes by itself. NULL
- * is accepted.
+ * Goes back and removes the leaf, unless somebody else stays there; a scope goes by itself.
+ * NULL is accepted. Waits, at most some seconds: for a fiber.
  */
 void host_cgroup_leave(struct host_cgroup *c);
 

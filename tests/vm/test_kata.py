@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`kata` as a user sees it, in real virtual machines."""
+import glob
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import tarfile
 import time
 import unittest
 
-from kata_case import BIN, BUILD, BUSYBOX, KataCase, processes
+from kata_case import BIN, BUILD, BUSYBOX, SLOWNESS, KataCase, processes
 
 LAB = "quick"
 LAB_QUICK = ("Run.test_guest_kernel_and_pid_1 Run.test_binary_data_both_ways Run.test_volumes "
@@ -294,6 +295,38 @@ class Life(KataCase):
         self.assertEqual(self.inspect("gone")["state"]["status"], "dead")
         self.kata_ok("rm", "gone")
         self.run_ok("busybox", "true")  # the next start sweeps what is left in /run
+
+    def cgroups_of(self, ident):
+        return [path for kind in ("*/kata", "kata") for path in glob.glob(f"/sys/fs/cgroup/{kind}/{ident}")]
+
+    def kill_of(self, program, known):
+        """Kills the process of that name which was not there before."""
+        for pid, name in processes().items():
+            if name.startswith(program) and pid not in known:
+                os.kill(pid, signal.SIGKILL)
+
+    def test_cgroups_of_the_host_are_removed(self):
+        """However it ends; those of a killed engine by the next start."""
+        for end in ("itself", "rm", "qemu", "passt", "containerd-shim"):
+            with self.subTest(end=end):
+                known = processes()
+                ident = self.kata_ok("run", "-d", "--name", "ends", "busybox", "sleep",
+                                     "1" if end == "itself" else "1000").strip()
+                if end != "itself":
+                    self.assertNotEqual(self.cgroups_of(ident), [])
+                if end == "rm":
+                    self.kata_ok("rm", "-f", "ends")
+                elif end != "itself":
+                    self.kill_of(end, known)
+                deadline = time.monotonic() + 20 * SLOWNESS
+                while self.cgroups_of(ident) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    if end == "containerd-shim" and len(processes()) <= len(known):
+                        self.run_ok("--network", "none", "busybox", "true")
+                self.assertEqual(self.cgroups_of(ident), [])
+                if end != "rm":
+                    self.kata("wait", "ends")
+                    self.kata_ok("rm", "ends")
 
 
 if __name__ == "__main__":
