@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "cli/user_lookup.h"
 #include "image/store.h"
@@ -137,6 +138,16 @@ static void env_ask(struct builder *b, Grpc__Process *p, const char *entry, size
 		b->oom = true;
 }
 
+int env_check(const struct strv *env, struct err *e)
+{
+	for (size_t i = 0; i < env->n; i++) {
+		if (env->v[i][0] == '\0' || env->v[i][0] == '=')
+			return err_set(e, ERR_INVALID, 0, "--env '%.64s': has no name",
+				       env->v[i]);
+	}
+	return 0;
+}
+
 static void build_env(struct builder *b, Grpc__Process *p, const struct spec_request *r)
 {
 	const struct string_list *image = &r->image->config.env;
@@ -228,15 +239,6 @@ static int build_user(struct builder *b, Grpc__Process *p, const struct image *i
 	if (add_groups(b, u, &ids) < 0)
 		return 0;
 	p->user = u;
-	if (ids.home && p->env) {
-		const char *home = arena_printf(b->a, "HOME=%s", ids.home);
-		bool has = false;
-
-		for (size_t i = 0; i < p->n_env; i++)
-			has = has || env_same_name("HOME=", p->env[i]);
-		if (home && !has)
-			p->env[p->n_env++] = copy(b, home);
-	}
 	return 0;
 }
 
@@ -306,7 +308,8 @@ static int add_volume(struct builder *b, Grpc__Spec *s, const char *text, struct
 	if (v[0] != '/' || dst[0] != '/')
 		return err_set(e, ERR_INVALID, 0, "-v '%.200s': both paths must be absolute",
 			       text);
-	if (strspn(dst, "/.") == strlen(dst) && !strstr(dst, ".."))
+	path_clean(dst);
+	if (str_eq(dst, "/"))
 		return err_set(e, ERR_INVALID, 0,
 			       "-v '%.200s': the destination is the container's own root",
 			       text);

@@ -41,3 +41,6 @@ struct exec_request {
 };
 int exec_build(const struct exec_request *r, struct arena *a, Grpc__Process **out,
 	       struct err *e);
+
+/* What --env gives, for `run` and `exec`: ERR_INVALID for an entry without a name. */
+int env_check(const struct strv *env, struct err *e);

@@ -145,7 +145,7 @@ static bool is_number(const char *s)
 	return *s && s[strspn(s, "0123456789")] == '\0';
 }
 
-/* user part: uid, its group and home from passwd. */
+/* user part: uid and its group from passwd. */
 static int resolve_user(const struct image *image, const char *user, struct arena *a,
 			struct user_ids *ids, const char **name, struct err *e)
 {
@@ -161,7 +161,6 @@ static int resolve_user(const struct image *image, const char *user, struct aren
 		if (en.fields > 3 &&
 		    parse_id(en.field[3], "gid in /etc/passwd", &ids->gid, e) < 0)
 			return -1;
-		ids->home = en.fields > 5 && *en.field[5] ? arena_strdup(a, en.field[5]) : NULL;
 		*name = arena_strdup(a, en.name);
 		return *name ? 0 : err_oom(e, "a user");
 	}

@@ -13,12 +13,11 @@ struct user_ids {
 	uint32_t uid, gid;
 	uint32_t *groups; /* additional ones, in the arena */
 	size_t group_count;
-	const char *home; /* NULL if the user has no entry */
 };
 
 /*
  * "user", "user:group", names or numbers; "" is root. A name needs the image (ERR_NOT_FOUND
- * says which file lacks it); numbers do not, though an entry gives group and home.
+ * says which file lacks it); numbers do not, though an entry gives the group.
  */
 int user_lookup(const struct image *image, const char *text, struct arena *a,
 		struct user_ids *out, struct err *e);

@@ -142,16 +142,6 @@ static int check_text(int argc, char *const *argv, struct err *e)
 	return 0;
 }
 
-static int check_env(const struct strv *env, struct err *e)
-{
-	for (size_t i = 0; i < env->n; i++) {
-		if (env->v[i][0] == '\0' || env->v[i][0] == '=')
-			return err_set(e, ERR_INVALID, 0, "--env '%.64s': has no name",
-				       env->v[i]);
-	}
-	return 0;
-}
-
 static int check_options(struct run *r, struct err *e)
 {
 	struct options *o = &r->o;
@@ -180,7 +170,7 @@ static int check_options(struct run *r, struct err *e)
 			       o->hostname, HOSTNAME_MAX);
 	if (o->name && path_check_id(o->name, 128, "--name", e) < 0)
 		return -1;
-	return check_env(&o->env, e) < 0 ? -1 : parse_ports(r, e);
+	return env_check(&o->env, e) < 0 ? -1 : parse_ports(r, e);
 }
 
 /* ---- the bundle ---- */

@@ -182,6 +182,7 @@ class Run(KataCase):
     def test_bad_values_are_refused(self):
         for args in (["--memory", "lots"], ["--cpus", "0"], ["--network", "moon"],
                      ["-v", "relative:/x"], ["-v", "/nonexistent-dir:/x"], ["-p", "80"],
+                     ["-v", "/tmp:/a/../.."], ["-e", "=x"],
                      ["--name", "a/b"], ["--nonsense"]):
             with self.subTest(args=args):
                 done = self.kata("run", "--rm", *args, "busybox", "true")
@@ -220,6 +221,12 @@ class Life(KataCase):
                      "echo 'us:x:999:me' >>/etc/group")
         self.assertEqual(self.kata_ok("exec", "-u", "me", "u", "id"),
                          "uid=777(me) gid=888 groups=888,999(us)\n")
+        for user, home in (([], "/root"), (["-u", "me"], "/tmp"), (["-u", "4242"], "/"),
+                           (["-u", "me", "-e", "HOME=/x"], "/x")):
+            self.assertEqual(self.kata_ok("exec", *user, "u", "sh", "-c", "echo $HOME"), home + "\n")
+        done = self.kata("exec", "-e", "=x", "u", "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("no name", done.stderr)
         done = self.kata("exec", "-u", "you", "u", "id")
         self.assertEqual(done.returncode, 125)
         self.assertIn("you", done.stderr)
