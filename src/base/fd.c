@@ -228,3 +228,72 @@ fail:
 	(void)unlinkat(dirfd, tmp, 0);
 	return err_wrap(e, "write '%s'", path);
 }
+
+void fd_fill_std(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+			(void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+	}
+}
+
+#define RESERVE_SUFFIX ".reserve"
+
+static int blanks(int fd, size_t n, struct err *e)
+{
+	static const char block[64] =
+		"                                                               ";
+
+	while (n) {
+		size_t part = n < sizeof(block) - 1 ? n : sizeof(block) - 1;
+
+		if (fd_write_all(fd, block, part, e) < 0)
+			return -1;
+		n -= part;
+	}
+	return 0;
+}
+
+int file_reserve(int dirfd, const char *path, struct err *e)
+{
+	OWN(free) char *name = str_printf("%s" RESERVE_SUFFIX, path);
+	OWN(fd) int fd = -1;
+
+	if (!name)
+		return err_oom(e, path);
+	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(e, "create '%s'", name);
+	if (blanks(fd, FILE_RESERVE_BYTES, e) == 0)
+		return 0;
+	(void)unlinkat(dirfd, name, 0);
+	return err_wrap(e, "write '%s'", name);
+}
+
+/* Its blocks are there already: writing to them takes none. */
+static int use_reserve(int dirfd, const char *path, const char *name, const void *p, size_t len,
+		       struct err *e)
+{
+	OWN(fd) int fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(e, "open '%s'", name);
+	if (fd_write_all(fd, p, len, e) < 0 || blanks(fd, FILE_RESERVE_BYTES - len, e) < 0)
+		return err_wrap(e, "write '%s'", name);
+	if (fsync(fd) < 0 || renameat(dirfd, name, dirfd, path) < 0)
+		return err_sys(e, "rename '%s' into place", name);
+	return 0;
+}
+
+int file_replace_reserved(int dirfd, const char *path, const void *p, size_t len, struct err *e)
+{
+	OWN(free) char *name = str_printf("%s" RESERVE_SUFFIX, path);
+	int rc = file_replace(dirfd, path, p, len, 0600, true, e);
+
+	if (!name)
+		return err_oom(e, path);
+	if (rc < 0 && (e->sys == ENOSPC || e->sys == EDQUOT) && len <= FILE_RESERVE_BYTES)
+		rc = use_reserve(dirfd, path, name, p, len, e);
+	(void)unlinkat(dirfd, name, 0);
+	return rc;
+}

@@ -17,6 +17,11 @@ int fd_read_exact(int fd, void *p, size_t len, struct err *e);
 int fd_read_to_end(int fd, struct buf *b, struct err *e);
 int fd_set_nonblock(int fd, bool on, struct err *e);
 int fd_set_cloexec(int fd, bool on, struct err *e);
+/*
+ * Standard descriptors that the caller has closed become ones on which reading or writing
+ * fails: nothing that is opened later may be taken for them.
+ */
+void fd_fill_std(void);
 /* pipe2(O_CLOEXEC): read end in [0], write end in [1]. */
 int fd_pipe(int out[2], struct err *e);
 /* Connected unix stream sockets, close-on-exec. */
@@ -36,3 +41,17 @@ int file_write_value(int dirfd, const char *path, const char *value, struct err 
  */
 int file_replace(int dirfd, const char *path, const void *p, size_t len, mode_t mode,
 		 bool durable, struct err *e);
+/*
+ * Room on the disk for a later file_replace_reserved() of the same path, at most
+ * FILE_RESERVE_BYTES: a file beside it that is written now.
+ */
+enum {
+	FILE_RESERVE_BYTES = 4096
+};
+int file_reserve(int dirfd, const char *path, struct err *e);
+/*
+ * As file_replace(), mode 0600 and durable; where the disk is full the reserved file takes its
+ * place, with blanks behind the text. The reserve is gone afterwards, used or not.
+ */
+int file_replace_reserved(int dirfd, const char *path, const void *p, size_t len,
+			  struct err *e);

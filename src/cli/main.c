@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "build_config.h"
@@ -195,6 +197,9 @@ int main(int argc, char **argv)
 	struct err e = ERR_INIT;
 	int first;
 
+	fd_fill_std();
+	/* what a container sees of its files must not depend on who started it */
+	(void)umask(022);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (args_parse(argc - 1, argv + 1, global_options, ARRAY_LEN(global_options), &g,
 		       &first, &e) < 0) {

@@ -18,6 +18,8 @@
 #include "wire/json.h"
 
 #define REFS_FILE "refs.json"
+#define REFS_DAMAGED                                                                           \
+	"images/" REFS_FILE " is damaged; remove it, and load the images whose names it had"
 enum {
 	REFS_MAX_BYTES = 16 << 20,
 	RECORD_MAX_BYTES = 64 << 10,
@@ -71,8 +73,7 @@ struct ref_visit {
 
 static int refs_damaged(const struct store *s, struct err *e)
 {
-	return err_set(e, ERR_INVALID, 0, "image store '%s': images/%s is damaged", s->root,
-		       REFS_FILE);
+	return err_set(e, ERR_INVALID, 0, "image store '%s': " REFS_DAMAGED, s->root);
 }
 
 static int visit_ref(const char *text, struct jval *v, void *arg)
@@ -101,7 +102,9 @@ int ref_table_read(struct store *s, struct ref_table *out, struct err *e)
 		return 0;
 	}
 	if (jval_read_file(s->images_fd, REFS_FILE, REFS_MAX_BYTES, &doc, e) < 0)
-		return err_wrap(e, "image store '%s'", s->root);
+		return e->kind == ERR_INVALID
+			       ? err_wrap(e, "image store '%s': " REFS_DAMAGED, s->root)
+			       : err_wrap(e, "image store '%s'", s->root);
 	if (jval_type(doc) != JVAL_OBJECT)
 		return refs_damaged(s, e);
 	if (jval_each(doc, visit_ref, &r) != 0)

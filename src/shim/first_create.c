@@ -2,12 +2,14 @@
 /* Reading what a sandbox is to be, and booting it. */
 #include "shim/first_create.h"
 
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
@@ -276,6 +278,9 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	en->status_path = *o->status_path ? strdup(o->status_path) : NULL;
 	if (!en->main_container || (*o->status_path && !en->status_path))
 		return err_oom(e, "a sandbox");
+	/* the workload may fill the disk, and its exit status must not be lost by that */
+	if (en->status_path && file_reserve(AT_FDCWD, en->status_path, e) < 0)
+		return -1;
 	en->self_ending = o->self_ending;
 	return make_wished(en, &w, &a, e);
 }

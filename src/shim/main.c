@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -52,6 +53,7 @@ int main(int argc, char **argv)
 	struct shim_options o;
 	struct err e = ERR_INIT;
 
+	fd_fill_std();
 	if (shim_options_parse(argc, argv, &o, &e) < 0)
 		goto fail;
 	if (o.help) {

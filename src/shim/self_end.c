@@ -39,8 +39,8 @@ static int record_exit(const struct engine *en, const struct process *p, struct 
 	if (jval_set_int(v, "exit_status", process_exit_status(p), e) < 0 ||
 	    jval_set_str(v, "exited_at", when, e) < 0 || jval_print(v, false, &text, e) < 0)
 		return -1;
-	return file_replace(AT_FDCWD, en->status_path, buf_head(&text), buf_len(&text), 0600,
-			    true, e);
+	return file_replace_reserved(AT_FDCWD, en->status_path, buf_head(&text), buf_len(&text),
+				     e);
 }
 
 struct self_end {

@@ -112,6 +112,27 @@ static void test_flags(void **state)
 	assert_err(fd_set_nonblock(-1, true, &e), &e, ERR_SYS);
 }
 
+static void test_reserved(void **state)
+{
+	struct room *r = *state;
+	OWN(free) char *text = NULL;
+	struct stat st;
+	struct err e;
+
+	/* not needed: as file_replace(), and the reserve is gone */
+	assert_ok(file_reserve(r->top_fd, "kept", &e), &e);
+	assert_int_equal(fstatat(r->top_fd, "kept.reserve", &st, 0), 0);
+	assert_int_equal(st.st_size, FILE_RESERVE_BYTES);
+	assert_ok(file_replace_reserved(r->top_fd, "kept", "text", 4, &e), &e);
+	assert_int_equal(fstatat(r->top_fd, "kept", &st, 0), 0);
+	assert_int_equal(st.st_size, 4);
+	assert_int_equal(fstatat(r->top_fd, "kept.reserve", &st, 0), -1);
+	/* without one it is as good as it can be */
+	assert_ok(file_replace_reserved(r->top_fd, "kept", "other", 5, &e), &e);
+	assert_ok(file_read(r->top_fd, "kept", 100, &text, NULL, &e), &e);
+	assert_string_equal(text, "other");
+}
+
 static void test_file_replace(void **state)
 {
 	struct room *r = *state;
@@ -479,6 +500,7 @@ int main(void)
 		cmocka_unit_test(test_fd_whole),
 		cmocka_unit_test(test_read_to_end),
 		cmocka_unit_test(test_flags),
+		cmocka_unit_test_setup_teardown(test_reserved, make_room, leave_room),
 		cmocka_unit_test_setup_teardown(test_file_replace, make_room, leave_room),
 		cmocka_unit_test_setup_teardown(test_file_read, make_room, leave_room),
 		cmocka_unit_test_setup_teardown(test_beneath, make_room, leave_room),

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import tempfile
 import time
 import unittest
 
@@ -302,6 +303,42 @@ class Life(KataCase):
         self.assertEqual(self.inspect("gone")["state"]["status"], "dead")
         self.kata_ok("rm", "gone")
         self.run_ok("busybox", "true")  # the next start sweeps what is left in /run
+
+    def test_full_disk_keeps_the_exit_status(self):
+        small = tempfile.mkdtemp(dir="/var/tmp")
+        self.addCleanup(os.rmdir, small)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "kata-test", small], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", small], check=True)
+        call = [os.path.join(BIN, "kata"), "--root", small]
+        subprocess.run([*call, "load", BUSYBOX], check=True, stdout=subprocess.DEVNULL)
+        ident = subprocess.run([*call, "run", "-d", "--network", "none", "busybox", "sh", "-c",
+                                "seq 1 3000000; exit 3"], check=True, text=True,
+                               stdout=subprocess.PIPE).stdout.strip()
+        done = subprocess.run([*call, "wait", ident], check=True, stdout=subprocess.PIPE, text=True)
+        self.assertEqual(done.stdout, "3\n")
+        self.assertLess(os.statvfs(small).f_bfree, 4)
+        subprocess.run([*call, "rm", ident], check=True, stdout=subprocess.DEVNULL)
+
+    def test_the_callers_umask_is_not_the_containers(self):
+        done = subprocess.run(["sh", "-c", 'umask 077; exec "$@"', "sh", os.path.join(BIN, "kata"),
+                               "--root", self.root, "run", "--rm", "--network", "none", "-u", "1000",
+                               "busybox", "stat", "-c", "%a", "/", "/etc/hosts"], capture_output=True,
+                              text=True, timeout=60, check=False)
+        self.assertEqual(done.stdout, "755\n644\n", done.stderr)
+
+    def test_closed_descriptors(self):
+        """Nothing of ours takes their numbers, and what cannot be written is no success."""
+        for redirect, status in ((">&-", 125), ("<&-", 0)):
+            done = subprocess.run(["sh", "-c", f'exec "$@" {redirect}', "sh", os.path.join(BIN, "kata"),
+                                   "--root", self.root, "run", "--rm", "--network", "none", "busybox",
+                                   "echo", "hello"], capture_output=True, timeout=60, text=True,
+                                  check=False)
+            self.assertEqual(done.returncode, status, done.stderr)
+        done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", os.path.join(BIN, "kata"), "--root",
+                               self.root, "load", "-"], capture_output=True, timeout=60, text=True,
+                              check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Bad file descriptor", done.stderr)
 
     def cgroups_of(self, ident):
         return [path for kind in ("*/kata", "kata") for path in glob.glob(f"/sys/fs/cgroup/{kind}/{ident}")]
