@@ -312,7 +312,7 @@ class Life(KataCase):
         call = [os.path.join(BIN, "kata"), "--root", small]
         subprocess.run([*call, "load", BUSYBOX], check=True, stdout=subprocess.DEVNULL)
         ident = subprocess.run([*call, "run", "-d", "--network", "none", "busybox", "sh", "-c",
-                                "seq 1 3000000; exit 3"], check=True, text=True,
+                                "yes | head -c 12000000; exit 3"], check=True, text=True,
                                stdout=subprocess.PIPE).stdout.strip()
         done = subprocess.run([*call, "wait", ident], check=True, stdout=subprocess.PIPE, text=True)
         self.assertEqual(done.stdout, "3\n")
