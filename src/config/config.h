@@ -132,9 +132,12 @@ int config_load(const char *path, struct kata_config **out, struct err *e);
  * names and bad values are errors as in a file. Call it once all files are read.
  */
 int config_annotate(struct kata_config *c, const char *name, const char *value, struct err *e);
-/* The search order above, without the first two, one path per line: for
- * --show-default-config-paths. */
-int config_write_search(struct buf *out, struct err *e);
+/*
+ * The search order above, without the first two, one path per line: for
+ * --show-default-config-paths. `prefix` stands for where the programs will be installed; NULL:
+ * the running one's.
+ */
+int config_write_search(const char *prefix, struct buf *out, struct err *e);
 
 /* The commented default file. */
 int config_write_default(struct buf *out, struct err *e);

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "build_config.h"
 #include "config/config.h"
 
 /* configuration.toml(5) */
@@ -19,7 +20,7 @@ static int write_page(struct buf *out, struct err *e)
 		    "read; config.d/*.toml beside it are laid over it. A file may hold a part "
 		    "only; an unknown key is an error.\n.PP\n.nf\n",
 		    e) < 0 ||
-	    config_write_search(out, e) < 0 || buf_puts(out, ".fi\n.SH KEYS\n", e) < 0)
+	    config_write_search(KATA_PREFIX, out, e) < 0 || buf_puts(out, ".fi\n.SH KEYS\n", e) < 0)
 		return -1;
 	return config_write_manual(out, e);
 }

@@ -142,14 +142,21 @@ int config_load(const char *path, struct kata_config **out, struct err *e)
 	return 0;
 }
 
-int config_write_search(struct buf *out, struct err *e)
+int config_write_search(const char *prefix, struct buf *out, struct err *e)
 {
 	OWN(arena) struct arena a = { .limit = 1 << 16 };
 
 	for (size_t i = 0; i < ARRAY_LEN(search); i++) {
 		const char *path;
+		int rc = 0;
 
-		if (search_path(i, &a, &path, e) < 0 || buf_printf(out, e, "%s\n", path) < 0)
+		if (*search[i] != '/' && prefix)
+			rc = buf_printf(out, e, "%s/" CONFIG_FILE "\n", prefix);
+		else if (search_path(i, &a, &path, e) < 0)
+			return -1;
+		else if (!prefix || !str_starts(path, prefix) || path[strlen(prefix)] != '/')
+			rc = buf_printf(out, e, "%s\n", path);
+		if (rc < 0)
 			return -1;
 	}
 	return 0;

@@ -259,10 +259,17 @@ static void test_search(void **state)
 	OWN(buf) struct buf out = BUF_INIT;
 	struct err e;
 
-	assert_ok(config_write_search(&out, &e), &e);
+	assert_ok(config_write_search(NULL, &out, &e), &e);
 	assert_true(str_starts(buf_cstr(&out), "/etc/kata-containers/configuration.toml\n/"));
 	assert_true(str_ends(buf_cstr(&out), "\n/opt/kata/share/defaults/kata-containers/"
 					     "configuration.toml\n"));
+	/* where they will be installed, once */
+	buf_clear(&out);
+	assert_ok(config_write_search("/opt/kata", &out, &e), &e);
+	assert_string_equal(buf_cstr(&out),
+			    "/etc/kata-containers/configuration.toml\n"
+			    "/opt/kata/share/defaults/kata-containers/configuration.toml\n"
+			    "/usr/share/defaults/kata-containers/configuration.toml\n");
 }
 
 #define HYPERVISOR "io.katacontainers.config.hypervisor."
