@@ -420,8 +420,7 @@ static void test_mount_inside(void **state)
 	pid_t pid;
 
 	if (geteuid() != 0) {
-		print_message("# skipped: only root can mount\n");
-		skip();
+		skip_because("only root can mount");
 	}
 	(void)snprintf(path, sizeof(path), "%s/root/t/m", r->top);
 	pid = fork();

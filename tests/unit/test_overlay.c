@@ -96,7 +96,7 @@ static void test_many_layers(void **state)
 
 	(void)state;
 	if (geteuid() != 0)
-		skip(); /* mounts need root */
+		skip_because("only root can mount");
 	assert_int_equal(unshare(CLONE_NEWNS), 0);
 	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	assert_non_null(mkdtemp(dir));

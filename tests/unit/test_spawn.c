@@ -137,8 +137,7 @@ static void need_root(void)
 {
 	if (geteuid() == 0)
 		return;
-	print_message("# skipped: only root can start helpers in a root of their own\n");
-	skip();
+	skip_because("only root can start helpers in a root of their own");
 }
 
 static void write_file(const char *name, const char *text)
@@ -362,20 +361,21 @@ static void test_streams(void **state)
 	assert_says(e.msg, "cannot connect standard streams: Bad file descriptor");
 }
 
-/* The helper of a starter that is killed goes with it. */
 /* A tree in /root, for example: its user may not pass the directories above the program. */
 static void test_closed_directory(void **state)
 {
-	OWN(free) char *program = str_printf("%s/program", dir);
+	OWN(free) char *program = NULL;
 	OWN(free) char *text = NULL;
 	char *what[] = { word("self"), NULL };
 	struct spawn s = SPAWN_INIT;
-	OWN(fd) int from = open(self, O_RDONLY | O_CLOEXEC);
+	OWN(fd) int from = -1;
 	OWN(fd) int to = -1;
 	struct stat st;
 	struct err e;
 
 	need_root();
+	program = str_printf("%s/program", dir);
+	from = open(self, O_RDONLY | O_CLOEXEC);
 	assert_non_null(program);
 	assert_int_equal(stat(dir, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0700);
@@ -394,6 +394,7 @@ static void test_closed_directory(void **state)
 	assert_non_null(strstr(e.msg, "Permission denied"));
 }
 
+/* The helper of a starter that is killed goes with it. */
 static void test_tied(void **state)
 {
 	char *argv[] = { self, word("--helper"), word("pause"), NULL };

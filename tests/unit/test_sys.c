@@ -229,8 +229,7 @@ static void test_schedule(void **state)
 static void test_mounts(void **state)
 {
 	if (geteuid() != 0) {
-		print_message("# skipped: only root can mount\n");
-		skip();
+		skip_because("only root can mount");
 	}
 	in_child(mount_apart);
 }

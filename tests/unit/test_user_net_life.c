@@ -151,8 +151,7 @@ static void play(const char *name, void (*body)(struct scene *s))
 	struct err e;
 
 	if (!has_route()) {
-		print_message("# skipped: the host has no default IPv4 route\n");
-		skip();
+		skip_because("the host has no default IPv4 route");
 	}
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
 	assert_true(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);

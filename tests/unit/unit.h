@@ -24,3 +24,9 @@
 			fail_msg("%s: %s instead of %s: %s", #call, err_kind_name((e)->kind),  \
 				 err_kind_name(want), (e)->msg);                               \
 	} while (0)
+/* Leaves the test out; the runner takes the reason from the line before. */
+#define skip_because(reason)                                                                   \
+	do {                                                                                   \
+		print_message("# skipped: %s\n", reason);                                      \
+		skip();                                                                        \
+	} while (0)
