@@ -117,42 +117,77 @@ struct place {
 	const char *path;
 	struct buf text;
 	int fd;
+	off_t index; /* how many files were begun before this one */
 	bool begun;
 };
 
-static int say_cut(const char *path, struct err *e)
+/* How many files the log has lost. */
+static int count_lost(const char *path, off_t *out, struct err *e)
 {
 	OWN(free) char *cut = str_printf("%s.cut", path);
+	struct stat st;
 
 	if (!cut)
 		return err_oom(e, "a path");
-	if (access(cut, F_OK) == 0)
-		(void)fprintf(stderr,
-			      "kata: the beginning of the log is gone: at most %d MiB of "
-			      "it are kept\n",
-			      2 * (STREAM_LOG_BYTES >> 20));
+	*out = stat(cut, &st) == 0 ? st.st_size : 0;
 	return 0;
+}
+
+static int open_before(const struct place *p, int *out, struct err *e)
+{
+	OWN(free) char *path = str_printf("%s.1", p->path);
+
+	return path ? open_log(path, out, e) : err_oom(e, "a path");
 }
 
 /* The file before the one that is written, unless that has just been renamed to it. */
 static int print_before(struct place *p, struct err *e)
 {
-	OWN(free) char *path = str_printf("%s.1", p->path);
 	OWN(fd) int before = -1;
 
-	if (!path)
-		return err_oom(e, "a path");
-	if (open_log(path, &before, e) < 0 || say_cut(p->path, e) < 0)
+	if (open_before(p, &before, e) < 0 || count_lost(p->path, &p->index, e) < 0)
 		return -1;
-	return before < 0 || same_file(before, p->fd) ? 0
-						      : print_rest(p->o, before, &p->text, e);
+	if (p->index)
+		(void)fprintf(stderr,
+			      "kata: the beginning of the log is gone: at most %d MiB of "
+			      "it are kept\n",
+			      2 * (STREAM_LOG_BYTES >> 20));
+	if (before < 0 || same_file(before, p->fd))
+		return 0;
+	p->index++;
+	return print_rest(p->o, before, &p->text, e);
+}
+
+/*
+ * To the file that was begun after ours: that before the newest, or the newest. Others between
+ * are lost, if they have been written faster than we read.
+ */
+static int go_on(struct place *p, int *now, struct err *e)
+{
+	OWN(fd) int before = -1;
+	off_t lost;
+
+	if (open_before(p, &before, e) < 0 || count_lost(p->path, &lost, e) < 0)
+		return -1;
+	fd_close(&p->fd);
+	p->index++;
+	if (before < 0 || lost < p->index) {
+		p->fd = fd_take(now);
+		return 0;
+	}
+	if (lost > p->index) {
+		(void)fprintf(stderr, "kata: a part of the log is gone: it was written faster "
+				      "than it was read\n");
+		buf_clear(&p->text);
+	}
+	p->index = lost;
+	p->fd = fd_take(&before);
+	return 0;
 }
 
 /* What is there by now, over all renamings. */
 static int print_more(struct place *p, struct err *e)
 {
-	OWN(fd) int now = -1;
-
 	if (p->fd < 0 && open_log(p->path, &p->fd, e) < 0)
 		return -1;
 	if (!p->begun && p->fd >= 0) {
@@ -161,6 +196,8 @@ static int print_more(struct place *p, struct err *e)
 			return -1;
 	}
 	for (;;) {
+		OWN(fd) int now = -1;
+
 		if (p->fd >= 0 && print_rest(p->o, p->fd, &p->text, e) < 0)
 			return -1;
 		if (open_log(p->path, &now, e) < 0)
@@ -170,8 +207,8 @@ static int print_more(struct place *p, struct err *e)
 		/* what was written between the end above and the renaming */
 		if (p->fd >= 0 && print_rest(p->o, p->fd, &p->text, e) < 0)
 			return -1;
-		fd_close(&p->fd);
-		p->fd = fd_take(&now);
+		if (go_on(p, &now, e) < 0)
+			return -1;
 	}
 }
 

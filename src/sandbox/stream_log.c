@@ -52,8 +52,10 @@ static int mark_cut(const char *path, struct err *e)
 
 	if (!cut)
 		return err_oom(e, "a path");
-	fd = open(cut, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	return fd < 0 ? err_sys(e, "make '%s'", cut) : 0;
+	fd = open(cut, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(e, "make '%s'", cut);
+	return fd_write_all(fd, "\n", 1, e) < 0 ? err_wrap(e, "write '%s'", cut) : 0;
 }
 
 /* The other stream of the process has the same file, and may have been here first. */

@@ -20,7 +20,7 @@ enum {
 /*
  * A file that is appended to, also by others. One of more than `max` bytes is renamed to
  * <path>.1, over the one before, and begun anew: a container cannot fill its host's disk.
- * <path>.cut is there once something has been lost by that.
+ * <path>.cut has a byte for each file that has been lost by that.
  */
 struct stream_log {
 	char *path; /* owned; NULL: none is open */

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tarfile
+import tempfile
 import time
 import unittest
 
@@ -197,15 +198,30 @@ class BrokenOutput(ForegroundCase):
 
 class Log(ForegroundCase):
     def test_log_has_an_end(self):
-        """Short lines are many times as long in the log: these make 200 MB of it."""
+        """Short lines are many times as long in the log: these make 270 MB of it."""
         self.kata_ok("run", "-d", "--name", "much", "--network", "none", "busybox", "sh", "-c",
-                     "seq 1 4000000")
-        self.assertEqual(self.kata_ok("wait", "much"), "0\n")
+                     "seq 1 5400000")
+        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
+            slow = subprocess.Popen([os.path.join(BIN, "kata"), "--root", self.root, "logs", "-f",
+                                     "much"], stdin=subprocess.DEVNULL, stdout=said, stderr=errors)
+            self.addCleanup(slow.kill)
+            while said.seek(0, os.SEEK_END) == 0:
+                time.sleep(0.05)
+            slow.send_signal(signal.SIGSTOP)
+            self.assertEqual(self.kata_ok("wait", "much"), "0\n")
+            slow.send_signal(signal.SIGCONT)
+            self.assertEqual(slow.wait(60 * SLOWNESS), 0)
+            said.seek(0)
+            errors.seek(0)
+            numbers = [int(line) for line in said.read().split()]
+            gaps = [n for n, after in zip(numbers, numbers[1:]) if after != n + 1]
+            self.assertEqual((numbers[0], numbers[-1], len(gaps)), (1, 5400000, 1))
+            self.assertEqual(errors.read().count(b"a part of the log is gone"), 1)
         done = self.kata("logs", "much")
         self.assertEqual(done.returncode, 0)
         self.assertIn("beginning of the log is gone", done.stderr)
         lines = done.stdout.splitlines()
-        self.assertEqual(lines, [str(n) for n in range(int(lines[0]), 4000001)])
+        self.assertEqual(lines, [str(n) for n in range(int(lines[0]), 5400001)])
         self.assertGreater(len(lines), 1000000)
         folder = glob.glob(os.path.join(self.root, "containers", "*"))[0]
         size = sum(os.path.getsize(path) for path in glob.glob(os.path.join(folder, "output.log*")))
