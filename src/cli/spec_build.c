@@ -282,7 +282,30 @@ static void add_mount(struct builder *b, Grpc__Spec *s, const char *destination,
 	s->mounts[s->n_mounts++] = m;
 }
 
-static int add_volume(struct builder *b, Grpc__Spec *s, const char *text, struct err *e)
+/* `first`: the first of the mounts that -v has made. */
+static int check_destination(const Grpc__Spec *s, size_t first, const char *dst,
+			     const char *text, struct err *e)
+{
+	if (str_eq(dst, "/"))
+		return err_set(e, ERR_INVALID, 0,
+			       "-v '%.200s': the destination is the container's own root",
+			       text);
+	if (str_eq(dst, "/proc") || str_starts(dst, "/proc/"))
+		return err_set(
+			e, ERR_INVALID, 0,
+			"-v '%.200s': /proc is the kernel's, nothing can be mounted there",
+			text);
+	for (size_t i = first; i < s->n_mounts; i++) {
+		if (str_eq(s->mounts[i]->destination, dst))
+			return err_set(e, ERR_INVALID, 0,
+				       "-v '%.200s': '%.200s' is another's destination already",
+				       text, dst);
+	}
+	return 0;
+}
+
+static int add_volume(struct builder *b, Grpc__Spec *s, size_t first, const char *text,
+		      struct err *e)
 {
 	static const char *const rw[] = { "rbind", "rprivate", "rw" };
 	static const char *const ro[] = { "rbind", "rprivate", "ro" };
@@ -309,10 +332,8 @@ static int add_volume(struct builder *b, Grpc__Spec *s, const char *text, struct
 		return err_set(e, ERR_INVALID, 0, "-v '%.200s': both paths must be absolute",
 			       text);
 	path_clean(dst);
-	if (str_eq(dst, "/"))
-		return err_set(e, ERR_INVALID, 0,
-			       "-v '%.200s': the destination is the container's own root",
-			       text);
+	if (check_destination(s, first, dst, text, e) < 0)
+		return -1;
 	if (!realpath(v, path))
 		return err_sys(e, "-v '%.200s': source", text);
 	add_mount(b, s, dst, "bind", path, read_only ? ro : rw, 3);
@@ -324,6 +345,7 @@ static int build_mounts(struct builder *b, Grpc__Spec *s, const struct spec_requ
 {
 	static const char *const file_options[] = { "rbind", "rprivate" };
 	size_t max = ARRAY_LEN(default_mounts) + ARRAY_LEN(own_files) + r->volumes->n;
+	size_t first_volume;
 
 	s->mounts = take(b, max, sizeof(*s->mounts));
 	if (!s->mounts)
@@ -344,8 +366,9 @@ static int build_mounts(struct builder *b, Grpc__Spec *s, const struct spec_requ
 			return err_oom(e, "a specification");
 		add_mount(b, s, dst, "bind", src, file_options, 2);
 	}
+	first_volume = s->n_mounts;
 	for (size_t i = 0; i < r->volumes->n; i++) {
-		if (add_volume(b, s, r->volumes->v[i], e) < 0)
+		if (add_volume(b, s, first_volume, r->volumes->v[i], e) < 0)
 			return -1;
 	}
 	return 0;

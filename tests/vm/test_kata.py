@@ -183,7 +183,8 @@ class Run(KataCase):
     def test_bad_values_are_refused(self):
         for args in (["--memory", "lots"], ["--cpus", "0"], ["--network", "moon"],
                      ["-v", "relative:/x"], ["-v", "/nonexistent-dir:/x"], ["-p", "80"],
-                     ["-v", "/tmp:/a/../.."], ["-e", "=x"],
+                     ["-v", "/tmp:/a/../.."], ["-e", "=x"], ["-v", "/tmp:/proc/x"],
+                     ["-v", "/tmp:/x", "-v", "/var:/x/"],
                      ["--name", "a/b"], ["--nonsense"]):
             with self.subTest(args=args):
                 done = self.kata("run", "--rm", *args, "busybox", "true")
