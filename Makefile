@@ -35,7 +35,7 @@ ifneq ($(wildcard src/agent/meson.build),)
 endif
 	@tools/stage build
 
-# The prefix is compiled in.
+# The prefix is in the manual pages; the programs find their files by their own place.
 prefix: $(HOST)/build.ninja $(AGENT)/build.ninja
 	@meson configure $(HOST) -Dprefix=$(PREFIX)
 	@meson configure $(AGENT) -Dprefix=$(PREFIX)

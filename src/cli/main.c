@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kata: containers in virtual machines without a daemon. One verb, one file. */
+/* kata: containers in virtual machines without a daemon. Verbs are in verb_*.c. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -42,7 +42,7 @@ static int print_record(const struct options *o, const uint8_t *line, size_t len
 	int fd;
 
 	if (stream_log_parse(line, len, &r, e) < 0)
-		return -1;
+		return err_wrap(e, "the container's output.log is damaged");
 	fd = str_eq(r.stream, "stderr") ? STDERR_FILENO : STDOUT_FILENO;
 	if (o->timestamps && (fd_write_all(fd, r.time, strlen(r.time), e) < 0 ||
 			      fd_write_all(fd, " ", 1, e) < 0))

@@ -20,7 +20,8 @@ static int write_page(struct buf *out, struct err *e)
 		    "read; config.d/*.toml beside it are laid over it. A file may hold a part "
 		    "only; an unknown key is an error.\n.PP\n.nf\n",
 		    e) < 0 ||
-	    config_write_search(KATA_PREFIX, out, e) < 0 || buf_puts(out, ".fi\n.SH KEYS\n", e) < 0)
+	    config_write_search(KATA_PREFIX, out, e) < 0 ||
+	    buf_puts(out, ".fi\n.SH KEYS\n", e) < 0)
 		return -1;
 	return config_write_manual(out, e);
 }

@@ -126,8 +126,8 @@ int main(int argc, char **argv)
 {
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 4 && strcmp(argv[1], "io") == 0)
-		return io(argv[2], atol(argv[3]));
+		return io(argv[2], strtol(argv[3], NULL, 10));
 	if (argc == 3 && strcmp(argv[1], "serve") == 0)
-		return serve(atoi(argv[2]));
+		return serve((int)strtol(argv[2], NULL, 10));
 	return 2;
 }
