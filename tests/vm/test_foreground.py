@@ -41,6 +41,11 @@ class ForegroundCase(KataCase):
         self.assertEqual([self.names("containers"), self.names("names"), self.names("leases")],
                          [[], [], []])
 
+    def wait_removed(self):
+        """By --rm's hook, which removes one after the other."""
+        self.wait_until(lambda: not any(self.names(kind) for kind in ("containers", "names", "leases")),
+                        "it was not removed")
+
     def wait_until(self, true, what):
         end = time.monotonic() + 30 * SLOWNESS
         while not true():
@@ -119,7 +124,7 @@ class BeingMade(ForegroundCase):
     def test_short_and_removed(self):
         for _ in range(3):
             self.kata_ok("run", "-d", "--rm", "--network", "none", "busybox", "true")
-            self.wait_until(lambda: not self.names("containers"), "it was not removed")
+            self.wait_removed()
 
 
 class Signals(ForegroundCase):
@@ -155,7 +160,7 @@ class Signals(ForegroundCase):
         self.assertEqual(p.stdout.readline(), "ready\n")
         p.kill()
         p.wait(LIMIT)
-        self.wait_until(lambda: not self.names("containers"), "it was not removed")
+        self.wait_removed()
         self.nothing_kept()
 
 
