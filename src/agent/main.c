@@ -13,6 +13,7 @@
 
 #include "agent/boot.h"
 #include "agent/debug_console.h"
+#include "agent/fault.h"
 #include "agent/guest_log.h"
 #include "agent/modules.h"
 #include "agent/sandbox.h"
@@ -91,6 +92,7 @@ static _Noreturn void machine_main(struct agent *a, struct agent_config *config)
 {
 	struct err e = ERR_INIT;
 
+	fault_report();
 	if (boot_set_up(&e) < 0) {
 		log_error(NULL, "boot: %s", e.msg);
 		boot_power_off();

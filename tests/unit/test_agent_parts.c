@@ -3,14 +3,20 @@
 #include "unit.h"
 
 #include <linux/bpf.h>
+#include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/cgroup.h"
 #include "agent/config.h"
 #include "agent/device_program.h"
+#include "agent/fault.h"
 #include "agent/link.h"
 #include "agent/modules.h"
 #include "agent/stats.h"
@@ -362,14 +368,45 @@ static void test_netlink(void **state)
 	assert_true(r.overflow);
 }
 
+/* A fault says where, and still ends the process as the kernel does. */
+static void test_fault(void **state)
+{
+	volatile char *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char said[128] = "", want[32];
+	int p[2], status;
+	pid_t pid;
+
+	(void)state;
+	assert_true(page != MAP_FAILED);
+	assert_int_equal(pipe(p), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)dup2(p[1], STDERR_FILENO);
+		fault_report();
+		_exit(page[8]);
+	}
+	(void)close(p[1]);
+	assert_true(read(p[0], said, sizeof(said) - 1) > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	assert_non_null(strstr(said, "kata-agent: signal 11 at "));
+	(void)snprintf(want, sizeof(want), " for %016llx\n",
+		       (unsigned long long)(uintptr_t)page + 8);
+	assert_non_null(strstr(said, want));
+	(void)close(p[0]);
+	(void)munmap((void *)(uintptr_t)page, 4096);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cmdline),       cmocka_unit_test(test_passwd),
-		cmocka_unit_test(test_cgroup_values), cmocka_unit_test(test_device_program),
-		cmocka_unit_test(test_alias),         cmocka_unit_test(test_stats_text),
-		cmocka_unit_test(test_mount_words),   cmocka_unit_test(test_names),
-		cmocka_unit_test(test_addresses),     cmocka_unit_test(test_netlink),
+		cmocka_unit_test(test_fault),          cmocka_unit_test(test_cmdline),
+		cmocka_unit_test(test_passwd),         cmocka_unit_test(test_cgroup_values),
+		cmocka_unit_test(test_device_program), cmocka_unit_test(test_alias),
+		cmocka_unit_test(test_stats_text),     cmocka_unit_test(test_mount_words),
+		cmocka_unit_test(test_names),          cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_netlink),
 	};
 
 	return cmocka_run_group_tests_name("agent_parts", tests, NULL, NULL);
