@@ -24,7 +24,7 @@
 #include "wire/json.h"
 
 enum {
-	RECORD_MAX = 1 << 20,
+	RECORD_MAX = 16 << 20, /* arguments: 2 MiB at most, six times as much when escaped */
 	NAME_MAX_LEN = 128,
 	SHORT_ID = 12
 };

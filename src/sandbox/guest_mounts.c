@@ -128,7 +128,8 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 	m->type = arena_strdup(&c->arena, "bind");
 	if (!m->type)
 		return err_oom(e, "a mount");
-	if (entry.is_dir && is_rewritten(source) &&
+	/* a copy: only for who does not write, as kubelet mounts them all */
+	if (entry.is_dir && has_word(m, "ro") && is_rewritten(source) &&
 	    agent_has_driver(c->sandbox->agent, DRIVER_WATCHED))
 		return watch_volume(c, &entry, m, e);
 	m->source = arena_strdup(&c->arena, entry.guest_path);

@@ -26,7 +26,7 @@
 
 enum {
 	PROC_FILE_MAX = 1 << 20,
-	REMOVE_MS = 3000, /* of one leaf */
+	REMOVE_MS = 3000, /* of all leaves */
 	REMOVE_POLL_MS = 10
 };
 
@@ -395,23 +395,27 @@ int host_cgroup_enter(struct loop *l, struct child_reaper *r, const char *path,
 }
 
 /* What ran in it has ended, but the kernel may take a moment to forget it. */
-static int remove_leaf(struct loop *l, const char *dir)
+static int remove_leaf(struct loop *l, const char *dir, int64_t deadline)
 {
-	int64_t deadline = deadline_in(REMOVE_MS);
 	struct err e;
 
 	while (rmdir(dir) < 0) {
-		if (errno == ENOENT)
+		int why = errno;
+
+		if (why == ENOENT)
 			return 0;
-		if (errno != EBUSY || deadline_left(deadline) == 0)
+		if (why != EBUSY || deadline_left(deadline) == 0 ||
+		    fiber_sleep(l, REMOVE_POLL_MS, &e) < 0) {
+			errno = why;
 			return -1;
-		(void)fiber_sleep(l, REMOVE_POLL_MS, &e);
+		}
 	}
 	return 0;
 }
 
 void host_cgroup_leave(struct host_cgroup *c)
 {
+	int64_t deadline = deadline_in(REMOVE_MS);
 	struct err e;
 
 	if (!c)
@@ -427,7 +431,7 @@ void host_cgroup_leave(struct host_cgroup *c)
 		struct place *p = &c->places[i];
 
 		/* it is the sandbox's, whoever made it; another may be there by mistake */
-		if (p->joined && !p->systemds && remove_leaf(c->loop, p->dir) < 0)
+		if (p->joined && !p->systemds && remove_leaf(c->loop, p->dir, deadline) < 0)
 			log_warn(c->log, "cgroup '%s' stays: %s", p->dir, strerror(errno));
 	}
 	free(c);

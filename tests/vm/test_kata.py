@@ -234,6 +234,14 @@ class Life(KataCase):
         self.assertIn("you", done.stderr)
         self.kata_ok("rm", "-f", "u")
 
+    def test_long_command(self):
+        """About a MB of arguments is six times as long in the container's record."""
+        self.kata_ok("run", "-d", "--name", "long", "--network", "none", "busybox", "sleep", "1000",
+                     *["\x01" * 100000] * 10)
+        self.assertEqual(self.inspect("long")["state"]["status"], "running")
+        self.assertEqual(len(self.containers()), 1)
+        self.kata_ok("rm", "-f", "long")
+
     def test_rm_ended_is_not_for_what_runs(self):
         self.kata_ok("run", "-d", "--name", "lives", "--network", "none", "busybox", "sleep", "1000")
         done = self.kata("rm", "--ended", "lives")
