@@ -94,7 +94,11 @@ static void watch_run(void *arg)
 				 w->source, e.msg);
 		w->failing = true;
 	}
-	watch_free(w);
+	/* a wait that failed by itself: the storage still knows it */
+	if (w->stopped)
+		watch_free(w);
+	else
+		w->fiber = NULL;
 }
 
 static int first_copy(struct watch *w, struct err *e)
@@ -160,6 +164,10 @@ void watch_stop(struct watch *w)
 {
 	if (!w)
 		return;
+	if (!w->fiber) {
+		watch_free(w);
+		return;
+	}
 	/* the fiber frees it when it next runs; the tmpfs must be free at once */
 	w->stopped = true;
 	fd_close(&w->to);
