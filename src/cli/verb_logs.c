@@ -92,124 +92,73 @@ static bool is_over(const struct container_state *st)
 	return st->status == CONTAINER_EXITED || st->status == CONTAINER_DEAD;
 }
 
-static int open_log(const char *path, int *out, struct err *e)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0 && errno != ENOENT)
-		return err_sys(e, "open '%s'", path);
-	fd_close(out);
-	*out = fd;
-	return 0;
-}
-
-static bool same_file(int a, int b)
-{
-	struct stat x, y;
-
-	return a >= 0 && b >= 0 && fstat(a, &x) == 0 && fstat(b, &y) == 0 &&
-	       x.st_ino == y.st_ino && x.st_dev == y.st_dev;
-}
-
-/* Where a log is read, see sandbox/stream_log.h for its two files. */
+/* Where a log is read, see sandbox/stream_log.h for its files. */
 struct place {
 	const struct options *o;
 	const char *path;
 	struct buf text;
-	int fd;
-	off_t index; /* how many files were begun before this one */
-	bool begun;
+	int fd;        /* -1: none has been there yet */
+	uint64_t next; /* the index of the file to go on with */
 };
 
-/* How many files the log has lost. */
-static int count_lost(const char *path, off_t *out, struct err *e)
+/* That files went before they could be read. */
+static void say_lost(struct place *p)
 {
-	OWN(free) char *cut = str_printf("%s.cut", path);
-	struct stat st;
-
-	if (!cut)
-		return err_oom(e, "a path");
-	*out = stat(cut, &st) == 0 ? st.st_size : 0;
-	return 0;
-}
-
-static int open_before(const struct place *p, int *out, struct err *e)
-{
-	OWN(free) char *path = str_printf("%s.1", p->path);
-
-	return path ? open_log(path, out, e) : err_oom(e, "a path");
-}
-
-/* The file before the one that is written, unless that has just been renamed to it. */
-static int print_before(struct place *p, struct err *e)
-{
-	OWN(fd) int before = -1;
-
-	if (open_before(p, &before, e) < 0 || count_lost(p->path, &p->index, e) < 0)
-		return -1;
-	if (p->index)
+	if (p->next == 0)
 		(void)fprintf(stderr,
 			      "kata: the beginning of the log is gone: at most %d MiB of "
 			      "it are kept\n",
 			      2 * (STREAM_LOG_BYTES >> 20));
-	if (before < 0 || same_file(before, p->fd))
-		return 0;
-	p->index++;
-	return print_rest(p->o, before, &p->text, e);
-}
-
-/*
- * To the file that was begun after ours: that before the newest, or the newest. Others between
- * are lost, if they have been written faster than we read.
- */
-static int go_on(struct place *p, int *now, struct err *e)
-{
-	OWN(fd) int before = -1;
-	off_t lost;
-
-	if (open_before(p, &before, e) < 0 || count_lost(p->path, &lost, e) < 0)
-		return -1;
-	fd_close(&p->fd);
-	p->index++;
-	if (before < 0 || lost < p->index) {
-		p->fd = fd_take(now);
-		return 0;
-	}
-	if (lost > p->index) {
+	else
 		(void)fprintf(stderr, "kata: a part of the log is gone: it was written faster "
 				      "than it was read\n");
-		buf_clear(&p->text);
-	}
-	p->index = lost;
-	p->fd = fd_take(&before);
-	return 0;
+	buf_clear(&p->text);
+}
+
+/* Takes the oldest file that has not been read. 1: it did, 0: there is none. */
+static int take_next(struct place *p, struct stream_log_files *f, struct err *e)
+{
+	bool old = f->before >= 0 && f->index > p->next; /* its own is one less */
+	int *fd = old ? &f->before : &f->now;
+	uint64_t index = old ? f->index - 1 : f->index;
+
+	if (*fd < 0 || index < p->next)
+		return 0;
+	/* what was written between the end that was seen and the renaming */
+	if (p->fd >= 0 && print_rest(p->o, p->fd, &p->text, e) < 0)
+		return -1;
+	if (index > p->next)
+		say_lost(p);
+	fd_close(&p->fd);
+	p->fd = fd_take(fd);
+	p->next = index + 1;
+	return 1;
 }
 
 /* What is there by now, over all renamings. */
 static int print_more(struct place *p, struct err *e)
 {
-	if (p->fd < 0 && open_log(p->path, &p->fd, e) < 0)
-		return -1;
-	if (!p->begun && p->fd >= 0) {
-		p->begun = true;
-		if (print_before(p, e) < 0)
-			return -1;
-	}
-	for (;;) {
-		OWN(fd) int now = -1;
+	int rc;
+
+	do {
+		struct stream_log_files f;
 
 		if (p->fd >= 0 && print_rest(p->o, p->fd, &p->text, e) < 0)
 			return -1;
-		if (open_log(p->path, &now, e) < 0)
+		if (stream_log_look(p->path, &f, e) < 0)
 			return -1;
-		if (now < 0 || same_file(now, p->fd))
-			return 0;
-		/* what was written between the end above and the renaming */
-		if (p->fd >= 0 && print_rest(p->o, p->fd, &p->text, e) < 0)
-			return -1;
-		if (go_on(p, &now, e) < 0)
-			return -1;
-	}
+		rc = take_next(p, &f, e);
+		stream_log_files_fini(&f);
+	} while (rc == 1);
+	return rc;
+}
+
+static void say_stopped(const struct place *p)
+{
+	OWN(free) char *why = stream_log_stopped(p->path);
+
+	if (why)
+		(void)fprintf(stderr, "kata: the log ends before the output does: %s\n", why);
 }
 
 static int show(struct cli *cli, const struct options *o, struct container_dir *d,
@@ -229,6 +178,8 @@ static int show(struct cli *cli, const struct options *o, struct container_dir *
 			rc = print_more(&p, e);
 	} while (rc == 0 && o->follow && !is_over(&st) &&
 		 (rc = fiber_sleep(cli->loop, POLL_MS, e)) == 0);
+	if (rc == 0)
+		say_stopped(&p);
 	fd_close(&p.fd);
 	buf_fini(&p.text);
 	return rc;

@@ -209,7 +209,7 @@ static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *
 
 	if (k->log.path && stream_log_append(&k->log, k->name, p, len, e) < 0) {
 		log_warn(&s->log, "log of %s: %s; it is not continued", k->name, e->msg);
-		stream_log_close(&k->log);
+		stream_log_give_up(&k->log, e);
 	}
 	if (k->fd < 0)
 		return 0;

@@ -2,6 +2,7 @@
 /* CRI log records. */
 #include "sandbox/stream_log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,11 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "base/time.h"
+
+enum {
+	TURN_LEN = 21, /* a line of <path>.turns */
+	LOOKS = 100
+};
 
 static int open_append(const char *path, int *out, struct err *e)
 {
@@ -44,18 +50,20 @@ void stream_log_close(struct stream_log *l)
 	l->path = NULL;
 }
 
-/* That the one before goes, with what nobody may have read. */
-static int mark_cut(const char *path, struct err *e)
+/* That the file of that inode is to be renamed. */
+static int write_turn(const char *path, ino_t inode, struct err *e)
 {
-	OWN(free) char *cut = str_printf("%s.cut", path);
+	OWN(free) char *turns = str_printf("%s.turns", path);
 	OWN(fd) int fd = -1;
+	char line[TURN_LEN + 1];
 
-	if (!cut)
+	if (!turns)
 		return err_oom(e, "a path");
-	fd = open(cut, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	fd = open(turns, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return err_sys(e, "make '%s'", cut);
-	return fd_write_all(fd, "\n", 1, e) < 0 ? err_wrap(e, "write '%s'", cut) : 0;
+		return err_sys(e, "make '%s'", turns);
+	(void)snprintf(line, sizeof(line), "%020ju\n", (uintmax_t)inode);
+	return fd_write_all(fd, line, TURN_LEN, e) < 0 ? err_wrap(e, "write '%s'", turns) : 0;
 }
 
 /* The other stream of the process has the same file, and may have been here first. */
@@ -69,7 +77,7 @@ static int turn_over(struct stream_log *l, const struct stat *ours, struct err *
 		return err_oom(e, "a path");
 	if (stat(l->path, &there) == 0 && there.st_ino == ours->st_ino &&
 	    there.st_dev == ours->st_dev) {
-		if (access(before, F_OK) == 0 && mark_cut(l->path, e) < 0)
+		if (write_turn(l->path, ours->st_ino, e) < 0)
 			return -1;
 		if (rename(l->path, before) < 0)
 			return err_sys(e, "rename '%s'", l->path);
@@ -79,6 +87,16 @@ static int turn_over(struct stream_log *l, const struct stat *ours, struct err *
 	fd_close(&l->fd);
 	l->fd = fd;
 	return 0;
+}
+
+void stream_log_give_up(struct stream_log *l, const struct err *why)
+{
+	OWN(free) char *stopped = str_printf("%s.stopped", l->path);
+
+	/* if it is there already, the other stream's reason is as good */
+	if (stopped)
+		(void)!symlink(why->sys ? strerror(why->sys) : why->msg, stopped);
+	stream_log_close(l);
 }
 
 static int make_room(struct stream_log *l, struct err *e)
@@ -111,6 +129,94 @@ int stream_log_append(struct stream_log *l, const char *stream, const uint8_t *p
 		len -= n;
 	}
 	return fd_write_all(l->fd, buf_head(&b), buf_len(&b), e);
+}
+
+static int open_to_read(const char *path, int *out, struct err *e)
+{
+	*out = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
+	return *out < 0 && errno != ENOENT ? err_sys(e, "open '%s'", path) : 0;
+}
+
+/* How many lines <path>.turns has, and what its last one says. */
+static int read_turns(const char *path, uint64_t *count, uint64_t *inode, struct err *e)
+{
+	OWN(free) char *turns = str_printf("%s.turns", path);
+	OWN(fd) int fd = -1;
+	char line[TURN_LEN];
+	struct stat st;
+
+	*count = *inode = 0;
+	if (!turns)
+		return err_oom(e, "a path");
+	if (open_to_read(turns, &fd, e) < 0)
+		return -1;
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, "stat '%s'", turns);
+	*count = (uint64_t)st.st_size / TURN_LEN;
+	if (*count == 0)
+		return 0;
+	if (pread(fd, line, TURN_LEN, (off_t)(*count - 1) * TURN_LEN) != TURN_LEN ||
+	    line[TURN_LEN - 1] != '\n')
+		return err_set(e, ERR_INVALID, 0, "'%s' is damaged", turns);
+	line[TURN_LEN - 1] = '\0';
+	return str_to_u64(line, 0, UINT64_MAX, turns, inode, e);
+}
+
+/* One attempt; 1 if a file was renamed meanwhile. */
+static int look_once(const char *path, const char *before, struct stream_log_files *out,
+		     struct err *e)
+{
+	uint64_t turns, inode;
+	struct stat st, again;
+
+	if (open_to_read(before, &out->before, e) < 0 ||
+	    read_turns(path, &turns, &inode, e) < 0 || open_to_read(path, &out->now, e) < 0)
+		return -1;
+	if (out->before < 0)
+		return access(before, F_OK) == 0; /* index 0, even if a turn is announced */
+	if (fstat(out->before, &st) < 0)
+		return err_sys(e, "stat '%s'", before);
+	/* an announced turn that has not been made does not count */
+	out->index = turns && inode != st.st_ino ? turns - 1 : turns;
+	return stat(before, &again) < 0 || again.st_ino != st.st_ino;
+}
+
+int stream_log_look(const char *path, struct stream_log_files *out, struct err *e)
+{
+	OWN(free) char *before = str_printf("%s.1", path);
+
+	if (!before)
+		return err_oom(e, "a path");
+	for (int i = 0; i < LOOKS; i++) {
+		struct stream_log_files f = { .before = -1, .now = -1 };
+		int rc = look_once(path, before, &f, e);
+
+		if (rc == 0) {
+			*out = f;
+			return 0;
+		}
+		stream_log_files_fini(&f);
+		if (rc < 0)
+			return -1;
+	}
+	return err_set(e, ERR_STATE, 0, "'%s' is renamed faster than it can be read", path);
+}
+
+void stream_log_files_fini(struct stream_log_files *f)
+{
+	fd_close(&f->before);
+	fd_close(&f->now);
+}
+
+char *stream_log_stopped(const char *path)
+{
+	OWN(free) char *stopped = str_printf("%s.stopped", path);
+	char why[256];
+	ssize_t n = stopped ? readlink(stopped, why, sizeof(why) - 1) : -1;
+
+	return n < 0 ? NULL : strndup(why, (size_t)n);
 }
 
 /* Copies the word up to the next space; NULL if it is empty, too long or the last. */

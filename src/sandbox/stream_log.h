@@ -20,7 +20,10 @@ enum {
 /*
  * A file that is appended to, also by others. One of more than `max` bytes is renamed to
  * <path>.1, over the one before, and begun anew: a container cannot fill its host's disk.
- * <path>.cut has a byte for each file that has been lost by that.
+ * <path>.turns gets the inode number of each file that is about to be renamed so, 20 digits
+ * and a newline: who reads along knows by it how many files there were before <path>.1.
+ * <path>.stopped is a link whose target says why the log ends before its container's output
+ * does (a link needs no block of a disk that is full).
  */
 struct stream_log {
 	char *path; /* owned; NULL: none is open */
@@ -37,7 +40,21 @@ int stream_log_open(const char *path, uint64_t max, struct stream_log *out, stru
 /* Appends `len` bytes of `stream` ("stdout" or "stderr") with one write(2). */
 int stream_log_append(struct stream_log *l, const char *stream, const uint8_t *p, size_t len,
 		      struct err *e);
+/* Closes it because of `why`, and leaves that for its readers. */
+void stream_log_give_up(struct stream_log *l, const struct err *why);
 void stream_log_close(struct stream_log *l);
+
+/* A log's files at one moment, for reading. */
+struct stream_log_files {
+	int before, now; /* -1: there is none */
+	uint64_t index;  /* of `now`: how many files were begun before it */
+};
+
+/* Opens them. ERR_STATE if they change faster than they can be opened. */
+int stream_log_look(const char *path, struct stream_log_files *out, struct err *e);
+void stream_log_files_fini(struct stream_log_files *f);
+/* Why the log at `path` was given up, malloc'd; NULL if it was not. */
+char *stream_log_stopped(const char *path);
 
 /* One record, pointing into the line it was read from. */
 struct stream_record {

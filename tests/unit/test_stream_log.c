@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -95,46 +96,218 @@ static void test_refuses_what_is_no_record(void **state)
 	}
 }
 
+struct test_log {
+	char dir[32], path[40], turns[48], stopped[48];
+	struct stream_log out, err;
+};
+
+static void log_setup(struct test_log *t)
+{
+	struct err e;
+
+	(void)snprintf(t->dir, sizeof(t->dir), "/tmp/kata-log.XXXXXX");
+	assert_non_null(mkdtemp(t->dir));
+	(void)snprintf(t->path, sizeof(t->path), "%s/log", t->dir);
+	(void)snprintf(t->turns, sizeof(t->turns), "%s/log.turns", t->dir);
+	(void)snprintf(t->stopped, sizeof(t->stopped), "%s/log.stopped", t->dir);
+	assert_ok(stream_log_open(t->path, 1000, &t->out, &e), &e);
+	assert_ok(stream_log_open(t->path, 1000, &t->err, &e), &e);
+}
+
+static void log_teardown(struct test_log *t)
+{
+	struct err e;
+
+	stream_log_close(&t->out);
+	stream_log_close(&t->err);
+	assert_ok(path_remove_tree(AT_FDCWD, t->dir, &e), &e);
+}
+
+/* Appends until `count` more files have been begun. */
+static void turn(struct test_log *t, int count)
+{
+	struct stat before, now;
+	struct err e;
+
+	while (count) {
+		assert_int_equal(stat(t->path, &before), 0);
+		assert_ok(stream_log_append(&t->out, "stdout", (const uint8_t *)"a line\n", 7,
+					    &e),
+			  &e);
+		assert_ok(stream_log_append(&t->err, "stderr", (const uint8_t *)"a line\n", 7,
+					    &e),
+			  &e);
+		assert_int_equal(stat(t->path, &now), 0);
+		count -= now.st_size < before.st_size ? 1 : 0;
+	}
+}
+
 /* Two streams, one file: whichever comes to its end turns it over for both. */
 static void test_limit(void **state)
 {
-	char dir[] = "/tmp/kata-log.XXXXXX", path[64], before[64], cut[64];
-	struct stream_log out = STREAM_LOG_INIT, err = STREAM_LOG_INIT;
-	const uint8_t text[] = "a line\n";
+	struct stream_log_files f;
 	struct stat now, old;
+	struct test_log t = { .out = STREAM_LOG_INIT, .err = STREAM_LOG_INIT };
 	struct err e;
 
 	(void)state;
-	assert_non_null(mkdtemp(dir));
-	(void)snprintf(path, sizeof(path), "%s/log", dir);
-	(void)snprintf(before, sizeof(before), "%s/log.1", dir);
-	(void)snprintf(cut, sizeof(cut), "%s/log.cut", dir);
-	assert_ok(stream_log_open(path, 1000, &out, &e), &e);
-	assert_ok(stream_log_open(path, 1000, &err, &e), &e);
-	for (int i = 0; i < 30; i++) {
-		assert_ok(stream_log_append(&out, "stdout", text, 7, &e), &e);
-		assert_ok(stream_log_append(&err, "stderr", text, 7, &e), &e);
-		if (i == 15) { /* some 90 bytes a round */
-			assert_int_equal(access(before, F_OK), 0);
-			assert_int_equal(access(cut, F_OK), -1);
+	log_setup(&t);
+	for (uint64_t i = 0; i < 5; i++) {
+		assert_ok(stream_log_look(t.path, &f, &e), &e);
+		assert_int_equal(f.index, i);
+		assert_int_equal(f.before >= 0, i > 0);
+		assert_true(f.now >= 0);
+		assert_int_equal(fstat(f.now, &now), 0);
+		assert_true(now.st_size <= 1100);
+		if (i) {
+			assert_int_equal(fstat(f.before, &old), 0);
+			assert_true(old.st_size >= 1000 && old.st_size <= 1200);
 		}
+		assert_int_equal(fstat(t.out.fd, &old), 0);
+		assert_true(i > 0 || old.st_ino == now.st_ino);
+		stream_log_files_fini(&f);
+		turn(&t, 1);
 	}
-	assert_int_equal(access(cut, F_OK), 0);
-	assert_int_equal(stat(path, &now), 0);
-	assert_int_equal(stat(before, &old), 0);
-	assert_true(now.st_size <= 1100 && old.st_size >= 1000 && old.st_size <= 1200);
-	assert_int_equal(fstat(out.fd, &old), 0);
-	assert_int_equal(old.st_ino, now.st_ino);
-	stream_log_close(&out);
-	stream_log_close(&err);
-	assert_ok(path_remove_tree(AT_FDCWD, dir, &e), &e);
-	assert_err(stream_log_open("/nowhere/log", 1, &out, &e), &e, ERR_SYS);
+	assert_null(stream_log_stopped(t.path));
+	log_teardown(&t);
+	assert_err(stream_log_open("/nowhere/log", 1, &t.out, &e), &e, ERR_SYS);
+}
+
+/* A turn that is announced and not made yet, or half made, does not change what is what. */
+static void test_look_between(void **state)
+{
+	struct stream_log_files f;
+	char before[48], line[32];
+	struct test_log t = { .out = STREAM_LOG_INIT, .err = STREAM_LOG_INIT };
+	struct stat st;
+	struct err e;
+	FILE *turns;
+
+	(void)state;
+	log_setup(&t);
+	turn(&t, 3);
+	assert_int_equal(stat(t.path, &st), 0);
+	(void)snprintf(line, sizeof(line), "%020ju\n", (uintmax_t)st.st_ino);
+	turns = fopen(t.turns, "a");
+	assert_non_null(turns);
+	assert_true(fputs(line, turns) >= 0 && fclose(turns) == 0);
+	assert_ok(stream_log_look(t.path, &f, &e), &e);
+	assert_int_equal(f.index, 3);
+	stream_log_files_fini(&f);
+	(void)snprintf(before, sizeof(before), "%s.1", t.path);
+	assert_int_equal(rename(t.path, before), 0);
+	assert_ok(stream_log_look(t.path, &f, &e), &e);
+	assert_int_equal(f.index, 4);
+	assert_int_equal(f.now, -1);
+	assert_int_equal(fstat(f.before, &st), 0);
+	stream_log_files_fini(&f);
+	assert_int_equal(truncate(t.turns, 4 * 21 + 5), 0);
+	assert_ok(stream_log_look(t.path, &f, &e), &e);
+	stream_log_files_fini(&f);
+	turns = fopen(t.turns, "w");
+	assert_non_null(turns);
+	assert_true(fputs("what is no number...\n", turns) >= 0 && fclose(turns) == 0);
+	assert_err(stream_log_look(t.path, &f, &e), &e, ERR_INVALID);
+	log_teardown(&t);
+}
+
+enum {
+	RECORDS = 40000,
+	FILES = RECORDS / 20 /* of at least 1000 bytes, with records of at most 50 */
+};
+
+/* The number in the first record of a file; -1 while there is none. */
+static long first_number(int fd)
+{
+	char line[64];
+	ssize_t n = fd < 0 ? 0 : pread(fd, line, sizeof(line) - 1, 0);
+	const char *text;
+
+	line[n > 0 ? n : 0] = '\0';
+	text = strstr(line, " F ");
+	return text ? strtol(text + 3, NULL, 10) : -1;
+}
+
+static int write_numbers(struct stream_log *l)
+{
+	struct err e;
+
+	for (int i = 0; i < RECORDS; i++) {
+		char line[16];
+		size_t n = (size_t)snprintf(line, sizeof(line), "%d\n", i);
+
+		if (stream_log_append(l, "stdout", (const uint8_t *)line, n, &e) < 0)
+			return 1;
+	}
+	return 0;
+}
+
+/* Each file has one index, however fast they come. */
+static void test_look_while_written(void **state)
+{
+	static long first[FILES];
+	struct test_log t = { .out = STREAM_LOG_INIT, .err = STREAM_LOG_INIT };
+	int status = -1;
+	struct err e;
+	pid_t child;
+
+	(void)state;
+	log_setup(&t);
+	memset(first, -1, sizeof(first));
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(write_numbers(&t.out));
+	while (waitpid(child, &status, WNOHANG) == 0) {
+		struct stream_log_files f;
+		long number[2];
+
+		if (stream_log_look(t.path, &f, &e) < 0) {
+			assert_err(-1, &e, ERR_STATE);
+			continue;
+		}
+		number[0] = first_number(f.before);
+		number[1] = first_number(f.now);
+		assert_true(f.index < FILES);
+		for (uint64_t i = f.index ? 0 : 1; i < 2; i++) {
+			long *known = &first[f.index - 1 + i];
+
+			if (*known < 0)
+				*known = number[i];
+			else if (number[i] >= 0)
+				assert_int_equal(number[i], *known);
+		}
+		stream_log_files_fini(&f);
+	}
+	assert_int_equal(status, 0);
+	log_teardown(&t);
+}
+
+static void test_given_up(void **state)
+{
+	struct test_log t = { .out = STREAM_LOG_INIT, .err = STREAM_LOG_INIT };
+	struct err why;
+	char *said;
+
+	(void)state;
+	log_setup(&t);
+	(void)err_set(&why, ERR_SYS, ENOSPC, "write: it is full");
+	stream_log_give_up(&t.out, &why);
+	(void)err_set(&why, ERR_INVALID, 0, "something else");
+	stream_log_give_up(&t.err, &why);
+	said = stream_log_stopped(t.path);
+	assert_string_equal(said, "No space left on device");
+	free(said);
+	log_teardown(&t);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_look_between),
+		cmocka_unit_test(test_look_while_written),
+		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_bytes_survive),
 		cmocka_unit_test(test_refuses_what_is_no_record),
 	};
