@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -67,6 +68,7 @@ struct request {
 	struct fiber *fiber;
 	struct timer deadline;
 	bool timed_out;
+	int64_t timeout_ns; /* as the client asked; 0: none */
 	uint32_t stream;
 	uint8_t *data;
 	size_t len;
@@ -307,9 +309,10 @@ static int request_envelope(struct request *r, struct arena *a, Ttrpc__Request *
 	if (message_decode(&ttrpc__request__descriptor, r->data, r->len, a, &m, e) < 0)
 		return -1;
 	*out = (Ttrpc__Request *)m;
-	if ((*out)->timeout_nano > 0)
+	r->timeout_ns = (*out)->timeout_nano;
+	if (r->timeout_ns > 0)
 		timer_set(r->conn->loop, &r->deadline,
-			  deadline_in((*out)->timeout_nano / 1000000 + 1));
+			  deadline_in(r->timeout_ns / 1000000 + 1));
 	return 0;
 }
 
@@ -317,11 +320,14 @@ static void request_answer(struct request *r, struct buf *payload, const struct 
 {
 	Ttrpc__Response resp = TTRPC__RESPONSE__INIT;
 	Ttrpc__Status status = TTRPC__STATUS__INIT;
-	struct err e = ERR_INIT;
+	struct err said = *failed, e = ERR_INIT;
 
 	if (failed->kind != ERR_NONE) {
 		status.code = r->timed_out ? 4 : ttrpc_code_of(failed);
-		status.message = (char *)(uintptr_t)failed->msg;
+		if (r->timed_out)
+			(void)err_wrap(&said, "no result within %" PRId64 " ms",
+				       r->timeout_ns / 1000000);
+		status.message = said.msg;
 	} else {
 		resp.payload.data = buf_head(payload);
 		resp.payload.len = buf_len(payload);
