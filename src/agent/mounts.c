@@ -84,6 +84,27 @@ static int set_propagation(int fd, unsigned long propagation, struct err *e)
 	return 0;
 }
 
+/* The target, of the same kind as the source: the kernel says only EINVAL otherwise. */
+static int open_same_kind(struct stage *s, const char *destination, bool is_dir, int *out,
+			  struct err *e)
+{
+	struct stat st;
+	int fd;
+
+	if (open_target(s, destination, is_dir, &fd, e) < 0) {
+		if (is_dir && e->sys == ENOTDIR)
+			return err_wrap(e, "the source is a directory, the destination not");
+		return -1;
+	}
+	if (!is_dir && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+		fd_close(&fd);
+		return err_set(e, ERR_INVALID, EISDIR,
+			       "the source is a file, the destination a directory");
+	}
+	*out = fd;
+	return 0;
+}
+
 /*
  * A copy of the mount at `source_fd` with its attributes, attached at the target: at no moment
  * is a writable mount visible that is to be read-only. Attributes not named stay as they are.
@@ -98,7 +119,7 @@ static int attach_copy(struct stage *s, int source_fd, const struct plan *p, str
 
 	if (fstat(source_fd, &st) < 0)
 		return err_sys(e, "stat the source");
-	if (open_target(s, p->m->destination, S_ISDIR(st.st_mode), &target, e) < 0)
+	if (open_same_kind(s, p->m->destination, S_ISDIR(st.st_mode), &target, e) < 0)
 		return -1;
 	tree = sys_open_tree(source_fd, "",
 			     OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | recursive);

@@ -89,12 +89,14 @@ int program_find(struct stage *s, struct err *e)
 	const char *name;
 	int sys;
 
-	if (s->process->n_args == 0 || !s->process->args[0][0])
+	if (s->process->n_args == 0)
 		return err_set(e, ERR_INVALID, 0,
 			       "process.args: there is no program to execute");
 	name = s->process->args[0];
 	if (strlen(name) >= PATH_MAX)
 		return err_set(e, ERR_INVALID, ENAMETOOLONG, "process.args[0]");
+	if (!*name)
+		return program_error(name, ENOENT, e);
 	if (!strchr(name, '/'))
 		return search_path(s, name, e);
 	sys = check_program(name);

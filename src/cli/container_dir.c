@@ -207,8 +207,8 @@ static int list_entries(const char *root, struct entry **out, size_t *count, str
 		return err_oom(e, "a path");
 	dir = opendir(path);
 	if (!dir && errno == EACCES && geteuid() != 0)
-		return err_set(e, ERR_DENIED, EACCES,
-			       "open '%s': Permission denied: run this as root", path);
+		return err_set(e, ERR_DENIED, EACCES, "this must be run as root: open '%s'",
+			       path);
 	if (!dir && errno != ENOENT)
 		return err_sys(e, "open '%s'", path);
 	while (dir && rc == 0 && (ent = readdir(dir))) {

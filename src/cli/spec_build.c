@@ -39,6 +39,13 @@ static const struct default_mount {
 	/* clang-format on */
 };
 
+/* What is in every container's /dev (OCI runtime specification, config-linux.md). */
+static const char *const own_devices[] = {
+	"/dev/null",  "/dev/zero",    "/dev/full",   "/dev/random", "/dev/urandom",
+	"/dev/tty",   "/dev/console", "/dev/ptmx",   "/dev/pts",    "/dev/fd",
+	"/dev/stdin", "/dev/stdout",  "/dev/stderr",
+};
+
 static const char *const own_files[] = { "hosts", "hostname" };
 
 static const char *const masked_paths[] = {
@@ -295,6 +302,17 @@ static int check_destination(const Grpc__Spec *s, size_t first, const char *dst,
 			e, ERR_INVALID, 0,
 			"-v '%.200s': /proc is the kernel's, nothing can be mounted there",
 			text);
+	if (str_eq(dst, "/dev"))
+		return err_set(e, ERR_INVALID, 0,
+			       "-v '%.200s': /dev has the container's own devices; take a "
+			       "destination below it",
+			       text);
+	for (size_t i = 0; i < ARRAY_LEN(own_devices); i++) {
+		if (str_eq(dst, own_devices[i]))
+			return err_set(e, ERR_INVALID, 0,
+				       "-v '%.200s': '%s' is a device of the container itself",
+				       text, dst);
+	}
 	for (size_t i = first; i < s->n_mounts; i++) {
 		if (str_eq(s->mounts[i]->destination, dst))
 			return err_set(e, ERR_INVALID, 0,

@@ -65,7 +65,17 @@ struct ps {
 	struct ps_opts o;
 	struct err *e;
 	unsigned failed;
+	bool headed;
 };
+
+/* Once, and not above an error that is all there is. */
+static void ps_head(struct ps *p)
+{
+	if (!p->o.quiet && !p->headed)
+		(void)printf("%-12s  %-24s  %-30s  %-19s  %-13s  %s\n", "ID", "IMAGE",
+			     "COMMAND", "CREATED", "STATUS", "NAME");
+	p->headed = true;
+}
 
 /* One damaged container must not hide the others. */
 static int ps_damaged(struct ps *p, const struct container_dir *d)
@@ -127,6 +137,7 @@ static int ps_row(struct container_dir *d, void *arg)
 		return ps_damaged(p, d);
 	command_text(record, command, sizeof(command));
 	status_text(&st, status, sizeof(status));
+	ps_head(p);
 	(void)printf("%.*s  %-24.24s  %-30s  %-19.19s  %-13s  %s\n", SHORT_ID, d->id,
 		     member(record, "image"), command, member(record, "created"), status,
 		     member(record, "name"));
@@ -140,11 +151,9 @@ static int run_ps(struct cli *cli, int argc, char **argv, struct err *e)
 
 	if (verb_parse(&verb_ps, argc, argv, &p.o, &first, 0, 0, e) < 0)
 		return -1;
-	if (!p.o.quiet)
-		(void)printf("%-12s  %-24s  %-30s  %-19s  %-13s  %s\n", "ID", "IMAGE",
-			     "COMMAND", "CREATED", "STATUS", "NAME");
 	if (container_dir_each(cli->root, ps_row, &p, e) < 0)
 		return -1;
+	ps_head(&p);
 	if (p.failed)
 		return err_set(e, ERR_INVALID, 0,
 			       "%u damaged: `kata rm CONTAINER` removes what is left",

@@ -98,12 +98,20 @@ const struct verb verb_load = {
 /* ---- images ---- */
 
 struct images_opts {
-	bool quiet;
+	bool quiet, headed;
 };
 
 static const struct arg_option images_options[] = {
 	{ "quiet", 'q', ARG_FLAG, offsetof(struct images_opts, quiet), NULL, "ids only" },
 };
+
+/* Once, and not above an error that is all there is. */
+static void print_head(struct images_opts *o)
+{
+	if (!o->quiet && !o->headed)
+		(void)printf("%-40s %-14s %-19s %11s\n", "IMAGE", "ID", "LOADED", "SIZE");
+	o->headed = true;
+}
 
 static void print_row(const struct image *image, const char *ref)
 {
@@ -117,8 +125,9 @@ static void print_row(const struct image *image, const char *ref)
 
 static int list_image(void *arg, const struct image *image)
 {
-	const struct images_opts *o = arg;
+	struct images_opts *o = arg;
 
+	print_head(o);
 	if (o->quiet) {
 		(void)printf("%.*s\n", SHORT_ID, short_id(image->id));
 		return 0;
@@ -139,9 +148,10 @@ static int run_images(struct cli *cli, int argc, char **argv, struct err *e)
 	if (verb_parse(&verb_images, argc, argv, &o, &first, 0, 0, e) < 0 ||
 	    cli_open_store(cli, &st, e) < 0)
 		return -1;
-	if (!o.quiet)
-		(void)printf("%-40s %-14s %-19s %11s\n", "IMAGE", "ID", "LOADED", "SIZE");
-	return store_list(st, list_image, &o, e) < 0 ? -1 : 0;
+	if (store_list(st, list_image, &o, e) < 0)
+		return -1;
+	print_head(&o);
+	return 0;
 }
 
 const struct verb verb_images = {

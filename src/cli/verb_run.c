@@ -114,7 +114,7 @@ static int parse_ports(struct run *r, struct err *e)
 		OWN(free) char *addr = NULL;
 
 		if (user_net_parse_port(r->o.ports.v[i], &r->ports[i], &addr, e) < 0)
-			return -1;
+			return err_wrap(e, "--publish");
 		r->ports[i].host_addr = arena_strdup(&r->arena, addr ? addr : "");
 		if (!r->ports[i].host_addr)
 			return err_oom(e, "ports");

@@ -330,20 +330,24 @@ int store_explain(struct store *s, struct err *e)
 {
 	char where[PATH_MAX], was[sizeof(e->msg)];
 	struct statvfs v;
+	int sys;
 
 	if (e->kind != ERR_SYS || (e->sys != ENOSPC && e->sys != EDQUOT))
 		return -1;
 	if (fstatvfs(s->root_fd, &v) < 0)
 		return -1;
 	mount_point(s->root, where);
-	memcpy(was, e->msg, sizeof(was));
-	return err_set(
-		e, ERR_SYS, e->sys,
+	sys = e->sys;
+	memcpy(was, e->msg, sizeof(was)); /* which says what that errno means */
+	(void)err_set(
+		e, ERR_SYS, 0,
 		"no room in the image store: the file system on '%.120s' has %llu of %llu MiB "
 		"and %llu of %llu files free: make room or use another store (%.200s)",
 		where, (unsigned long long)v.f_bavail * v.f_frsize >> 20,
 		(unsigned long long)v.f_blocks * v.f_frsize >> 20,
 		(unsigned long long)v.f_favail, (unsigned long long)v.f_files, was);
+	e->sys = sys;
+	return -1;
 }
 
 static int check_version(struct store *s, struct err *e)

@@ -32,7 +32,7 @@ class Run(KataCase):
     def test_exit_status(self):
         cases = ((0, ["true"]), (1, ["false"]), (7, ["sh", "-c", "exit 7"]),
                  (137, ["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]), (127, ["/no/such/program"]),
-                 (127, ["no-such-program"]), (126, ["/etc/passwd"]))
+                 (127, ["no-such-program"]), (127, [""]), (126, ["/etc/passwd"]))
         for want, command in cases:
             with self.subTest(command=command):
                 done = self.kata("run", "--rm", "busybox", *command)
@@ -79,6 +79,11 @@ class Run(KataCase):
                          "cat /one; echo x > /one")
         self.assertEqual(done.stdout, "from the host\n")
         self.assertIn("Read-only", done.stderr)
+        for source, destination, word in ((folder, "/etc/hosts", "a directory, the destination not"),
+                                          (f"{folder}/a", "/bin", "a file, the destination a directory")):
+            done = self.kata("run", "--rm", "-v", f"{source}:{destination}", "busybox", "true")
+            self.assertEqual(done.returncode, 125)
+            self.assertIn(word, done.stderr)
 
     def test_memory_limit(self):
         out = self.run_ok("--memory", "128m", "busybox", "cat", "/sys/fs/cgroup/memory.max")
@@ -184,7 +189,8 @@ class Run(KataCase):
         for args in (["--memory", "lots"], ["--cpus", "0"], ["--network", "moon"],
                      ["-v", "relative:/x"], ["-v", "/nonexistent-dir:/x"], ["-p", "80"],
                      ["-v", "/tmp:/a/../.."], ["-e", "=x"], ["-v", "/tmp:/proc/x"],
-                     ["-v", "/tmp:/x", "-v", "/var:/x/"],
+                     ["-v", "/tmp:/x", "-v", "/var:/x/"], ["-v", "/tmp:/dev/"],
+                     ["-v", "/etc/passwd:/dev/null"],
                      ["--name", "a/b"], ["--nonsense"]):
             with self.subTest(args=args):
                 done = self.kata("run", "--rm", *args, "busybox", "true")
