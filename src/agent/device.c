@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 #include "agent/sandbox.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/own.h"
 #include "base/path.h"
 #include "base/str.h"
@@ -122,6 +124,14 @@ static int look_up_pci(const char *address, char *out, size_t size, struct err *
 	return 0;
 }
 
+/* The node is there some time before the kernel lets anybody open it (device_add_disk()). */
+static bool is_live(const char *node)
+{
+	OWN(fd) int fd = open(node, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	return fd >= 0 || (errno != ENXIO && errno != ENODEV);
+}
+
 static int look_up(const char *address, char *out, size_t size, struct err *e)
 {
 	struct stat st;
@@ -133,7 +143,7 @@ static int look_up(const char *address, char *out, size_t size, struct err *e)
 		rc = look_up_pci(address, out, size, e);
 	if (rc)
 		return rc;
-	return stat(out, &st) == 0 && S_ISBLK(st.st_mode) ? 0 : 1;
+	return stat(out, &st) == 0 && S_ISBLK(st.st_mode) && is_live(out) ? 0 : 1;
 }
 
 int device_wait_block(struct sandbox *s, const char *address, char *out, size_t size,

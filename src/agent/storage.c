@@ -9,9 +9,11 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "agent/device.h"
+#include "agent/fsgroup.h"
 #include "agent/sandbox.h"
 #include "agent/watch.h"
 #include "base/err.h"
@@ -227,6 +229,7 @@ static int mount_block(struct sandbox *s, const Grpc__Storage *st, struct storag
 		       struct err *e)
 {
 	char node[256];
+	struct statvfs fs;
 
 	for (size_t i = 0; i < st->n_driver_options; i++)
 		return err_set(e, ERR_UNSUPPORTED, 0, "driver_options '%.80s'",
@@ -238,7 +241,13 @@ static int mount_block(struct sandbox *s, const Grpc__Storage *st, struct storag
 	if (path_mkdirs(st->mount_point, 0755, e) < 0 || do_mount(st, node, st->fstype, e) < 0)
 		return -1;
 	out->mounted = true;
-	return apply_groups(st, e);
+	/* of a disk there may be much already; what is mounted read-only stays as it is */
+	if (!st->fs_group || statvfs(st->mount_point, &fs) < 0 || fs.f_flag & ST_RDONLY)
+		return 0;
+	return fsgroup_apply(&s->reaper, st->mount_point, st->fs_group->group_id,
+			     st->fs_group->group_change_policy ==
+				     GRPC__FSGROUP_CHANGE_POLICY__OnRootMismatch,
+			     e);
 }
 
 static const struct driver {

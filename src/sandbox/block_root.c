@@ -9,7 +9,6 @@
 #include "base/str.h"
 #include "sandbox/disks.h"
 #include "sandbox/internal.h"
-#include "vmm/vmm.h"
 
 static bool has_option(const struct rootfs_mount *m, const char *word)
 {
@@ -33,43 +32,37 @@ bool block_root_is(const struct rootfs_mount *mounts, size_t count)
 }
 
 /* What is left for the guest's mount(2): the loop device is the host's affair. */
-static int fill_storage(struct container *c, const struct rootfs_mount *m, const char *address,
+static int fill_options(struct container *c, const struct rootfs_mount *m, Grpc__Storage *st,
 			struct err *e)
 {
-	struct arena *a = &c->arena;
-	Grpc__Storage *st = arena_alloc(a, sizeof(*st));
-
-	if (!st)
-		return err_oom(e, "a storage");
-	grpc__storage__init(st);
-	st->driver = arena_strdup(a, "blk");
-	st->source = arena_strdup(a, address);
-	st->fstype = arena_strdup(a, m->type);
-	st->mount_point = arena_printf(a, GUEST_ROOTS "/%s/rootfs", c->id);
-	st->options = arena_calloc(a, m->option_count + 1, sizeof(char *));
-	if (!st->driver || !st->source || !st->fstype || !st->mount_point || !st->options)
-		return err_oom(e, "a storage");
+	if (storage_options_room(c, st, m->option_count, e) < 0)
+		return -1;
 	for (size_t i = 0; i < m->option_count; i++) {
 		if (str_eq(m->options[i], "loop") || str_starts(m->options[i], "loop="))
 			continue;
-		st->options[st->n_options] = arena_strdup(a, m->options[i]);
+		st->options[st->n_options] = arena_strdup(&c->arena, m->options[i]);
 		if (!st->options[st->n_options++])
 			return err_oom(e, "a storage");
 	}
-	c->root_disk = st;
-	return container_add_storage(c, st, e);
+	return 0;
 }
 
 int block_root_plug(struct container *c, const struct rootfs_mount *m, struct err *e)
 {
-	struct vmm_device_addr at;
+	const char *where = arena_printf(&c->arena, GUEST_ROOTS "/%s/rootfs", c->id);
+	struct disk *d;
 
-	if (disk_plug(c, m->source, has_option(m, "ro"), &at, e) < 0)
+	if (!where)
+		return err_oom(e, "a path");
+	if (disk_plug(c, m->source, has_option(m, "ro"), &d, e) < 0)
 		return err_wrap(e,
 				"root file system '%s' is a disk (disable_block_device_use "
 				"shares it instead)",
 				m->source);
 	log_info(&c->log, "root file system: '%s' (%s) plugged in as a disk", m->source,
 		 m->type);
-	return fill_storage(c, m, at.pci_path, e);
+	if (container_add_storage(c, "blk", d->at.pci_path, m->type, where, &c->root_disk, e) <
+	    0)
+		return -1;
+	return fill_options(c, m, c->root_disk, e);
 }

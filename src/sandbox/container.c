@@ -197,7 +197,7 @@ static int open_streams(struct container *c, const struct container_config *cc, 
 	return stdio_open(c->sandbox->loop, &names, &c->log, &p->stdio, e);
 }
 
-int container_add_storage(struct container *c, Grpc__Storage *st, struct err *e)
+static int append_storage(struct container *c, Grpc__Storage *st, struct err *e)
 {
 	if (c->storage_count == c->storage_room) {
 		size_t room = c->storage_room ? 2 * c->storage_room : 8;
@@ -212,6 +212,34 @@ int container_add_storage(struct container *c, Grpc__Storage *st, struct err *e)
 	}
 	c->storages[c->storage_count++] = st;
 	return 0;
+}
+
+int container_add_storage(struct container *c, const char *driver, const char *source,
+			  const char *fstype, const char *mount_point, Grpc__Storage **out,
+			  struct err *e)
+{
+	struct arena *a = &c->arena;
+	Grpc__Storage *st = arena_alloc(a, sizeof(*st));
+
+	if (!st)
+		return err_oom(e, "a storage");
+	grpc__storage__init(st);
+	st->driver = arena_strdup(a, driver);
+	st->source = arena_strdup(a, source);
+	st->fstype = arena_strdup(a, fstype);
+	st->mount_point = arena_strdup(a, mount_point);
+	if (!st->driver || !st->source || !st->fstype || !st->mount_point)
+		return err_oom(e, "a storage");
+	if (append_storage(c, st, e) < 0)
+		return -1;
+	*out = st;
+	return 0;
+}
+
+int storage_options_room(struct container *c, Grpc__Storage *st, size_t n, struct err *e)
+{
+	st->options = arena_calloc(&c->arena, n + 1, sizeof(char *));
+	return st->options ? 0 : err_oom(e, "a storage");
 }
 
 static int create_in_guest(struct container *c, const char *guest_root, struct err *e)
@@ -333,7 +361,7 @@ static int container_teardown(struct container *c, struct err *e)
 			rc = 0;
 	}
 	stand_in_end(&c->stand_in);
-	if (disks_unplug(c, rc < 0 ? &later : e) < 0)
+	if (disks_release(c, rc < 0 ? &later : e) < 0)
 		rc = -1;
 	if (c->shared && s->share &&
 	    share_remove_container(s->share, c->id, rc < 0 ? &later : e) < 0)

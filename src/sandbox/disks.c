@@ -2,11 +2,14 @@
 /* Disks by virtio-blk hot-plug; where the agent finds each. */
 #include "sandbox/disks.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
@@ -14,45 +17,171 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "sandbox/internal.h"
-#include "vmm/vmm.h"
 
 enum {
 	PLUG_MS = 10 * 1000
 };
 
-int disk_plug(struct container *c, const char *path, bool read_only, struct vmm_device_addr *at,
+static void disk_unref(struct disk *d)
+{
+	if (--d->refs)
+		return;
+	free(d->marker);
+	free(d);
+}
+
+static int disk_new(struct sandbox *s, const char *path, bool read_only, struct disk **out,
+		    struct err *e)
+{
+	struct disk *d;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return err_sys(e, "'%s'", path);
+	d = mem_new(struct disk);
+	if (!d)
+		return err_oom(e, "a disk");
+	(void)snprintf(d->id, sizeof(d->id), "disk%u", s->next_disk++);
+	list_init(&d->node);
+	cond_init(&d->settled, s->loop);
+	d->is_device = S_ISBLK(st.st_mode);
+	d->number = st.st_rdev;
+	d->file_system = st.st_dev;
+	d->inode = st.st_ino;
+	d->read_only = read_only;
+	d->refs = 1;
+	*out = d;
+	return 0;
+}
+
+static bool is_same(const struct disk *a, const struct disk *b)
+{
+	if (a->is_device || b->is_device)
+		return a->is_device && b->is_device && a->number == b->number;
+	return a->file_system == b->file_system && a->inode == b->inode;
+}
+
+static struct disk *find_same(struct sandbox *s, const struct disk *like)
+{
+	list_for_each(n, tmp, &s->disks) {
+		struct disk *d = list_entry(n, struct disk, node);
+
+		if (is_same(d, like))
+			return d;
+	}
+	return NULL;
+}
+
+static void settle(struct disk *d, enum disk_state state)
+{
+	d->state = state;
+	if (state == DISK_GONE)
+		list_remove(&d->node);
+	cond_wake_all(&d->settled);
+}
+
+/* One use less. */
+static int disk_release(struct sandbox *s, struct disk *d, struct err *e)
+{
+	int rc = 0;
+
+	if (--d->users == 0) {
+		settle(d, DISK_LEAVING);
+		if (s->state == SANDBOX_READY && !s->vm_lost)
+			rc = vmm_device_remove(s->vmm, d->id, deadline_in(PLUG_MS), e);
+		if (d->marker && unlink(d->marker) < 0 && errno != ENOENT)
+			log_warn(&s->log, "remove '%s': %s", d->marker, strerror(errno));
+		settle(d, DISK_GONE);
+	}
+	disk_unref(d);
+	return rc;
+}
+
+/* One use more of a disk that somebody else plugs in; 1: it has gone meanwhile. */
+static int disk_join(struct sandbox *s, struct disk *d, bool read_only, const char *path,
+		     struct err *e)
+{
+	bool leaves = d->state == DISK_LEAVING;
+	int64_t deadline = deadline_in(2 * PLUG_MS);
+	struct err ignored;
+	int rc = 0;
+
+	if (!leaves && d->read_only && !read_only)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "'%s' is plugged in read-only for another use", path);
+	d->users += leaves ? 0 : 1;
+	d->refs++;
+	while (rc == 0 && (d->state == DISK_COMING || d->state == DISK_LEAVING))
+		rc = cond_wait(&d->settled, deadline, e);
+	if (rc == 0 && d->state == DISK_THERE && !leaves)
+		return 0;
+	if (rc == 0 && !leaves)
+		rc = err_set(e, ERR_STATE, 0, "'%s' could not be plugged in for another use",
+			     path);
+	if (leaves)
+		disk_unref(d);
+	else /* who plugged it in may have gone, and left it to this use */
+		(void)disk_release(s, d, &ignored);
+	return rc < 0 ? -1 : 1;
+}
+
+static int disk_add(struct sandbox *s, struct disk *d, const char *path, struct err *e)
+{
+	struct vmm_device dev = {
+		.kind = VMM_DEV_BLK,
+		.id = d->id,
+		.blk = { .path = path, .read_only = d->read_only },
+	};
+
+	d->users = 1;
+	/* in the list before anything waits: a second use of it must find it */
+	list_append(&s->disks, &d->node);
+	if (vmm_device_add(s->vmm, &dev, deadline_in(PLUG_MS), &d->at, e) < 0) {
+		settle(d, DISK_GONE);
+		return -1;
+	}
+	settle(d, DISK_THERE);
+	return 0;
+}
+
+int disk_plug(struct container *c, const char *path, bool read_only, struct disk **out,
 	      struct err *e)
 {
 	struct sandbox *s = c->sandbox;
-	struct vmm_device d = { .kind = VMM_DEV_BLK };
-	char *id;
+	struct disk *fresh, *d;
+	int rc = 1;
 
 	if (c->disk_count == DISKS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d disks of a container",
 			       DISKS_MAX);
-	if (vmm_require(s->vmm, VMM_CAP_HOTPLUG_BLK, e) < 0)
+	if (vmm_require(s->vmm, VMM_CAP_HOTPLUG_BLK, e) < 0 ||
+	    disk_new(s, path, read_only, &fresh, e) < 0)
 		return -1;
-	id = c->disks[c->disk_count];
-	(void)snprintf(id, DISK_ID_SIZE, "disk%u", s->next_disk++);
-	d.id = id;
-	d.blk.path = path;
-	d.blk.read_only = read_only;
-	if (vmm_device_add(s->vmm, &d, deadline_in(PLUG_MS), at, e) < 0)
+	while (rc == 1 && (d = find_same(s, fresh)))
+		rc = disk_join(s, d, read_only, path, e);
+	if (rc == 1) {
+		d = fresh;
+		rc = disk_add(s, d, path, e);
+	}
+	if (rc < 0 || d != fresh)
+		disk_unref(fresh);
+	if (rc < 0)
 		return -1;
-	c->disk_count++;
+	c->disks[c->disk_count++] = d;
+	*out = d;
 	return 0;
 }
 
-int disks_unplug(struct container *c, struct err *e)
+int disks_release(struct container *c, struct err *e)
 {
-	struct sandbox *s = c->sandbox;
+	struct err later;
 	int rc = 0;
 
 	while (c->disk_count) {
-		c->disk_count--;
-		if (rc == 0 && s->state == SANDBOX_READY && !s->vm_lost)
-			rc = vmm_device_remove(s->vmm, c->disks[c->disk_count],
-					       deadline_in(PLUG_MS), e);
+		struct disk *d = c->disks[--c->disk_count];
+
+		if (disk_release(c->sandbox, d, rc < 0 ? &later : e) < 0)
+			rc = -1;
 	}
 	return rc;
 }
@@ -133,18 +262,18 @@ static int attach_one(struct container *c, const Grpc__Linux *l, const Grpc__Lin
 		      Grpc__CreateContainerRequest *r, struct err *e)
 {
 	Grpc__Device *out = arena_alloc(&c->arena, sizeof(*out));
-	struct vmm_device_addr at;
+	struct disk *disk;
 	char node[256];
 
 	if (!out)
 		return err_oom(e, "a device");
 	if (find_node(d, node, sizeof(node), e) < 0 ||
-	    disk_plug(c, node, !may_write(l, d), &at, e) < 0)
+	    disk_plug(c, node, !may_write(l, d), &disk, e) < 0)
 		return -1;
 	grpc__device__init(out);
-	out->id = arena_strdup(&c->arena, c->disks[c->disk_count - 1]);
+	out->id = arena_strdup(&c->arena, disk->id);
 	out->type = arena_strdup(&c->arena, "blk");
-	out->vm_path = arena_strdup(&c->arena, at.pci_path);
+	out->vm_path = arena_strdup(&c->arena, disk->at.pci_path);
 	out->container_path = arena_strdup(&c->arena, d->path);
 	if (!out->id || !out->type || !out->vm_path || !out->container_path)
 		return err_oom(e, "a device");

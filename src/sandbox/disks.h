@@ -1,20 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files and block devices of the host that are disks of a container's machine. */
+/*
+ * Files and block devices of the host that are disks of a sandbox's machine. One that several
+ * containers of the sandbox use is one disk: as two, each with caches of its own, they would
+ * destroy what is on it.
+ */
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/list.h"
+#include "event/fiber.h"
+#include "vmm/vmm.h"
 
 struct container;
 struct err;
-struct vmm_device_addr;
 typedef struct Grpc__Spec Grpc__Spec;
 typedef struct Grpc__CreateContainerRequest Grpc__CreateContainerRequest;
 
-/* Plugs one in; it is the container's. ERR_STATE if the machine has no place for one more. */
-int disk_plug(struct container *c, const char *path, bool read_only, struct vmm_device_addr *at,
+enum {
+	DISK_ID_SIZE = 16
+};
+
+enum disk_state {
+	DISK_COMING,
+	DISK_THERE,
+	DISK_LEAVING,
+	DISK_GONE /* in no list any more; a failed one, too */
+};
+
+struct disk {
+	struct list node; /* in sandbox->disks */
+	char id[DISK_ID_SIZE];
+	bool is_device; /* `number` names it, else `file_system` and `inode` do */
+	dev_t number, file_system;
+	ino_t inode;
+	bool read_only;
+	struct vmm_device_addr at;
+	enum disk_state state;
+	struct cond settled;
+	unsigned users; /* uses by containers */
+	unsigned refs;  /* those, and who waits for it */
+	char *marker;   /* a file that goes with it; owned, may be NULL */
+};
+
+/*
+ * Plugs a file or block device in, or finds that it is: one more use, the container's until
+ * disks_release(). ERR_STATE if the machine has no place for one more, ERR_UNSUPPORTED if it is
+ * there read-only and is to be written. Waits; call in a fiber.
+ */
+int disk_plug(struct container *c, const char *path, bool read_only, struct disk **out,
 	      struct err *e);
-/* Takes all of a container's out again, once the guest does not use them any more. */
-int disks_unplug(struct container *c, struct err *e);
+/* Ends the container's uses, once the guest does not use them any more. */
+int disks_release(struct container *c, struct err *e);
 
 /*
  * Whether the specification names block devices for the container alone, which are to be

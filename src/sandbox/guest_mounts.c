@@ -3,6 +3,7 @@
  * A container's specification as the guest gets it: paths of the host replaced by those of
  * the share, and what only the host could do taken out (oci/guest_spec.h).
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "net/user_net.h"
 #include "oci/guest_spec.h"
 #include "oci/notes.h"
+#include "sandbox/direct_volume.h"
 #include "sandbox/internal.h"
 #include "share/share.h"
 
@@ -95,21 +97,17 @@ static bool is_rewritten(const char *source)
 static int watch_volume(struct container *c, const struct share_entry *entry, Grpc__Mount *m,
 			struct err *e)
 {
-	struct arena *a = &c->arena;
-	Grpc__Storage *st = arena_alloc(a, sizeof(*st));
+	char copy[PATH_MAX];
+	Grpc__Storage *st;
 
-	if (!st)
-		return err_oom(e, "a storage");
-	grpc__storage__init(st);
-	st->driver = arena_strdup(a, DRIVER_WATCHED);
-	st->source = arena_strdup(a, entry->guest_path);
-	st->fstype = arena_strdup(a, "bind");
-	st->mount_point =
-		arena_printf(a, SANDBOX_WATCHED_DIR "%s", strrchr(entry->guest_path, '/'));
+	if (snprintf(copy, sizeof(copy), SANDBOX_WATCHED_DIR "%s",
+		     strrchr(entry->guest_path, '/')) >= (int)sizeof(copy))
+		return err_set(e, ERR_INVALID, ENAMETOOLONG, "%s", entry->guest_path);
+	if (container_add_storage(c, DRIVER_WATCHED, entry->guest_path, "bind", copy, &st, e) <
+	    0)
+		return -1;
 	m->source = st->mount_point;
-	if (!st->driver || !st->source || !st->fstype || !st->mount_point)
-		return err_oom(e, "a storage");
-	return container_add_storage(c, st, e);
+	return 0;
 }
 
 /* Bind mounts name files of the host: they go into the share. */
@@ -117,11 +115,15 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 {
 	const char *source = m->source;
 	struct share_entry entry;
+	int rc;
 
 	if (is_pod_shm(&c->sandbox->c, m))
 		return use_pod_shm(c, m, e);
 	if (!is_bind(m))
 		return 0;
+	rc = direct_volume_use(c, m, e);
+	if (rc)
+		return rc < 0 ? -1 : 0;
 	if (share_add_volume(c->sandbox->share, c->id, m->source, has_word(m, "ro"),
 			     has_word(m, "private") || has_word(m, "rprivate"), &entry, e) < 0)
 		return err_wrap(e, "mount on '%s'", m->destination);

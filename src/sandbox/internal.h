@@ -17,6 +17,7 @@
 struct guest_spec;
 struct share;
 struct stdio;
+struct disk;
 struct tap_net;
 struct user_net;
 struct vmm;
@@ -40,7 +41,8 @@ struct sandbox {
 	struct user_net *net;
 	struct tap_net *taps; /* see links.c; NULL: there is no namespace to follow */
 	bool growing;         /* somebody plugs processors or memory in */
-	unsigned next_disk;   /* for the ids of plugged disks */
+	struct list disks;    /* plugged in, see disks.h */
+	unsigned next_disk;   /* for their ids */
 	bool vhost_net;       /* the host's kernel may serve them */
 	bool links_stale;     /* the guest has not been told of all that is there */
 	struct fiber *links_fiber;
@@ -73,8 +75,7 @@ struct process {
 };
 
 enum {
-	DISKS_MAX = 8,
-	DISK_ID_SIZE = 16
+	DISKS_MAX = 8
 };
 
 struct container {
@@ -94,7 +95,7 @@ struct container {
 	bool hooked;          /* hooks of its creation have run: poststop's undo them */
 	bool program_refused; /* the agent found no program it could execute */
 	struct sizing_limits limits;
-	char disks[DISKS_MAX][DISK_ID_SIZE]; /* plugged in for it, see disks.h */
+	struct disk *disks[DISKS_MAX]; /* that it uses, see disks.h */
 	size_t disk_count;
 	Grpc__Storage *root_disk; /* in the arena; NULL: the root is in the share */
 	Grpc__Storage **storages; /* what the guest mounts for it; in the arena */
@@ -103,8 +104,12 @@ struct container {
 	unsigned refs;  /* the sandbox's, and one per process object */
 };
 
-/* One more for CreateContainer; not copied. */
-int container_add_storage(struct container *c, Grpc__Storage *st, struct err *e);
+/* One more for CreateContainer, in the container's arena, without options. */
+int container_add_storage(struct container *c, const char *driver, const char *source,
+			  const char *fstype, const char *mount_point, Grpc__Storage **out,
+			  struct err *e);
+/* With room for so many options of it. */
+int storage_options_room(struct container *c, Grpc__Storage *st, size_t n, struct err *e);
 
 enum {
 	CONTAINERS_MAX = 256,
@@ -115,6 +120,8 @@ enum {
 #define GUEST_ROOTS "/run/kata-containers"
 /* Where a pod's /dev/shm lies in the guest. */
 #define SANDBOX_SHM_DIR "/run/kata-containers/sandbox/shm"
+/* Where it mounts volumes that are disks, each below its disk's id. */
+#define SANDBOX_STORAGE_DIR "/run/kata-containers/sandbox/storage"
 /* Where it keeps copies of volumes whose changes are followed. */
 #define SANDBOX_WATCHED_DIR "/run/kata-containers/sandbox/watched"
 

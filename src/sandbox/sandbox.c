@@ -58,6 +58,7 @@ int sandbox_new(struct loop *l, struct child_reaper *r, const struct sandbox_con
 	s->vsock_fd = -1;
 	arena_init(&s->arena, 1 << 20);
 	list_init(&s->containers);
+	list_init(&s->disks);
 	cond_init(&s->changed, l);
 	if (copy_config(s, c, e) < 0) {
 		sandbox_free(s);

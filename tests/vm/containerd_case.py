@@ -197,6 +197,18 @@ class ContainerdCase(unittest.TestCase):
                                  + cls.daemon.log_tail())
         return done.stdout
 
+    def loop_device(self, content):
+        """One of the host over a file with that content, 1 MiB."""
+        path = os.path.join(self.root, f"{self._testMethodName}.disk")
+        with open(path, "wb") as f:
+            f.write(content.ljust(1 << 20, b"\0"))
+        done = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True,
+                              timeout=30, check=False)
+        if done.returncode:
+            self.skipTest(f"no loop device: {done.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["losetup", "--detach", done.stdout.strip()], check=True)
+        return done.stdout.strip()
+
     @classmethod
     def run_args(cls, name, *command, options=()):
         return ("run", "--runtime", RUNTIME, *options, IMAGE, name, *command)

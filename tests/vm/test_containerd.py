@@ -81,17 +81,6 @@ class Run(ContainerdCase):
         out = self.run_ok("d", "stat", "-c", "%t:%T", "/dev/kmsg", options=("--device", "/dev/kmsg"))
         self.assertEqual(out, "1:b\n")
 
-    def loop_device(self, content):
-        path = os.path.join(self.root, f"{self._testMethodName}.disk")
-        with open(path, "wb") as f:
-            f.write(content.ljust(1 << 20, b"\0"))
-        done = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True,
-                              timeout=30, check=False)
-        if done.returncode:
-            self.skipTest(f"no loop device: {done.stderr.strip()}")
-        self.addCleanup(subprocess.run, ["losetup", "--detach", done.stdout.strip()], check=True)
-        return done.stdout.strip()
-
     def test_block_devices(self):
         """A disk of the host is the guest's disk, not whatever has its numbers there."""
         node = self.loop_device(b"from the host\n")

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods through the CRI plug-in of Debian's containerd, as a kubelet makes them."""
+import base64
+import contextlib
+import json
 import os
 import platform
 import shutil
 import signal
+import subprocess
 import unittest
 
 import grpc_client as rpc
@@ -180,6 +184,91 @@ class Pod(CriCase):
                 self.cri("StopContainer", {1: c, 2: 0})
                 self.cri("RemoveContainer", {1: c})
         self.remove_pod(pod)
+
+    @contextlib.contextmanager
+    def direct_volume(self, path, **info):
+        """What a storage driver leaves for the runtime, in the directory that this yields."""
+        where = os.path.join("/run/kata-containers/shared/direct-volumes",
+                             base64.urlsafe_b64encode(path.encode()).decode())
+        os.makedirs(where)
+        try:
+            with open(os.path.join(where, "mountInfo.json"), "w", encoding="ascii") as f:
+                json.dump(info, f)
+            yield where
+        finally:
+            shutil.rmtree(where)
+
+    def test_direct_volume(self):
+        """A disk in the place of a directory, one for all containers, given to a group."""
+        path = os.path.join(self.root, "volume")
+        disk = os.path.join(self.root, "volume.img")
+        os.makedirs(path)
+        with open(os.path.join(path, "file"), "w", encoding="ascii") as f:
+            f.write("on the disk\n")
+        os.chmod(os.path.join(path, "file"), 0o600)
+        with open(disk, "wb") as f:
+            f.truncate(8 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-d", path, disk], check=True, timeout=60)
+        os.unlink(os.path.join(path, "file"))
+        info = {"volume-type": "block", "device": disk, "fstype": "ext4", "options": ["noatime"],
+                "metadata": {"fsGroup": "2000"}}
+        with self.direct_volume(path, **info) as where:
+            self.use_direct_volume(path, where)
+        self.assertEqual(os.listdir(path), [])
+        done = subprocess.run(["debugfs", "-R", "cat /new", disk], check=True, capture_output=True,
+                              timeout=60, text=True)
+        self.assertEqual(done.stdout, "new\n")
+
+    def use_direct_volume(self, path, where):
+        pod = self.run_pod("direct")
+        one = self.start(pod, "one", mounts=[("/data", path, False)])
+        self.assertEqual(sorted(os.listdir(where)), sorted([pod[0], "mountInfo.json"]))
+        two = self.start(pod, "two", mounts=[("/read", path, True)])
+        self.assertRegex(self.output(one, "grep", " /data ", "/proc/mounts"),
+                         r"^/dev/vd\w /data ext4 rw,noatime")
+        self.assertEqual(self.output(one, "stat", "-c", "%g %a", "/data", "/data/file"),
+                         "2000 2775\n2000 660\n")
+        self.assertEqual(self.output(one, "sh", "-c", "cat /data/file; echo new >/data/new"),
+                         "on the disk\n")
+        self.assertEqual(self.output(two, "cat", "/read/new"), "new\n")
+        self.assertNotEqual(self.sync(two, "touch", "/read/no")[0], 0)
+        self.cri("StopContainer", {1: one, 2: 0})
+        self.cri("RemoveContainer", {1: one})
+        self.assertEqual(self.output(two, "cat", "/read/new"), "new\n")
+        self.remove_pod(pod)
+        self.assertEqual(os.listdir(where), ["mountInfo.json"])
+
+    def test_direct_volume_that_is_wrong(self):
+        path = os.path.join(self.root, "wrong")
+        os.makedirs(path)
+        pod = self.run_pod("wrong")
+        good = {"volume-type": "block", "device": "/no/such/disk", "fstype": "ext4"}
+        for i, (more, word) in enumerate((({}, "/no/such/disk"), ({"volume-type": "spdkvol"}, "spdkvol"),
+                                          ({"device": "relative"}, "absolute"),
+                                          ({"fstype": 1}, "fstype"))):
+            with self.direct_volume(path, **{**good, **more}) as where:
+                with self.assertRaises(rpc.RpcError) as caught:
+                    self.start(pod, f"c{i}", mounts=[("/data", path, False)])
+                self.assertIn(word, str(caught.exception))
+                self.assertEqual(os.listdir(where), ["mountInfo.json"])
+        self.remove_pod(pod)
+
+    def test_block_device_of_two_containers(self):
+        """One disk of the machine: of two, each would have its own idea of what is on it."""
+        node = self.loop_device(b"from the host\n")
+        pod = self.run_pod("block")
+        one = self.start(pod, "one", devices=[("/dev/one", node)])
+        two = self.start(pod, "two", devices=[("/dev/two", node)])
+        self.assertEqual(self.output(one, "stat", "-c", "%t:%T", "/dev/one"),
+                         self.output(two, "stat", "-c", "%t:%T", "/dev/two"))
+        self.output(one, "sh", "-c", "echo from one >/dev/one")
+        self.assertEqual(self.output(two, "head", "-n", "1", "/dev/two"), "from one\n")
+        self.cri("StopContainer", {1: one, 2: 0})
+        self.cri("RemoveContainer", {1: one})
+        self.output(two, "sh", "-c", "echo from two >/dev/two; sync")
+        self.remove_pod(pod)
+        with open(node, "rb") as f:
+            self.assertEqual(f.readline(), b"from two\n")
 
 
 class Life(CriCase):

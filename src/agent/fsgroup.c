@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The walk is nftw(3)'s, in a child: it has no argument for its visitor, and recurses. */
+#include "agent/fsgroup.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/time.h"
+#include "event/child.h"
+
+enum {
+	FILE_RIGHTS = 0660,
+	DIR_RIGHTS = 02770,
+	WALK_FILES = 64, /* directories that are open at once */
+	END_MS = 5000
+};
+
+static gid_t walk_group; /* the walking process's alone */
+
+static mode_t rights_of(const struct stat *st)
+{
+	return S_ISDIR(st->st_mode) ? DIR_RIGHTS : FILE_RIGHTS;
+}
+
+/* What goes away meanwhile needs no group. */
+static int visit(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+	(void)where;
+	if (kind == FTW_NS || kind == FTW_DNR)
+		return errno == ENOENT ? 0 : errno;
+	if (lchown(path, (uid_t)-1, walk_group) < 0)
+		return errno == ENOENT ? 0 : errno;
+	if (S_ISLNK(st->st_mode))
+		return 0;
+	/* after chown(2), which takes the set-ID bits away */
+	if (chmod(path, (st->st_mode & 07777) | rights_of(st)) < 0)
+		return errno == ENOENT ? 0 : errno;
+	return 0;
+}
+
+static _Noreturn void walk(const char *path, gid_t group)
+{
+	int rc;
+
+	walk_group = group;
+	rc = nftw(path, visit, WALK_FILES, FTW_PHYS | FTW_MOUNT);
+	_exit(rc < 0 ? errno : rc);
+}
+
+int fsgroup_apply(struct child_reaper *r, const char *path, gid_t group, bool on_root_mismatch,
+		  struct err *e)
+{
+	struct child c = { 0 };
+	struct err ignored;
+	struct stat st;
+	pid_t pid;
+
+	if (stat(path, &st) < 0)
+		return err_sys(e, "stat '%s'", path);
+	if (on_root_mismatch && st.st_gid == group &&
+	    (st.st_mode & rights_of(&st)) == rights_of(&st))
+		return 0;
+	pid = fork();
+	if (pid < 0)
+		return err_sys(e, "fork");
+	if (pid == 0)
+		walk(path, group);
+	child_watch(r, &c, pid, NULL);
+	if (child_wait(&c, DEADLINE_NONE, e) < 0) {
+		(void)child_end(&c, END_MS, &ignored);
+		child_unwatch(&c);
+		return err_wrap(e, "give '%s' to group %u", path, group);
+	}
+	if (child_exit_code(c.status))
+		return err_set(e, ERR_SYS, child_exit_code(c.status), "give '%s' to group %u",
+			       path, group);
+	return 0;
+}
