@@ -91,6 +91,7 @@ struct config_runtime {
 	bool disable_guest_seccomp;
 	bool sandbox_cgroup_only;
 	bool static_sandbox_resource_mgmt;
+	bool enable_vcpus_pinning;
 };
 
 struct kata_config {

@@ -138,6 +138,10 @@ const struct config_key config_keys[] = {
 	{ "runtime", "sandbox_cgroup_only", CONFIG_BOOL, AT(runtime.sandbox_cgroup_only), "true",
 	  .meaning = "Put the engine, the virtual machine and all helpers into the cgroup that the caller names. "
 		     "false: they stay in the caller's own." },
+	{ "runtime", "enable_vcpus_pinning", CONFIG_BOOL, AT(runtime.enable_vcpus_pinning), "false",
+	  .meaning = "Give each virtual CPU a processor of its own, if the containers' cpuset names as many as there "
+		     "are. false: all of them run on all of those.",
+	  .annotation = "enable_vcpus_pinning" },
 	{ "runtime", "create_container_timeout", CONFIG_UINT, AT(agent.create_container_timeout_s), NULL, 1, 86400,
 	  .meaning = "create_container_timeout of [agent.kata]", .annotation = "create_container_timeout" },
 };
@@ -283,7 +287,6 @@ const struct config_reserved config_reserved[] = {
 	{ "runtime", "agent_name", CONFIG_REFUSE, "|kata", "there is one agent" },
 	{ "runtime", "internetworking_model", CONFIG_REFUSE, "tcfilter", "there is no other model in this version" },
 	{ "runtime", "disable_new_netns", CONFIG_REFUSE, "false", "every sandbox has a network namespace" },
-	{ "runtime", "enable_vcpus_pinning", CONFIG_REFUSE, "false", "virtual CPUs are not pinned" },
 	{ "runtime", "enable_tracing", CONFIG_REFUSE, "false", TRACING },
 	{ "runtime", "jaeger_endpoint", CONFIG_WARN, "", TRACING },
 	{ "runtime", "jaeger_user", CONFIG_WARN, "", TRACING },

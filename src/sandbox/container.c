@@ -17,6 +17,7 @@
 #include "config/paths.h"
 #include "oci/annotations.h"
 #include "oci/guest_spec.h"
+#include "oci/notes.h"
 #include "oci/spec.h"
 #include "sandbox/block_root.h"
 #include "sandbox/disks.h"
@@ -315,9 +316,13 @@ static int make_room(struct container *c, struct err *e)
 
 	if (spec_identity(c->spec, &id, e) < 0)
 		return -1;
-	if (id.kind == OCI_POD_SANDBOX || !c->spec->linux)
+	c->is_pod = id.kind == OCI_POD_SANDBOX;
+	if (c->is_pod)
 		return 0;
-	return grow_for(c, c->spec->linux->resources, e);
+	if (c->spec->linux && (grow_for(c, c->spec->linux->resources, e) < 0 ||
+			       pinning_take(c, c->spec->linux->resources, e) < 0))
+		return -1;
+	return pinning_apply(c->sandbox, e);
 }
 
 static int container_set_up(struct container *c, const struct container_config *cc,
@@ -408,6 +413,16 @@ static void container_forget(struct container *c)
 	container_unref(c);
 }
 
+/* What is left of the sandbox's containers may name fewer of the host's processors. */
+static void place_the_others(struct sandbox *s)
+{
+	struct err e;
+
+	if (s->placed && s->container_count && sandbox_need_ready(s, &e) == 0 &&
+	    pinning_apply(s, &e) < 0)
+		log_warn(&s->log, "%s", e.msg);
+}
+
 void container_not_program(struct err *e)
 {
 	if (e->kind == ERR_NOT_FOUND)
@@ -441,6 +456,7 @@ int container_create(struct sandbox *s, const struct container_config *cc,
 		if (c->hooked)
 			run_poststop(c);
 		container_forget(c);
+		place_the_others(s);
 		return err_wrap(e, "create container '%s'", cc->id);
 	}
 	*out = c;
@@ -449,6 +465,7 @@ int container_create(struct sandbox *s, const struct container_config *cc,
 
 static int delete_held(struct container *c, struct err *e)
 {
+	struct sandbox *s = c->sandbox;
 	int rc;
 
 	if (c->init->state == PROCESS_CREATED) /* never started: nobody needs to be told */
@@ -460,6 +477,7 @@ static int delete_held(struct container *c, struct err *e)
 	rc = container_teardown(c, e);
 	run_poststop(c);
 	container_forget(c);
+	place_the_others(s);
 	return rc;
 }
 
@@ -509,20 +527,31 @@ int container_resume(struct container *c, struct err *e)
 	return pause_or_resume(c, PROCESS_RESUME, AGENT_RESUME_CONTAINER, &req, e);
 }
 
-int container_update(struct container *c, const Grpc__LinuxResources *r, struct err *e)
+static int update_held(struct container *c, Grpc__LinuxResources *r, struct err *e)
 {
 	Grpc__UpdateContainerRequest req = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
+	struct oci_notes notes = { 0 };
+
+	if (grow_for(c, r, e) < 0 || pinning_take(c, r, e) < 0 ||
+	    pinning_apply(c->sandbox, e) < 0)
+		return -1;
+	/* what names devices or processors of the host has no meaning in the guest */
+	guest_resources_edit(r, &notes);
+	if (notes.count)
+		log_info(&c->log, "update: %s", notes.text);
+	req.container_id = c->id;
+	req.resources = r;
+	return agent_do(c->sandbox->agent, AGENT_UPDATE_CONTAINER, &req, e);
+}
+
+int container_update(struct container *c, Grpc__LinuxResources *r, struct err *e)
+{
 	int rc;
 
 	if (sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
 	c->refs++;
-	rc = grow_for(c, r, e);
-	if (rc == 0) {
-		req.container_id = c->id;
-		req.resources = (Grpc__LinuxResources *)(uintptr_t)r;
-		rc = agent_do(c->sandbox->agent, AGENT_UPDATE_CONTAINER, &req, e);
-	}
+	rc = update_held(c, r, e);
 	container_unref(c);
 	return rc;
 }

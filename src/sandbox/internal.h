@@ -11,6 +11,7 @@
 #include "oci.pb-c.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/pinning.h"
 #include "sandbox/sizing.h"
 #include "sandbox/stand_in.h"
 
@@ -40,6 +41,7 @@ struct sandbox {
 	struct share *share;
 	struct user_net *net;
 	struct tap_net *taps; /* see links.c; NULL: there is no namespace to follow */
+	bool placed;          /* its virtual processors are where containers want them */
 	bool growing;         /* somebody plugs processors or memory in */
 	struct list disks;    /* plugged in, see disks.h */
 	unsigned next_disk;   /* for their ids */
@@ -95,6 +97,9 @@ struct container {
 	bool hooked;          /* hooks of its creation have run: poststop's undo them */
 	bool program_refused; /* the agent found no program it could execute */
 	struct sizing_limits limits;
+	bool is_pod;   /* the pause container of a pod */
+	bool has_cpus; /* names processors of the host; see pinning.h */
+	cpu_set_t cpus;
 	struct disk *disks[DISKS_MAX]; /* that it uses, see disks.h */
 	size_t disk_count;
 	Grpc__Storage *root_disk; /* in the arena; NULL: the root is in the share */

@@ -133,7 +133,8 @@ pid_t container_pid(const struct container *c);
 int container_delete(struct container *c, struct err *e);
 int container_pause(struct container *c, struct err *e);
 int container_resume(struct container *c, struct err *e);
-int container_update(struct container *c, const Grpc__LinuxResources *r, struct err *e);
+/* Limits of the host's view; what of them has no meaning in the guest is taken out of `r`. */
+int container_update(struct container *c, Grpc__LinuxResources *r, struct err *e);
 int container_stats(struct container *c, struct arena *a, Grpc__StatsContainerResponse **out,
 		    struct err *e);
 

@@ -17,8 +17,6 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "events.pb-c.h"
-#include "oci/guest_spec.h"
-#include "oci/notes.h"
 #include "oci/spec.h"
 #include "sandbox/sandbox.h"
 #include "shim/engine.h"
@@ -542,7 +540,6 @@ static int task_resume(struct ttrpc_call *c, const void *request, void *response
 static int task_update(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	const Containerd__Task__UpdateTaskRequest *r = request;
-	struct oci_notes notes = { 0 };
 	Grpc__LinuxResources *resources;
 	struct container *ct;
 
@@ -555,10 +552,6 @@ static int task_update(struct ttrpc_call *c, const void *request, void *response
 	if (resources_parse((const char *)r->resources->value.data, r->resources->value.len,
 			    c->arena, &resources, e) < 0)
 		return -1;
-	/* what names devices or processors of the host has no meaning in the guest */
-	guest_resources_edit(resources, &notes);
-	if (notes.count)
-		log_info(NULL, "update of '%s': %s", r->id, notes.text);
 	return container_update(ct, resources, e);
 }
 

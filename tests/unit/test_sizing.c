@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "oci.pb-c.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/pinning.h"
 #include "sandbox/sizing.h"
 
 enum {
@@ -151,11 +152,33 @@ static void test_room(void **state)
 	assert_int_equal(out.overhead_mib, OVERHEAD);
 }
 
+static void test_lists_of_processors(void **state)
+{
+	static const char *const bad[] = { "",   ",",    "1,",     "-1",
+					   "1-", "3-1",  "a",      "0x1",
+					   "1 ", "1024", "0-1024", "99999999999999999999" };
+	cpu_set_t set;
+	struct err e;
+
+	(void)state;
+	assert_ok(cpu_list_parse("0-2,5,1023", &set, &e), &e);
+	assert_int_equal(CPU_COUNT(&set), 5);
+	assert_true(CPU_ISSET(1, &set) && CPU_ISSET(5, &set) && CPU_ISSET(1023, &set));
+	assert_false(CPU_ISSET(3, &set));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_err(cpu_list_parse(bad[i], &set, &e), &e, ERR_INVALID);
+		assert_non_null(strstr(e.msg, bad[i]));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sizes),    cmocka_unit_test(test_host),
-		cmocka_unit_test(test_too_much), cmocka_unit_test(test_sums),
+		cmocka_unit_test(test_lists_of_processors),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_host),
+		cmocka_unit_test(test_too_much),
+		cmocka_unit_test(test_sums),
 		cmocka_unit_test(test_room),
 	};
 

@@ -387,5 +387,42 @@ class Growing(CriCase):
         self.remove_pod(pod)
 
 
+@unittest.skipIf(os.cpu_count() < 2, "needs two processors")
+class Pinned(CriCase):
+    """The host's processors that containers name, as kubelet's CPU manager does."""
+
+    configuration = ("[hypervisor.qemu]\ndefault_vcpus = 2\n"
+                     "[runtime]\nenable_vcpus_pinning = true\n")
+
+    def virtual_processors(self):
+        """Where each runs, by their names in the monitor."""
+        pid, = [p for p, name in processes().items()
+                if name == "qemu-system-x86_64" and p not in self.before["processes"]]
+        names = {tid: self.read(f"/proc/{pid}/task/{tid}/comm") for tid in os.listdir(f"/proc/{pid}/task")}
+        return [os.sched_getaffinity(int(tid)) for tid, name in sorted(names.items(), key=lambda x: x[1])
+                if name.startswith("CPU ")]
+
+    def test_cpusets(self):
+        everywhere = os.sched_getaffinity(0)
+        pod = self.run_pod("pinned")
+        self.assertEqual(self.virtual_processors(), [everywhere] * 2)
+        one = self.start(pod, "one", linux={1: {6: "1"}})
+        self.assertEqual(self.virtual_processors(), [{1}] * 2)
+        two = self.start(pod, "two", linux={1: {6: "0-0"}})
+        self.assertEqual(self.virtual_processors(), [{0}, {1}])
+        self.cri("UpdateContainerResources", {1: two, 2: {6: "1"}})
+        self.assertEqual(self.virtual_processors(), [{1}] * 2)
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.start(pod, "bad", linux={1: {6: "1000"}})
+        self.assertIn("linux.resources.cpu.cpus", str(caught.exception))
+        self.cri("UpdateContainerResources", {1: two, 2: {6: "0"}})
+        self.cri("StopContainer", {1: one, 2: 0})
+        self.cri("RemoveContainer", {1: one})
+        self.assertEqual(self.virtual_processors(), [{0}] * 2)
+        self.start(pod, "anywhere")
+        self.assertEqual(self.virtual_processors(), [everywhere] * 2)
+        self.remove_pod(pod)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
