@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/cgroup.h"
+#include "agent/hugepages.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/own.h"
@@ -216,33 +217,29 @@ static int apply_io(const struct cgroup *c, const Grpc__LinuxBlockIO *io, struct
 			      "wiops", "blockIO.throttleWriteIOPSDevice", e);
 }
 
-/* A page size is part of a file's name. */
-static bool is_page_size(const char *s)
+/* Of pages that the guest's kernel does not have nobody can have too many. */
+static int set_huge(const struct cgroup *c, const Grpc__LinuxHugepageLimit *h, const char *what,
+		    struct err *e)
 {
-	size_t digits = strspn(s, "0123456789");
+	char file[64];
 
-	return digits && digits < 12 &&
-	       (str_eq(s + digits, "KB") || str_eq(s + digits, "MB") ||
-		str_eq(s + digits, "GB"));
+	(void)snprintf(file, sizeof(file), "hugetlb.%s.%s", h->pagesize, what);
+	if (faccessat(c->fd, file, F_OK, 0) < 0 && errno == ENOENT)
+		return 0;
+	return set_u64(c, file, h->limit, "hugepageLimits", e);
 }
 
 static int apply_huge_pages(const struct cgroup *c, const Grpc__LinuxResources *r,
 			    struct err *e)
 {
-	char file[64];
-
 	for (size_t i = 0; i < r->n_hugepagelimits; i++) {
 		const Grpc__LinuxHugepageLimit *h = r->hugepagelimits[i];
+		uint64_t kib;
 
-		if (!is_page_size(h->pagesize))
-			return err_set(e, ERR_INVALID, 0,
-				       "hugepageLimits[%zu].pageSize '%.16s'", i, h->pagesize);
-		(void)snprintf(file, sizeof(file), "hugetlb.%s.max", h->pagesize);
-		if (set_u64(c, file, h->limit, "hugepageLimits", e) < 0)
-			return -1;
-		(void)snprintf(file, sizeof(file), "hugetlb.%s.rsvd.max", h->pagesize);
-		if (faccessat(c->fd, file, F_OK, 0) == 0 &&
-		    set_u64(c, file, h->limit, "hugepageLimits", e) < 0)
+		/* it is part of a file's name */
+		if (hugepages_size_parse(h->pagesize, &kib, e) < 0)
+			return err_wrap(e, "hugepageLimits[%zu]", i);
+		if (set_huge(c, h, "max", e) < 0 || set_huge(c, h, "rsvd.max", e) < 0)
 			return -1;
 	}
 	return 0;

@@ -147,7 +147,8 @@ static int make_cgroup(struct container *c, const Grpc__Spec *spec, struct err *
 	    cgroup_make(root, path, &c->cgroup, e) < 0)
 		return err_wrap(e, "linux.cgroupsPath");
 	c->has_cgroup = true;
-	if (r && cgroup_apply(&c->cgroup, r, e) < 0)
+	if (r &&
+	    (hugepages_take(r, &c->hugepages, e) < 0 || cgroup_apply(&c->cgroup, r, e) < 0))
 		return err_wrap(e, "linux.resources");
 	if (cgroup_apply_devices(&c->cgroup, r, e) < 0)
 		return err_wrap(e, "linux.resources.devices");
@@ -219,6 +220,7 @@ static void release(struct container *c)
 	drop_processes(c);
 	if (c->has_cgroup && cgroup_remove(&c->cgroup, &why) < 0)
 		log_warn(&c->log, "%s", why.msg);
+	hugepages_give_back(&c->hugepages);
 	for (size_t i = c->storage_count; i > 0; i--)
 		storage_release(s, c->storages[i - 1]);
 	c->storage_count = 0;

@@ -12,6 +12,7 @@
 
 #include "agent.pb-c.h"
 #include "agent/cgroup.h"
+#include "agent/hugepages.h"
 #include "agent/config.h"
 #include "agent/storage.h"
 #include "agent/stream.h"
@@ -62,6 +63,7 @@ struct container {
 	size_t request_len;
 	struct storage **storages; /* references */
 	size_t storage_count;
+	struct hugepages hugepages;
 	uint64_t oom_seen;
 	int oom_watch; /* inotify watch of memory.events; -1 */
 	struct log_ctx log;

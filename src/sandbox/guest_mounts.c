@@ -4,10 +4,12 @@
  * the share, and what only the host could do taken out (oci/guest_spec.h).
  */
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -110,6 +112,42 @@ static int watch_volume(struct container *c, const struct share_entry *entry, Gr
 	return 0;
 }
 
+static int add_option(struct container *c, Grpc__Storage *st, const char *text, struct err *e)
+{
+	st->options[st->n_options] = text ? arena_strdup(&c->arena, text) : NULL;
+	return st->options[st->n_options++] ? 0 : err_oom(e, "a storage");
+}
+
+/*
+ * A directory of huge pages (kubelet's emptyDir of that medium): the guest's memory is what its
+ * programs map, so the pages are the guest's, set aside by the agent for hugepageLimits. 1: it
+ * is one.
+ */
+static int use_huge_pages(struct container *c, Grpc__Mount *m, struct err *e)
+{
+	char where[sizeof(SANDBOX_STORAGE_DIR) + 48], text[80];
+	struct statfs fs;
+	struct stat info;
+	Grpc__Storage *st;
+
+	if (statfs(m->source, &fs) < 0 || fs.f_type != HUGETLBFS_MAGIC)
+		return 0;
+	if (stat(m->source, &info) < 0)
+		return err_sys(e, "'%s'", m->source);
+	(void)snprintf(where, sizeof(where), SANDBOX_STORAGE_DIR "/huge-%jx-%jx",
+		       (uintmax_t)info.st_dev, (uintmax_t)info.st_ino);
+	(void)snprintf(text, sizeof(text), "pagesize=%luK,uid=%u,gid=%u,mode=%o",
+		       (unsigned long)fs.f_bsize / 1024, info.st_uid, info.st_gid,
+		       info.st_mode & 07777);
+	if (container_add_storage(c, "ephemeral", "nodev", "hugetlbfs", where, &st, e) < 0 ||
+	    storage_options_room(c, st, 1, e) < 0 || add_option(c, st, text, e) < 0)
+		return -1;
+	m->type = arena_strdup(&c->arena, "bind");
+	m->source = st->mount_point;
+	log_info(&c->log, "volume on '%s': huge pages of the guest's memory", m->destination);
+	return m->type ? 1 : err_oom(e, "a mount");
+}
+
 /* Bind mounts name files of the host: they go into the share. */
 static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 {
@@ -122,6 +160,8 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 	if (!is_bind(m))
 		return 0;
 	rc = direct_volume_use(c, m, e);
+	if (rc == 0)
+		rc = use_huge_pages(c, m, e);
 	if (rc)
 		return rc < 0 ? -1 : 0;
 	if (share_add_volume(c->sandbox->share, c->id, m->source, has_word(m, "ro"),

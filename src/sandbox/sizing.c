@@ -48,10 +48,31 @@ static int number_of(const Grpc__Spec *spec, const char *key, int64_t *out, stru
 	return value ? str_to_i64(value, INT64_MIN, INT64_MAX, key, out, e) : 0;
 }
 
+static int64_t add(int64_t a, int64_t b)
+{
+	int64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+static int64_t huge_of(const Grpc__LinuxResources *r)
+{
+	int64_t sum = 0;
+
+	for (size_t i = 0; i < r->n_hugepagelimits; i++) {
+		uint64_t limit = r->hugepagelimits[i]->limit;
+
+		sum = add(sum, limit < INT64_MAX ? (int64_t)limit : INT64_MAX);
+	}
+	return sum;
+}
+
 void sizing_take_limits(const Grpc__LinuxResources *r, struct sizing_limits *out)
 {
 	if (r && r->memory && r->memory->limit)
 		out->memory = r->memory->limit;
+	if (r && r->n_hugepagelimits)
+		out->huge = huge_of(r);
 	if (r && r->cpu && r->cpu->quota) {
 		out->quota = r->cpu->quota;
 		out->period = r->cpu->period < INT64_MAX ? (int64_t)r->cpu->period : INT64_MAX;
@@ -110,6 +131,14 @@ static uint64_t overhead_of(uint64_t mib, uint64_t base)
 	return base + mib / MEMORY_PER_OVERHEAD + (mib >= SWIOTLB_FROM_MIB ? SWIOTLB_MIB : 0);
 }
 
+static int check_bytes(int64_t bytes, const char *what, struct err *e)
+{
+	if (bytes / MIB <= (int64_t)16 << 20)
+		return 0;
+	return err_set(e, ERR_INVALID, 0, "linux.resources.%s: %lld bytes is more than 16 TiB",
+		       what, (long long)bytes);
+}
+
 int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *config,
 		     uint64_t overhead_mib, struct sandbox_config *out, struct err *e)
 {
@@ -119,15 +148,14 @@ int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *co
 		h->default_maxmemory ? h->default_maxmemory : host_memory_mib() & ~(uint64_t)1;
 	uint64_t vcpus = vcpus_of(l), mib = h->default_memory;
 
+	if (check_bytes(l->memory, "memory.limit", e) < 0 ||
+	    check_bytes(l->huge, "hugepageLimits", e) < 0)
+		return -1;
 	if (l->memory > 0) {
 		mib = ((uint64_t)l->memory + MIB - 1) / MIB;
-		if (mib > (uint64_t)16 << 20)
-			return err_set(
-				e, ERR_INVALID, 0,
-				"linux.resources.memory.limit: %lld bytes is more than 16 TiB",
-				(long long)l->memory);
 		mib = (mib + overhead_of(mib, overhead_mib) + 1) & ~(uint64_t)1;
 	}
+	mib += (uint64_t)(l->huge / MIB + 1) & ~(uint64_t)1;
 	if (vcpus == 0)
 		vcpus = default_vcpus(h->default_vcpus);
 	if (max_cpus > VCPUS_MAX)
@@ -146,8 +174,9 @@ void sizing_add(const struct sizing_limits *l, struct sizing_limits *sum)
 {
 	int64_t period = l->period > 0 ? l->period : 100000, quota;
 
-	if (l->memory > 0 && __builtin_add_overflow(sum->memory, l->memory, &sum->memory))
-		sum->memory = INT64_MAX;
+	if (l->memory > 0)
+		sum->memory = add(sum->memory, l->memory);
+	sum->huge = add(sum->huge, l->huge);
 	if (l->quota <= 0)
 		return;
 	sum->period = 100000;

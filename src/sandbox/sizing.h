@@ -16,6 +16,7 @@ typedef struct Grpc__LinuxResources Grpc__LinuxResources;
 struct sizing_limits {
 	int64_t quota, period; /* of CPU time in us; 0 or less: none, 100000 */
 	int64_t memory;        /* bytes; 0 or less: none */
+	int64_t huge;          /* bytes of huge pages, which count as no other memory */
 };
 
 /*

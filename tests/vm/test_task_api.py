@@ -44,10 +44,57 @@ class TaskApi(EngineCase):
         self.start_engine()
         self.create()
         self.task("Start", {1: "x"})
-        resources = {"cpu": {"cpus": "3-5", "mems": "0"}, "memory": {"limit": 96 << 20},
+        resources = {"cpu": {"cpus": "0", "mems": "0"}, "memory": {"limit": 96 << 20},
                      "blockIO": {"throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 9}]}}
         self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps(resources)}})
+        for cpus in ("1000-1001", "all"):
+            self.refused(INVALID, "Update", {1: "x", 2: {1: "type", 2: json.dumps(
+                {"cpu": {"cpus": cpus}})}}, "linux.resources.cpu.cpus")
         self.end()
+
+    def spec_with_huge_pages(self, *command, limits, path=None):
+        spec = self.spec(*command)
+        spec["linux"].setdefault("resources", {})["hugepageLimits"] = [
+            {"pageSize": size, "limit": limit} for size, limit in limits]
+        if path:
+            spec["mounts"].append({"destination": "/huge", "type": "bind", "source": path,
+                                   "options": ["rbind", "rw"]})
+        return spec
+
+    def test_huge_pages(self):
+        """Memory of the guest, as much as the limit says, in the place of a volume of them."""
+        path = os.path.join(self.root, "huge")
+        os.makedirs(path)
+        done = subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M,mode=1770,gid=7", "none",
+                               path], capture_output=True, text=True, check=False)
+        if done.returncode:
+            self.skipTest(f"no hugetlbfs on this host: {done.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", "-l", path], check=True)
+        out = os.path.join(self.bundle, "out")
+        script = ("grep HugePages_Total /proc/meminfo; stat -f -c '%t %s' /huge; stat -c '%a %g' /huge; "
+                  "fallocate -l 8M /huge/file; fallocate -l 2M /huge/more || echo no; stat -c %s /huge/file")
+        self.write_spec(self.bundle, self.spec_with_huge_pages(
+            "sh", "-c", script, path=path, limits=(("2MB", 8 << 20), ("64GB", 0))))
+        self.start_engine()
+        self.task("Create", {1: "x", 2: self.bundle, 5: "", 6: f"file://{out}", 7: f"file://{out}"})
+        self.task("Start", {1: "x"})
+        self.task("Wait", {1: "x"})
+        with open(out, encoding="ascii") as f:
+            text = f.read()
+        self.assertRegex(text, r"^HugePages_Total: +4\n958458f6 2097152\n1770 7\n.*No space left.*\n"
+                         rf"no\n{8 << 20}\n$")
+        self.task("Delete", {1: "x"})
+        self.assertEqual(os.listdir(path), [])
+        self.task("Shutdown", {1: "x"})
+
+    def test_huge_pages_that_are_not_there(self):
+        self.start_engine()
+        for limits, word in (((("64GB", 64 << 30),), "KiB"), ((("2 MB", 1),), "page size")):
+            self.write_spec(self.bundle, self.spec_with_huge_pages("true", limits=limits))
+            with self.assertRaises(rpc.RpcError) as caught:
+                self.create()
+            self.assertIn("hugepageLimits[0]", str(caught.exception))
+            self.assertIn(word, str(caught.exception))
 
     def make_disk(self, name="disk"):
         """A file with an ext4 file system that holds busybox."""
