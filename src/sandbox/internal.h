@@ -72,6 +72,7 @@ struct process {
 	struct stdio *stdio;
 	struct cond changed;
 	uint32_t exit_status;
+	int64_t gone_at; /* when it ended in the guest; 0: it lives, or nobody knows */
 	int64_t exited_at;
 	unsigned refs;
 };
@@ -118,7 +119,11 @@ int storage_options_room(struct container *c, Grpc__Storage *st, size_t n, struc
 
 enum {
 	CONTAINERS_MAX = 256,
-	EXECS_MAX = 1024
+	/* that have not ended, of all containers of a sandbox; the agent has four calls of the
+	 * engine under way for each */
+	PROCESSES_MAX = 1000,
+	/* execs that have ended and nobody has deleted, of a container: the oldest go first */
+	ENDED_EXECS_MAX = 128
 };
 
 /* Where the guest mounts root file systems that are disks, each below its container's id. */

@@ -97,7 +97,7 @@ void process_ended(struct process *p, uint32_t status)
 	if (process_step(&p->state, PROCESS_EXIT, &ignored) < 0)
 		return;
 	p->exit_status = status;
-	p->exited_at = time_wall_ns();
+	p->exited_at = p->gone_at ? p->gone_at : time_wall_ns();
 	cond_wake_all(&p->changed);
 	cond_wake_all(&p->container->exec_ended);
 	if (p == p->container->init)
@@ -134,6 +134,12 @@ static void end_execs(struct container *c)
 	req.all = agent_has_feature(c->sandbox->agent, AGENT_FEATURE_PROCESSES);
 	if (agent_do(c->sandbox->agent, AGENT_SIGNAL_PROCESS, &req, &e) < 0)
 		log_debug(&c->log, "ending execs: %s", e.msg);
+	list_for_each(n, tmp, &c->execs) {
+		struct process *p = list_entry(n, struct process, node);
+
+		if (p->stdio)
+			stdio_hurry(p->stdio);
+	}
 	while (has_running_exec(c)) {
 		if (cond_wait(&c->exec_ended, deadline, &e) < 0) {
 			log_warn(&c->log, "an exec outlives its container: %s", e.msg);
@@ -157,8 +163,11 @@ static void wait_in_guest(void *arg)
 		log_debug(&p->container->log, "wait: %s", e.msg);
 		process_ended(p, STATUS_LOST);
 	} else {
+		p->gone_at = time_wall_ns();
 		if (p == p->container->init)
 			end_execs(p->container);
+		if (p->stdio)
+			stdio_settle(p->stdio);
 		process_ended(p, (uint32_t)resp->status & 0xff);
 	}
 	process_unref(p);
@@ -301,6 +310,10 @@ int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 		return err_set(e, ERR_NOT_FOUND, 0, "process already finished");
 	if (sandbox_need_ready(p->container->sandbox, e) < 0)
 		return -1;
+	if (p->gone_at) { /* only its output holds it up */
+		stdio_hurry(p->stdio);
+		return 0;
+	}
 	/* upstream's agent signals all of a container whenever it is its first process */
 	req.all = all && p == p->container->init &&
 		  agent_has_feature(agent_of(p), AGENT_FEATURE_PROCESSES);
@@ -367,6 +380,48 @@ static int fill_exec(struct process *p, const struct exec_config *x, struct err 
 	return stdio_open(c->sandbox->loop, &names, &c->log, &p->stdio, e);
 }
 
+static bool has_ended(const struct process *p)
+{
+	return p->state == PROCESS_STOPPED || p->state == PROCESS_DELETED;
+}
+
+static size_t living(const struct sandbox *s)
+{
+	size_t count = 0;
+
+	list_for_each(n, tmp, &s->containers) {
+		const struct container *c = list_entry(n, struct container, node);
+
+		count += c->init && !has_ended(c->init) ? 1 : 0;
+		list_for_each(m, tmp2, &c->execs)
+			count += has_ended(list_entry(m, struct process, node)) ? 0 : 1;
+	}
+	return count;
+}
+
+/* A detached exec is deleted by nobody: its caller has gone, and does not ask for its status.
+ */
+static void forget_old_execs(struct container *c)
+{
+	size_t ended = 0;
+
+	list_for_each(n, tmp, &c->execs)
+		ended += has_ended(list_entry(n, struct process, node)) ? 1 : 0;
+	list_for_each(n, tmp, &c->execs) {
+		struct process *p = list_entry(n, struct process, node);
+
+		if (ended <= ENDED_EXECS_MAX)
+			return;
+		if (p->state != PROCESS_STOPPED || p->refs > 1 || !stdio_is_drained(p->stdio))
+			continue;
+		p->state = PROCESS_DELETED;
+		list_remove(n);
+		c->exec_count--;
+		process_unref(p);
+		ended--;
+	}
+}
+
 int exec_create(struct container *c, const struct exec_config *x, struct process **out,
 		struct err *e)
 {
@@ -380,10 +435,12 @@ int exec_create(struct container *c, const struct exec_config *x, struct process
 	if (process_find(c, x->exec_id, &p, &none) == 0 || str_eq(x->exec_id, c->id))
 		return err_set(e, ERR_EXISTS, 0, "container '%s' has an exec '%s' already",
 			       c->id, x->exec_id);
-	if (c->exec_count >= EXECS_MAX)
+	if (living(c->sandbox) >= PROCESSES_MAX)
 		return err_set(e, ERR_NO_MEMORY, 0,
-			       "container '%s' has %d execs, which is the most", c->id,
-			       EXECS_MAX);
+			       "sandbox '%s' runs %d processes of its callers, which is the "
+			       "most",
+			       c->sandbox->c.id, PROCESSES_MAX);
+	forget_old_execs(c);
 	if (process_new(c, x->exec_id, &p, e) < 0)
 		return -1;
 	/* in the list from now on: a second one of the same id must see it */

@@ -247,8 +247,8 @@ static void remove_cgroups(int dirfd)
 	if (file_read(dirfd, RUNDIR_CGROUPS, CGROUPS_MAX, &list, NULL, &e) < 0)
 		return;
 	for (line = strtok_r(list, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		if (str_starts(line, "/") && !strstr(line, "..") && remove_cgroup(line) < 0 &&
-		    errno != EBUSY)
+		if (str_starts(line, "/") && !strstr(line, "/../") && !str_ends(line, "/..") &&
+		    remove_cgroup(line) < 0 && errno != EBUSY)
 			log_warn(NULL,
 				 "cgroup '%s' of an engine that died cannot be removed: %s",
 				 line, strerror(errno));

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,11 @@
 
 enum {
 	OUT_CHUNK = 1 << 20,
+	OUT_SLICE = 16 * 1024,
+	PIPE_BYTES = 64 * 1024, /* what a pipe holds (pipe(7)) */
+	CALM_MS = 100,
+	LOOK_MS = 2,
+	TAKEN_MS = 500,
 	IN_CHUNK = 128 * 1024,
 	OUT_COUNT = 2
 };
@@ -46,7 +52,9 @@ struct sink {
 	struct cond moved;   /* `next` was filled or taken, or an end came */
 	const char *name;    /* "stdout", "stderr" */
 	enum agent_method read;
-	int fd;         /* fifo or file; -1: none, or its reader has left */
+	int fd; /* fifo or file; -1: none, or its reader has left */
+	bool is_fifo;
+	size_t writing; /* bytes of the present chunk that are not written yet */
 	bool may_leave; /* the reader's going is not an error */
 	struct stream_log log;
 	bool done;
@@ -63,6 +71,7 @@ struct stdio {
 	struct fiber *in_fiber;
 	struct sink out[OUT_COUNT];
 	struct cond drained;
+	bool hurried; /* nobody waits for readers any more */
 	unsigned uses;
 	bool freed;
 };
@@ -151,8 +160,10 @@ static int open_sink(struct sink *k, const struct stdio_names *n, const char *na
 		return 0;
 	if (str_starts(name, "binary://"))
 		return open_logger(k, n, name, e);
-	if (name[0] == '/')
+	if (name[0] == '/') {
+		k->is_fifo = true;
 		return open_fifo(name, O_RDWR, &k->fd, e);
+	}
 	if (str_starts(name, "file:///"))
 		return open_append(name + strlen("file://"), &k->fd, e);
 	if (str_starts(name, "kata://"))
@@ -211,15 +222,22 @@ static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *
 		log_warn(&s->log, "log of %s: %s; it is not continued", k->name, e->msg);
 		stream_log_give_up(&k->log, e);
 	}
-	if (k->fd < 0)
-		return 0;
-	if (fiber_write_all(s->loop, k->fd, p, len, DEADLINE_NONE, e) == 0)
+	for (k->writing = len; k->fd >= 0 && k->writing;) {
+		size_t n = k->writing < OUT_SLICE ? k->writing : OUT_SLICE;
+
+		if (fiber_write_all(s->loop, k->fd, p, n, DEADLINE_NONE, e) < 0)
+			break;
+		p += n;
+		k->writing -= n;
+	}
+	if (k->fd < 0 || !k->writing)
 		return 0;
 	if (e->kind == ERR_CANCELLED)
 		return -1;
 	if (!k->may_leave || e->sys != EPIPE) /* else the client has detached, as it may */
 		log_warn(&s->log, "%s goes nowhere from here: %s", k->name, e->msg);
 	fd_close(&k->fd); /* reading goes on: a full pipe would stop the process */
+	k->writing = 0;
 	return 0;
 }
 
@@ -291,6 +309,23 @@ static int sink_step(struct sink *k, struct err *e)
 	return rc;
 }
 
+/*
+ * The reader has some time to take the last of it: containerd 1.6's client closes its end when
+ * it hears that the process has ended, and loses what is still in the pipe.
+ */
+static void wait_taken(struct sink *k)
+{
+	int64_t deadline = deadline_in(TAKEN_MS);
+	struct err ignored;
+	int left = 0;
+
+	while (k->is_fifo && k->fd >= 0 && !k->owner->freed && !k->owner->hurried &&
+	       ioctl(k->fd, FIONREAD, &left) == 0 && left > 0 && deadline_left(deadline) != 0) {
+		if (fiber_sleep(k->owner->loop, LOOK_MS, &ignored) < 0)
+			return;
+	}
+}
+
 static void sink_run(void *arg)
 {
 	struct sink *k = arg;
@@ -299,6 +334,8 @@ static void sink_run(void *arg)
 
 	while (sink_step(k, &e) == 0)
 		;
+	wait_taken(k);
+	k->writing = 0;
 	fd_close(&k->fd);
 	stream_log_close(&k->log);
 	if (k->next.data.len) {
@@ -431,6 +468,40 @@ void stdio_close_in(struct stdio *s)
 {
 	if (s->in_fiber)
 		fiber_cancel(s->in_fiber);
+}
+
+bool stdio_is_drained(const struct stdio *s)
+{
+	return !s || (s->out[0].done && s->out[1].done);
+}
+
+static size_t held(const struct stdio *s)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < OUT_COUNT; i++)
+		n += s->out[i].writing + s->out[i].next.data.len;
+	return n;
+}
+
+void stdio_settle(struct stdio *s)
+{
+	int64_t calm_at = deadline_in(CALM_MS);
+	struct err e;
+
+	while (!s->hurried && !stdio_is_drained(s) && deadline_left(calm_at) != 0) {
+		if (held(s) > PIPE_BYTES)
+			calm_at = deadline_in(CALM_MS);
+		if (cond_wait(&s->drained, deadline_in(LOOK_MS), &e) < 0 &&
+		    e.kind != ERR_TIMEOUT)
+			return;
+	}
+}
+
+void stdio_hurry(struct stdio *s)
+{
+	s->hurried = true;
+	cond_wake_all(&s->drained);
 }
 
 int stdio_drain(struct stdio *s, int64_t deadline, struct err *e)

@@ -47,5 +47,14 @@ void stdio_close_in(struct stdio *s);
  * slow.
  */
 int stdio_drain(struct stdio *s, int64_t deadline, struct err *e);
+/*
+ * Waits, after the process has ended, until no more of its output is on the way than pipes hold
+ * of a process of the host's, which would not have ended before. However long the reader takes;
+ * stdio_hurry() ends the wait.
+ */
+void stdio_settle(struct stdio *s);
+void stdio_hurry(struct stdio *s);
+/* Whether stdio_drain() would not have to wait. */
+bool stdio_is_drained(const struct stdio *s);
 /* Stops copying and closes everything. NULL is accepted. */
 void stdio_free(struct stdio *s);

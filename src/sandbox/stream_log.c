@@ -108,6 +108,23 @@ static int make_room(struct stream_log *l, struct err *e)
 	return (uint64_t)st.st_size < l->max ? 0 : turn_over(l, &st, e);
 }
 
+/*
+ * All of it or nothing: behind half a record the other stream's next one, when the disk has
+ * room again, would be a part of it.
+ */
+static int write_records(struct stream_log *l, struct buf *b, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(l->fd, &st) < 0)
+		return err_sys(e, "stat '%s'", l->path);
+	if (fd_write_all(l->fd, buf_head(b), buf_len(b), e) == 0)
+		return 0;
+	/* both streams write in turn, so nothing has been added behind it */
+	(void)!ftruncate(l->fd, st.st_size);
+	return -1;
+}
+
 int stream_log_append(struct stream_log *l, const char *stream, const uint8_t *p, size_t len,
 		      struct err *e)
 {
@@ -128,7 +145,7 @@ int stream_log_append(struct stream_log *l, const char *stream, const uint8_t *p
 		p += n;
 		len -= n;
 	}
-	return fd_write_all(l->fd, buf_head(&b), buf_len(&b), e);
+	return write_records(l, &b, e);
 }
 
 static int open_to_read(const char *path, int *out, struct err *e)

@@ -19,11 +19,6 @@
 #include "shim/engine.h"
 #include "wire/json.h"
 
-/* A reader that takes longer than this for what is left loses it. */
-enum {
-	DRAIN_MS = 30 * 1000
-};
-
 static int record_exit(const struct engine *en, const struct process *p, struct err *e)
 {
 	OWN(jval) struct jval *v = jval_new_object();
@@ -54,7 +49,11 @@ static void self_end_run(void *arg)
 	struct container *ct;
 	struct err e;
 
-	if (process_drain(s->p, deadline_in(DRAIN_MS), &e) < 0)
+	/*
+	 * However long its reader takes, who is a `kata`: if that goes the rest goes nowhere,
+	 * and who does not want to wait for it ends the sandbox by force.
+	 */
+	if (process_drain(s->p, DEADLINE_NONE, &e) < 0)
 		log_warn(NULL, "%s", e.msg);
 	if (record_exit(s->en, s->p, &e) < 0)
 		log_error(NULL, "the exit status is not recorded: %s", e.msg);

@@ -46,6 +46,7 @@ struct ttrpc_conn {
 	struct list requests; /* struct request: the peer's, being served */
 	unsigned request_count, uses;
 	uint32_t next_stream, last_seen;
+	bool wrapped; /* next_stream has begun anew */
 	bool closed;
 	struct err why;
 	struct ttrpc_options options;
@@ -209,22 +210,11 @@ static int conn_flush(struct ttrpc_conn *c, struct err *e)
 			   e);
 }
 
-/* Queues one frame, waiting while the peer is slow. Call in a fiber. */
-static int conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
-		     const ProtobufCMessage *envelope, int64_t deadline, struct err *e)
+static int conn_queue(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
+		      const ProtobufCMessage *envelope, size_t size, struct err *e)
 {
-	size_t size = protobuf_c_message_get_packed_size(envelope);
 	struct ttrpc_frame f = { .length = (uint32_t)size, .stream = stream, .type = type };
 
-	if (size > TTRPC_MAX_DATA)
-		return err_set(e, ERR_INVALID, 0, "message of %zu bytes is over ttrpc's %d",
-			       size, TTRPC_MAX_DATA);
-	while (!c->closed && buf_len(&c->out) >= OUT_HIGH) {
-		if (cond_wait(&c->writable, deadline, e) < 0)
-			return -1;
-	}
-	if (c->closed)
-		return err_set(e, ERR_PEER, 0, "connection ended: %s", c->why.msg);
 	if (buf_reserve(&c->out, TTRPC_HEADER + size, e) < 0)
 		return -1;
 	ttrpc_frame_encode(&f, buf_tail(&c->out));
@@ -235,6 +225,24 @@ static int conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
 		return -1;
 	}
 	return 0;
+}
+
+/* Queues one frame, waiting while the peer is slow. Call in a fiber. */
+static int conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
+		     const ProtobufCMessage *envelope, int64_t deadline, struct err *e)
+{
+	size_t size = protobuf_c_message_get_packed_size(envelope);
+
+	if (size > TTRPC_MAX_DATA)
+		return err_set(e, ERR_INVALID, 0, "message of %zu bytes is over ttrpc's %d",
+			       size, TTRPC_MAX_DATA);
+	while (!c->closed && buf_len(&c->out) >= OUT_HIGH) {
+		if (cond_wait(&c->writable, deadline, e) < 0)
+			return -1;
+	}
+	if (c->closed)
+		return err_set(e, ERR_PEER, 0, "connection ended: %s", c->why.msg);
+	return conn_queue(c, type, stream, envelope, size, e);
 }
 
 /* ---- serving ---- */
@@ -370,16 +378,35 @@ static void serve_request(void *arg)
 	free(r);
 }
 
+/* One too many is answered, unless the peer does not read what it is answered. */
+static int refuse_request(struct ttrpc_conn *c, uint32_t stream)
+{
+	Ttrpc__Response resp = TTRPC__RESPONSE__INIT;
+	Ttrpc__Status status = TTRPC__STATUS__INIT;
+	struct err e;
+
+	(void)err_set(&e, ERR_NO_MEMORY, 0, "%d requests are under way, which is the most",
+		      TTRPC_MAX_CALLS);
+	if (buf_len(&c->out) >= OUT_HIGH)
+		return conn_fail_set(c, ERR_PEER, 0, "too many ttrpc requests at once");
+	status.code = ttrpc_code_of(&e);
+	status.message = e.msg;
+	resp.status = &status;
+	return conn_queue(c, FRAME_RESPONSE, stream, &resp.base,
+			  protobuf_c_message_get_packed_size(&resp.base), &e);
+}
+
 static int take_request(struct ttrpc_conn *c, uint32_t stream, const uint8_t *p, size_t len)
 {
 	struct request *r;
 	struct err e;
 
-	if (stream % 2 == 0 || stream <= c->last_seen)
+	/* numbers grow, and after the largest begin anew: half of all are ahead */
+	if (stream % 2 == 0 || (int32_t)(stream - c->last_seen) <= 0)
 		return conn_fail_set(c, ERR_PEER, 0, "ttrpc stream number out of order");
-	if (c->request_count >= TTRPC_MAX_CALLS)
-		return conn_fail_set(c, ERR_PEER, 0, "too many ttrpc requests at once");
 	c->last_seen = stream;
+	if (c->request_count >= TTRPC_MAX_CALLS)
+		return refuse_request(c, stream);
 	r = mem_new(struct request);
 	if (!r)
 		return conn_fail_set(c, ERR_NO_MEMORY, 0, "out of memory for a ttrpc request");
@@ -418,7 +445,7 @@ static int take_response(struct ttrpc_conn *c, uint32_t stream, const uint8_t *p
 						  "out of memory for a response");
 	}
 	/* an answer to a call that was given up; to one never made is a lie */
-	if (stream % 2 == 0 || stream >= c->next_stream)
+	if (stream % 2 == 0 || (int32_t)(stream - c->next_stream) >= 0)
 		return conn_fail_set(c, ERR_PEER, 0,
 				     "ttrpc response to a call that was not made");
 	return 0;
@@ -474,11 +501,33 @@ static int call_send(struct ttrpc_conn *c, const char *service, const struct ttr
 	return conn_send(c, FRAME_REQUEST, stream, &envelope.base, deadline, e);
 }
 
+static bool is_pending(const struct ttrpc_conn *c, uint32_t stream)
+{
+	list_for_each(n, tmp, &c->calls) {
+		if (list_entry(n, struct pending, node)->stream == stream)
+			return true;
+	}
+	return false;
+}
+
+/* After 2^31 calls the numbers begin anew, while some of the first may still wait. */
+static uint32_t take_stream(struct ttrpc_conn *c)
+{
+	uint32_t stream;
+
+	do {
+		stream = c->next_stream;
+		c->next_stream += 2;
+		c->wrapped = c->wrapped || c->next_stream < stream;
+	} while (c->wrapped && is_pending(c, stream));
+	return stream;
+}
+
 int ttrpc_call(struct ttrpc_conn *c, const char *service, const struct ttrpc_method *m,
 	       const void *request, int64_t timeout_ms, struct arena *a, void *response_out,
 	       struct err *e)
 {
-	struct pending p = { .stream = c->next_stream };
+	struct pending p = { 0 };
 	int64_t deadline = deadline_in(timeout_ms);
 	OWN(arena) struct arena own = { .limit = CALL_ARENA };
 	int rc;
@@ -486,7 +535,7 @@ int ttrpc_call(struct ttrpc_conn *c, const char *service, const struct ttrpc_met
 	if (c->closed)
 		return err_set(e, ERR_PEER, 0, "%s: connection ended: %s", m->name, c->why.msg);
 	BUG_ON(response_out && !a);
-	c->next_stream += 2;
+	p.stream = take_stream(c);
 	c->uses++;
 	cond_init(&p.done, c->loop);
 	list_append(&c->calls, &p.node);
@@ -661,14 +710,15 @@ int ttrpc_conn_fd(const struct ttrpc_conn *c)
 /* ---- the server ---- */
 
 enum {
-	SERVER_MAX_CONNECTIONS = 128,
+	SERVER_MAX_CONNECTIONS = 512,
 	ACCEPT_PAUSE_MS = 100
 };
 
 struct ttrpc_server {
 	struct loop *loop;
 	struct source source;
-	struct timer pause; /* no descriptor was free: whoever waits is asked in a moment */
+	struct timer
+		pause; /* no descriptor or place was free: who waits is asked in a moment */
 	const struct ttrpc_service *services;
 	size_t service_count;
 	bool (*is_welcome)(int fd); /* NULL: everybody is */
@@ -718,13 +768,17 @@ static void server_ready(struct source *src, uint32_t events)
 	int fd;
 
 	(void)events;
+	if (s->count >= SERVER_MAX_CONNECTIONS) {
+		server_pause(s); /* until one of them ends */
+		return;
+	}
 	fd = accept4(src->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
 			server_pause(s);
 		return;
 	}
-	if (s->count >= SERVER_MAX_CONNECTIONS || (s->is_welcome && !s->is_welcome(fd))) {
+	if (s->is_welcome && !s->is_welcome(fd)) {
 		(void)close(fd);
 		return;
 	}

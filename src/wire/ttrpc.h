@@ -7,9 +7,10 @@
  *
  * One connection may serve and call at the same time. Each request runs in a fiber of its
  * own, so several are under way at once; when the connection ends they are cancelled.
- * Limits: TTRPC_MAX_DATA a frame, TTRPC_MAX_CALLS requests under way from a peer, a frame
- * must be complete within TTRPC_STALL_MS of its first byte, and a peer that takes none of
- * our bytes for that long is given up. Any violation fails this connection only.
+ * Limits: TTRPC_MAX_DATA a frame, TTRPC_MAX_CALLS requests under way from a peer (one more is
+ * answered RESOURCE_EXHAUSTED), a frame must be complete within TTRPC_STALL_MS of its first
+ * byte, and a peer that takes none of our bytes for that long is given up. Any other violation
+ * fails this connection only.
  */
 #pragma once
 
@@ -28,7 +29,7 @@ struct loop;
 enum {
 	TTRPC_HEADER = 10,
 	TTRPC_MAX_DATA = 4 << 20,
-	TTRPC_MAX_CALLS = 1024,
+	TTRPC_MAX_CALLS = 4096,
 	TTRPC_STALL_MS = 30 * 1000,
 };
 

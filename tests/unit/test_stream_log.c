@@ -3,9 +3,11 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -211,6 +213,31 @@ static void test_look_between(void **state)
 	log_teardown(&t);
 }
 
+/* Half a record is none: when there is room again, another stream's would be a part of it. */
+static void test_write_that_fails(void **state)
+{
+	struct rlimit before, now;
+	struct stat st, after;
+	struct test_log t = { .out = STREAM_LOG_INIT, .err = STREAM_LOG_INIT };
+	struct err e;
+
+	(void)state;
+	log_setup(&t);
+	assert_ok(stream_log_append(&t.out, "stdout", (const uint8_t *)"one\n", 4, &e), &e);
+	assert_int_equal(stat(t.path, &st), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	now = before;
+	now.rlim_cur = (rlim_t)st.st_size + 20;
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
+	assert_err(stream_log_append(&t.out, "stdout", (const uint8_t *)"two\n", 4, &e), &e,
+		   ERR_SYS);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(stat(t.path, &after), 0);
+	assert_int_equal(after.st_size, st.st_size);
+	log_teardown(&t);
+}
+
 enum {
 	RECORDS = 40000,
 	FILES = RECORDS / 20 /* of at least 1000 bytes, with records of at most 50 */
@@ -305,6 +332,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_write_that_fails),
 		cmocka_unit_test(test_look_between),
 		cmocka_unit_test(test_look_while_written),
 		cmocka_unit_test(test_given_up),

@@ -28,7 +28,7 @@
 #include "wire/unix_socket.h"
 
 enum {
-	CONNECTIONS_MAX = 128 /* of a server */
+	CONNECTIONS_MAX = 512 /* of a server */
 };
 
 int __real_clock_gettime(clockid_t id, struct timespec *ts);
@@ -254,26 +254,31 @@ static void test_no_descriptor(void **state)
 	play(no_descriptor_flow);
 }
 
+/* One more than there is room for waits until another goes. */
 static void too_many_flow(void *arg)
 {
 	struct fixture *f = arg;
 	int fds[CONNECTIONS_MAX];
 	struct ttrpc_conn *c;
+	struct rlimit files;
 	struct err e;
 
-	for (int i = 0; i < CONNECTIONS_MAX; i++)
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	files.rlim_cur = files.rlim_max;
+	assert_true(files.rlim_max > 2 * CONNECTIONS_MAX + 32);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	for (int i = 0; i < CONNECTIONS_MAX; i++) {
 		assert_ok(unix_connect(f->path, &fds[i], &e), &e);
-	TURN_UNTIL(f, ttrpc_server_connections(f->server) == CONNECTIONS_MAX);
+		TURN_UNTIL(f, ttrpc_server_connections(f->server) == (size_t)i + 1);
+	}
 	c = client_of(f, -1);
-	assert_err(echo(c, "x", 1, 5000, &e), &e, ERR_PEER);
-	ttrpc_conn_free(c);
+	assert_err(echo(c, "x", 1, 300, &e), &e, ERR_TIMEOUT);
 	assert_int_equal(ttrpc_server_connections(f->server), CONNECTIONS_MAX);
 	(void)close(fds[0]);
-	TURN_UNTIL(f, ttrpc_server_connections(f->server) == CONNECTIONS_MAX - 1);
-	c = client_of(f, fds[1]);
 	assert_ok(echo(c, "x", 1, 5000, &e), &e);
+	assert_int_equal(ttrpc_server_connections(f->server), CONNECTIONS_MAX);
 	ttrpc_conn_free(c);
-	for (int i = 2; i < CONNECTIONS_MAX; i++)
+	for (int i = 1; i < CONNECTIONS_MAX; i++)
 		(void)close(fds[i]);
 }
 
@@ -335,30 +340,79 @@ static void reads_nothing_flow(void *arg)
 	ttrpc_conn_free(c);
 }
 
-/* A client that asks for more at once than anybody needs. */
+/* Request{service: "test.Echo", method: "Echo", payload: {container_id: "wait"}} */
+static void ask_to_wait(int fd, uint32_t stream)
+{
+	static const char body[] = "\x0a\x09test.Echo\x12\x04"
+				   "Echo\x1a\x06\x0a\x04wait";
+	struct ttrpc_frame h = { sizeof(body) - 1, stream, 1, 0 };
+	uint8_t frame[64];
+
+	ttrpc_frame_encode(&h, frame);
+	memcpy(frame + TTRPC_HEADER, body, sizeof(body) - 1);
+	if (send(fd, frame, TTRPC_HEADER + sizeof(body) - 1, MSG_NOSIGNAL) < 0)
+		assert_int_equal(errno, EPIPE);
+}
+
+/* After the largest number of a stream they begin anew. */
+static void wrap_flow(void *arg)
+{
+	static const uint32_t numbers[] = { 1, 0x7fffffff, 0xfffffffd, 0xffffffff, 1, 3 };
+	struct fixture *f = arg;
+	OWN(fd) int fd = -1;
+	struct err e;
+
+	assert_ok(unix_connect(f->path, &fd, &e), &e);
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+		ask_to_wait(fd, numbers[i]);
+		TURN_UNTIL(f, ttrpc_server_requests(f->server) == i + 1);
+	}
+	ask_to_wait(fd, 3);
+	TURN_UNTIL(f, ttrpc_server_connections(f->server) == 0);
+	TURN_UNTIL(f, f->ended == (int)ARRAY_LEN(numbers));
+}
+
+/* A client that asks for more at once than anybody needs: what is too much is refused. */
 static void greedy_flow(void *arg)
 {
 	struct fixture *f = arg;
 	OWN(fd) int fd = -1;
-	uint8_t frame[64];
+	uint8_t answer[256];
+	struct ttrpc_frame h;
+	struct err e;
+	ssize_t n;
+
+	assert_ok(unix_connect(f->path, &fd, &e), &e);
+	for (uint32_t i = 0; i < TTRPC_MAX_CALLS; i++) {
+		ask_to_wait(fd, 2 * i + 1);
+		if (i % 16 == 15)
+			assert_ok(fiber_sleep(f->loop, 0, &e), &e);
+	}
+	TURN_UNTIL(f, ttrpc_server_requests(f->server) == TTRPC_MAX_CALLS);
+	ask_to_wait(fd, 2 * TTRPC_MAX_CALLS + 1);
+	TURN_UNTIL(f, (n = recv(fd, answer, sizeof(answer), MSG_DONTWAIT)) > 0);
+	assert_true(n > TTRPC_HEADER);
+	assert_ok(ttrpc_frame_decode(answer, &h, &e), &e);
+	assert_int_equal(h.stream, 2 * TTRPC_MAX_CALLS + 1);
+	assert_non_null(memmem(answer, (size_t)n, "which is the most", 17));
+	assert_int_equal(ttrpc_server_requests(f->server), TTRPC_MAX_CALLS);
+	assert_int_equal(f->ended, 0);
+	fd_close(&fd);
+	TURN_UNTIL(f, f->ended == TTRPC_MAX_CALLS);
+}
+
+/* One that asks on and on and reads no answer fails its connection. */
+static void deaf_flow(void *arg)
+{
+	struct fixture *f = arg;
+	OWN(fd) int fd = -1;
 	struct err e;
 
 	assert_ok(unix_connect(f->path, &fd, &e), &e);
-	for (uint32_t i = 0; i <= TTRPC_MAX_CALLS; i++) {
-		/* Request{service: "test.Echo", method: "Echo", payload: {container_id:
-		 * "wait"}} */
-		static const char body[] = "\x0a\x09test.Echo\x12\x04"
-					   "Echo\x1a\x06\x0a\x04wait";
-		struct ttrpc_frame h = { sizeof(body) - 1, 2 * i + 1, 1, 0 };
-
-		ttrpc_frame_encode(&h, frame);
-		memcpy(frame + TTRPC_HEADER, body, sizeof(body) - 1);
-		if (send(fd, frame, TTRPC_HEADER + sizeof(body) - 1, MSG_NOSIGNAL) < 0)
-			assert_int_equal(errno, EPIPE);
-		if (i % 16 == 15 || i == TTRPC_MAX_CALLS)
-			assert_ok(fiber_sleep(f->loop, 0, &e), &e);
-		if (i == TTRPC_MAX_CALLS - 1)
-			TURN_UNTIL(f, ttrpc_server_requests(f->server) == TTRPC_MAX_CALLS);
+	for (uint32_t i = 0;
+	     i < 4 * TTRPC_MAX_CALLS && (i == 0 || ttrpc_server_connections(f->server)); i++) {
+		ask_to_wait(fd, 2 * i + 1);
+		assert_ok(fiber_sleep(f->loop, 0, &e), &e);
 	}
 	TURN_UNTIL(f, ttrpc_server_connections(f->server) == 0);
 	TURN_UNTIL(f, f->ended == TTRPC_MAX_CALLS);
@@ -493,6 +547,8 @@ FLOW(too_many)
 FLOW(stalls)
 FLOW(reads_nothing)
 FLOW(greedy)
+FLOW(deaf)
+FLOW(wrap)
 FLOW(dying)
 FLOW(answer_cut)
 
@@ -502,6 +558,7 @@ int main(void)
 		cmocka_unit_test(test_clients),       cmocka_unit_test(test_server_ends),
 		cmocka_unit_test(test_too_many),      cmocka_unit_test(test_stalls),
 		cmocka_unit_test(test_reads_nothing), cmocka_unit_test(test_greedy),
+		cmocka_unit_test(test_deaf),          cmocka_unit_test(test_wrap),
 		cmocka_unit_test(test_dying),         cmocka_unit_test(test_answer_cut),
 		cmocka_unit_test(test_connect),       cmocka_unit_test(test_codes),
 		cmocka_unit_test(test_frame),         cmocka_unit_test(test_no_descriptor),

@@ -639,6 +639,27 @@ echo end >>{out}
         out, err = running.communicate(timeout=60)
         self.assertEqual((len(out), err), (8000000, "end\n"))
 
+    def test_slow_reader(self):
+        """It is told of the end once the output is on its way, as of a process of the host's."""
+        running = self.background(*self.run_args("s", "head", "-c", "1200000", "/dev/zero",
+                                                 options=("--rm",)), text=False)
+        time.sleep(13)
+        self.assertEqual(self.status("s"), "RUNNING")
+        out, _ = running.communicate(timeout=60)
+        self.assertEqual((running.returncode, len(out)), (0, 1200000))
+
+    def test_reader_that_never_reads(self):
+        """SIGKILL ends the wait for it."""
+        running = self.background(*self.run_args("s", "head", "-c", "1200000", "/dev/zero"), text=False)
+        self.wait_until(lambda: self.status("s") == "RUNNING")
+        time.sleep(2)
+        self.assertEqual(self.status("s"), "RUNNING")
+        self.ok("task", "kill", "-s", "KILL", "s")
+        self.wait_until(lambda: self.status("s") != "RUNNING")
+        running.kill()
+        running.wait()
+        self.remove("s")
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -201,6 +201,16 @@ class BrokenOutput(ForegroundCase):
         self.assertIn("No space left on device", err)
         self.nothing_kept()
 
+    def test_slow_reader(self):
+        """Longer than anything else may take: it is a pipe, and the reader is not done."""
+        p = self.start("run", "--rm", "--network", "none", "busybox", "head", "-c", "200000",
+                       "/dev/zero")
+        time.sleep(33)
+        out, err = p.communicate(timeout=LIMIT)
+        self.assertEqual((p.returncode, len(out)), (0, 200000), err)
+        self.nothing_kept()
+
+
 class Log(ForegroundCase):
     def test_log_has_an_end(self):
         """Short lines are many times as long in the log: these make 270 MB of it."""

@@ -52,6 +52,25 @@ class TaskApi(EngineCase):
                 {"cpu": {"cpus": cpus}})}}, "linux.resources.cpu.cpus")
         self.end()
 
+    def test_many_execs(self):
+        """One too many is refused; ended ones that nobody deletes are forgotten in the end."""
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        for i in range(140):
+            self.task("Exec", {1: "x", 2: f"e{i}", 7: self.process("true")})
+            self.task("Start", {1: "x", 2: f"e{i}"})
+            self.task("Wait", {1: "x", 2: f"e{i}"})
+        self.refused(NOT_FOUND, "State", {1: "x", 2: "e0"}, "'e0'")
+        self.assertEqual(self.state("e139"), STOPPED)
+        for i in range(999):
+            self.task("Exec", {1: "x", 2: f"m{i}", 7: self.process("true")})
+        self.refused(8, "Exec", {1: "x", 2: "more", 7: self.process("true")}, "1000 processes")
+        self.task("Delete", {1: "x", 2: "m0"})
+        self.task("Exec", {1: "x", 2: "more", 7: self.process("true")})
+        self.assertEqual(self.state(), RUNNING)
+        self.end()
+
     def spec_with_huge_pages(self, *command, limits, path=None):
         spec = self.spec(*command)
         spec["linux"].setdefault("resources", {})["hugepageLimits"] = [
