@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/own.h"
+#include "wire/utf8.h"
 
 struct parse {
 	int argc, at;
@@ -67,6 +68,8 @@ static int unknown(struct parse *p, const char *word, const char *name, struct e
 	const struct arg_option *best = NULL;
 	size_t best_len = 1;
 
+	if (str_eq(word, "--help") || str_eq(word, "-h"))
+		return err_set(e, ERR_CANCELLED, 0, "help is asked for");
 	for (size_t i = 0; i < p->count; i++) {
 		size_t n = shared_prefix(p->options[i].name, name);
 
@@ -169,4 +172,18 @@ void args_manual(int fd, const struct arg_option *options, size_t count)
 		(void)dprintf(fd, "\\-\\-%s%s%s\n%s\n", o->name, o->value ? " " : "",
 			      o->value ? o->value : "", o->help);
 	}
+}
+
+int args_check_text(int argc, char *const *argv, struct err *e)
+{
+	char quoted[128];
+
+	for (int i = 0; i < argc; i++) {
+		size_t len = strlen(argv[i]);
+
+		if (!utf8_valid(argv[i], len))
+			return err_set(e, ERR_INVALID, 0, "argument '%s' is not UTF-8",
+				       str_quote(argv[i], len, quoted, sizeof(quoted)));
+	}
+	return 0;
 }

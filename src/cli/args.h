@@ -31,9 +31,12 @@ struct arg_option {
  * Fills `out` and returns the index of the first word behind the options in *first.
  * ERR_INVALID names the option and, for one that is unknown, the nearest that is known.
  */
+/* ERR_CANCELLED: --help, or -h where that is no option, stands there. */
 int args_parse(int argc, char **argv, const struct arg_option *options, size_t count, void *out,
 	       int *first, struct err *e);
 /* Prints the options, one a line. */
 void args_help(int fd, const struct arg_option *options, size_t count);
 /* The same in the macros of man(7). */
 void args_manual(int fd, const struct arg_option *options, size_t count);
+/* What becomes part of a specification must be UTF-8: ERR_INVALID names the argument. */
+int args_check_text(int argc, char *const *argv, struct err *e);

@@ -324,8 +324,8 @@ bool container_dir_is_attached(const struct container_dir *d)
 
 const char *container_status_name(enum container_status s)
 {
-	static const char *const names[] = { "making", "created", "running",
-					     "paused", "exited",  "dead" };
+	static const char *const names[] = { "making", "created", "running",     "paused",
+					     "exited", "dead",    "unresponsive" };
 
 	BUG_ON((unsigned)s >= ARRAY_LEN(names));
 	return names[s];
@@ -397,11 +397,18 @@ int container_dir_state(struct loop *l, const struct container_dir *d,
 	if (rc < 0)
 		return -1;
 	if (rc > 0 && ask_engine(l, d, &st, e) < 0) {
+		/* no socket, nobody behind it, or he went while he was asked: only that is an
+		 * end */
+		if (e->kind == ERR_TIMEOUT || e->kind == ERR_NO_MEMORY)
+			st.status = CONTAINER_UNRESPONSIVE;
+		else if (e->kind != ERR_NOT_FOUND && e->kind != ERR_PEER)
+			return -1;
 		/* it may have ended between the two questions */
 		rc = read_status(d, &st, e);
 		if (rc < 0)
 			return -1;
-		if (rc > 0 && (access(record, F_OK) < 0 || container_dir_is_attached(d)))
+		if (rc > 0 && st.status == CONTAINER_DEAD &&
+		    (access(record, F_OK) < 0 || container_dir_is_attached(d)))
 			st.status = CONTAINER_MAKING;
 	}
 	*out = st;

@@ -65,7 +65,8 @@ enum container_status {
 	CONTAINER_RUNNING,
 	CONTAINER_PAUSED,
 	CONTAINER_EXITED,
-	CONTAINER_DEAD, /* its engine was killed, or the host restarted */
+	CONTAINER_DEAD,         /* its engine was killed, or the host restarted */
+	CONTAINER_UNRESPONSIVE, /* its engine lives and does not answer: it may well run */
 };
 
 struct container_state {

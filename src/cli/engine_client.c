@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -15,6 +16,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/sys.h"
 #include "base/time.h"
 #include "config/paths.h"
 #include "event/fiber.h"
@@ -119,6 +121,43 @@ int engine_call(struct engine_client *c, enum task_method m, const void *request
 {
 	return ttrpc_call(c->conn, "containerd.task.v2.Task", &rows[m].method, request,
 			  rows[m].timeout_ms, a, response_out, e);
+}
+
+/* Whether the process is the engine of that id: the number may be another's by now. */
+static bool is_engine(pid_t pid, const char *id)
+{
+	OWN(free) char *args = NULL;
+	char path[32];
+	struct err ignored;
+	size_t len;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	if (file_read(AT_FDCWD, path, OUTPUT_MAX, &args, &len, &ignored) < 0)
+		return false;
+	return memmem(args, len, "containerd-shim-kata-v2", 23) &&
+	       memmem(args, len, id, strlen(id));
+}
+
+int engine_kill(const char *dir, const char *id, struct err *e)
+{
+	OWN(free) char *path = str_printf("%s/shim.pid", dir);
+	OWN(free) char *text = NULL;
+	OWN(fd) int pidfd = -1;
+	uint64_t pid;
+
+	if (!path)
+		return err_oom(e, "a path");
+	if (file_read(AT_FDCWD, path, 32, &text, NULL, e) < 0)
+		return -1;
+	text[strcspn(text, "\n")] = '\0';
+	if (str_to_u64(text, 1, INT32_MAX, path, &pid, e) < 0)
+		return -1;
+	pidfd = sys_pidfd_open((pid_t)pid);
+	/* looked at behind the descriptor: the number cannot change hands from here on */
+	if (pidfd < 0 || !is_engine((pid_t)pid, id))
+		return err_set(e, ERR_NOT_FOUND, 0, "its engine (process %s) is gone", text);
+	return sys_pidfd_send_signal(pidfd, SIGKILL) < 0 ? err_sys(e, "kill process %s", text)
+							 : 0;
 }
 
 /* ---- starting ---- */

@@ -42,3 +42,9 @@ OWN_DEFINE(engine_client, struct engine_client *, engine_client_free)
 /* Create, Wait and Start have the deadlines of what they start; others 30 s. */
 int engine_call(struct engine_client *c, enum task_method m, const void *request,
 		struct arena *a, void *response_out, struct err *e);
+
+/*
+ * SIGKILL for the engine of the bundle `dir`, by its shim.pid: for one that answers nothing any
+ * more. ERR_NOT_FOUND if the process of that number is another by now.
+ */
+int engine_kill(const char *dir, const char *id, struct err *e);

@@ -71,13 +71,24 @@ int cli_kept(const struct err *kept, struct err *e)
 	return -1;
 }
 
+static void verb_usage(const struct verb *v)
+{
+	(void)printf("usage: kata %s %s\n\n%s\n\n", v->name, v->usage, v->help);
+	(void)fflush(stdout);
+	args_help(STDOUT_FILENO, v->options, v->option_count);
+}
+
 int verb_parse(const struct verb *v, int argc, char **argv, void *options, int *first, int min,
 	       int max, struct err *e)
 {
 	int n;
 
-	if (args_parse(argc, argv, v->options, v->option_count, options, first, e) < 0)
-		return -1;
+	if (args_parse(argc, argv, v->options, v->option_count, options, first, e) < 0) {
+		if (e->kind != ERR_CANCELLED)
+			return -1;
+		verb_usage(v);
+		exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+	}
 	n = argc - *first;
 	if (n < min || (max >= 0 && n > max))
 		return err_set(e, ERR_INVALID, 0, "usage: kata %s %s", v->name, v->usage);
@@ -92,13 +103,6 @@ static void usage(int fd)
 	(void)dprintf(fd, "\noptions:\n");
 	args_help(fd, global_options, ARRAY_LEN(global_options));
 	(void)dprintf(fd, "\n`kata VERB --help` shows the options of a verb.\n");
-}
-
-static void verb_usage(const struct verb *v)
-{
-	(void)printf("usage: kata %s %s\n\n%s\n\n", v->name, v->usage, v->help);
-	(void)fflush(stdout);
-	args_help(STDOUT_FILENO, v->options, v->option_count);
 }
 
 /* kata(1), from the same tables. */
@@ -155,10 +159,6 @@ static int run_verb(struct cli *c, const struct verb *v, int argc, char **argv)
 	int own_failure = v == &verb_run || v == &verb_exec ? EXIT_OURS : 1;
 	struct err e = ERR_INIT;
 
-	if (argc > 0 && (str_eq(argv[0], "--help") || str_eq(argv[0], "-h"))) {
-		verb_usage(v);
-		return 0;
-	}
 	if (loop_new(&c->loop, &e) < 0 || fiber_main(c->loop, run_job, &j, &e) < 0) {
 		(void)fprintf(stderr, "kata: %s\n", e.msg);
 		return EXIT_OURS;

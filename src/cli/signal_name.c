@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <strings.h>
@@ -27,8 +28,29 @@ static const struct {
 	{ "XCPU", SIGXCPU }, { "XFSZ", SIGXFSZ },   { "VTALRM", SIGVTALRM },
 	{ "PROF", SIGPROF }, { "WINCH", SIGWINCH }, { "IO", SIGIO },
 	{ "POLL", SIGIO },   { "PWR", SIGPWR },     { "SYS", SIGSYS },
-	{ "RTMIN", 34 },     { "RTMAX", 64 },
 };
+
+enum {
+	RTMIN = 34, /* as programs see it: the C library keeps two of the kernel's for itself */
+	RTMAX = 64
+};
+
+/* RTMIN, RTMIN+n, RTMAX, RTMAX-n: as images of systemd name theirs. */
+static int parse_real_time(const char *name, int *out)
+{
+	bool up = strncasecmp(name, "RTMIN", 5) == 0;
+	uint64_t n = 0;
+	struct err ignored;
+
+	if (!up && strncasecmp(name, "RTMAX", 5) != 0)
+		return -1;
+	name += 5;
+	if (*name && (*name != (up ? '+' : '-') ||
+		      str_to_u64(name + 1, 0, RTMAX - RTMIN, "n", &n, &ignored) < 0))
+		return -1;
+	*out = up ? RTMIN + (int)n : RTMAX - (int)n;
+	return 0;
+}
 
 int signal_parse(const char *s, int *out, struct err *e)
 {
@@ -47,5 +69,7 @@ int signal_parse(const char *s, int *out, struct err *e)
 			return 0;
 		}
 	}
+	if (parse_real_time(name, out) == 0)
+		return 0;
 	return err_set(e, ERR_INVALID, 0, "signal '%.32s' does not exist", s);
 }

@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "cli/user_lookup.h"
 #include "image/store.h"
+#include "wire/utf8.h"
 
 static const char *const default_caps[] = {
 	"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",
@@ -147,10 +148,16 @@ static void env_ask(struct builder *b, Grpc__Process *p, const char *entry, size
 
 int env_check(const struct strv *env, struct err *e)
 {
+	const char *value;
+
 	for (size_t i = 0; i < env->n; i++) {
 		if (env->v[i][0] == '\0' || env->v[i][0] == '=')
 			return err_set(e, ERR_INVALID, 0, "--env '%.64s': has no name",
 				       env->v[i]);
+		value = strchr(env->v[i], '=') ? NULL : getenv(env->v[i]);
+		if (value && !utf8_valid(value, strlen(value)))
+			return err_set(e, ERR_INVALID, 0,
+				       "--env '%.64s': its value here is not UTF-8", env->v[i]);
 	}
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include "event/fiber.h"
 #include "image/store.h"
 #include "oci/spec.h"
+#include "sandbox/rundir.h"
 #include "task.pb-c.h"
 #include "wire/json.h"
 
@@ -127,7 +128,7 @@ static int ps_row(struct container_dir *d, void *arg)
 	if (container_dir_state(p->cli->loop, d, &st, p->e) < 0)
 		return ps_damaged(p, d);
 	if (!p->o.all && st.status != CONTAINER_RUNNING && st.status != CONTAINER_PAUSED &&
-	    st.status != CONTAINER_CREATED)
+	    st.status != CONTAINER_CREATED && st.status != CONTAINER_UNRESPONSIVE)
 		return 0;
 	if (p->o.quiet) {
 		(void)printf("%.*s\n", SHORT_ID, d->id);
@@ -329,6 +330,7 @@ static int end_by_force(struct cli *cli, struct container_dir *d, struct engine_
 			bool no_signal, struct err *e)
 {
 	Containerd__Task__ShutdownRequest req = CONTAINERD__TASK__SHUTDOWN_REQUEST__INIT;
+	bool killed = false;
 
 	if (!no_signal && (send_signal(en, d, SIGKILL, e) == 0 || e->kind == ERR_NOT_FOUND ||
 			   e->kind == ERR_PEER)) {
@@ -337,9 +339,21 @@ static int end_by_force(struct cli *cli, struct container_dir *d, struct engine_
 	}
 	req.id = d->id;
 	req.now = true;
-	if (engine_call(en, TASK_SHUTDOWN, &req, NULL, NULL, e) < 0 && e->kind != ERR_PEER)
+	if (engine_call(en, TASK_SHUTDOWN, &req, NULL, NULL, e) < 0 && e->kind != ERR_PEER) {
+		/* its machine and helpers go with it */
+		if (e->kind != ERR_TIMEOUT || engine_kill(d->path, d->id, e) < 0)
+			return err_wrap(e, "container '%.12s'", d->id);
+		(void)fprintf(stderr,
+			      "kata: container '%.12s': its engine did not answer and was "
+			      "killed\n",
+			      d->id);
+		killed = true;
+	}
+	if (wait_engine_end(cli, d, ENGINE_END_MS, e) < 0)
 		return -1;
-	return wait_engine_end(cli, d, ENGINE_END_MS, e);
+	if (killed)
+		(void)rundir_sweep(RUNDIR_BASE);
+	return 0;
 }
 
 struct stop_opts {
@@ -435,7 +449,9 @@ static int wait_status(struct cli *cli, struct container_dir *d, int *status, st
 	Containerd__Task__WaitResponse *resp;
 	struct container_state st;
 
-	if (engine_connect(cli->loop, d->id, &en, e) == 0) {
+	if (engine_connect(cli->loop, d->id, &en, e) < 0 && e->kind != ERR_NOT_FOUND)
+		return -1;
+	if (en) {
 		req.id = d->id;
 		if (engine_call(en, TASK_WAIT, &req, &a, &resp, e) == 0) {
 			*status = (int)resp->exit_status;
@@ -509,8 +525,12 @@ static int end_first(struct cli *cli, struct container_dir *d, const struct rm_o
 	OWN(engine_client) struct engine_client *en = NULL;
 	struct container_state st;
 
-	if (container_dir_state(cli->loop, d, &st, e) < 0)
-		return -1;
+	if (container_dir_state(cli->loop, d, &st, e) < 0) {
+		/* what is damaged can be removed, unless an engine has it */
+		if (o->ended || e->kind != ERR_INVALID)
+			return -1;
+		st.status = CONTAINER_DEAD;
+	}
 	if (o->ended) /* the engine has recorded that before it runs its hooks */
 		return st.status == CONTAINER_EXITED
 			       ? 0
@@ -549,7 +569,8 @@ static int rm_one(struct cli *cli, struct container_dir *d, void *arg, struct er
 		return 0; /* whoever waits for it removes it */
 	if (end_first(cli, d, o, e) < 0 || cli_open_store(cli, &st, e) < 0)
 		return -1;
-	if (container_dir_remove(d, e) < 0 || store_unlease(st, d->id, e) < 0)
+	/* in this order: of a lease without its container nobody would know */
+	if (store_unlease(st, d->id, e) < 0 || container_dir_remove(d, e) < 0)
 		return -1;
 	(void)printf("%.*s\n", SHORT_ID, d->id);
 	return 0;

@@ -258,7 +258,7 @@ static int run(struct cli *cli, int argc, char **argv, struct err *e)
 
 	arena_init(&x.arena, 128 << 20);
 	if (verb_parse(&verb_exec, argc, argv, &x.o, &first, 2, -1, e) == 0 &&
-	    env_check(&x.o.env, e) == 0 &&
+	    args_check_text(argc, argv, e) == 0 && env_check(&x.o.env, e) == 0 &&
 	    container_dir_find(cli->root, argv[first], &x.dir, e) == 0) {
 		x.command = argv + first + 1;
 		rc = exec_flow(&x, e);

@@ -31,7 +31,6 @@
 #include "oci/spec.h"
 #include "task.pb-c.h"
 #include "wire/json.h"
-#include "wire/utf8.h"
 
 #define OPTIONS_URL "io.katacontainers.engine.v1.Options"
 
@@ -118,26 +117,6 @@ static int parse_ports(struct run *r, struct err *e)
 		r->ports[i].host_addr = arena_strdup(&r->arena, addr ? addr : "");
 		if (!r->ports[i].host_addr)
 			return err_oom(e, "ports");
-	}
-	return 0;
-}
-
-/* What becomes part of config.json must be UTF-8. */
-static int check_text(int argc, char *const *argv, struct err *e)
-{
-	char quoted[128];
-
-	for (int i = 0; i < argc; i++) {
-		const uint8_t *p = (const uint8_t *)argv[i];
-		const uint8_t *end = p + strlen(argv[i]);
-		size_t n = 1;
-
-		for (; n && p < end; p += n)
-			n = utf8_len(p, end);
-		if (!n)
-			return err_set(
-				e, ERR_INVALID, 0, "argument '%s' is not UTF-8",
-				str_quote(argv[i], strlen(argv[i]), quoted, sizeof(quoted)));
 	}
 	return 0;
 }
@@ -675,7 +654,7 @@ static int run(struct cli *cli, int argc, char **argv, struct err *e)
 
 	arena_init(&r.arena, 64 << 20);
 	if (verb_parse(&verb_run, argc, argv, &r.o, &first, 1, -1, e) == 0 &&
-	    check_text(argc, argv, e) == 0 && check_options(&r, e) == 0) {
+	    args_check_text(argc, argv, e) == 0 && check_options(&r, e) == 0) {
 		r.image_name = argv[first];
 		r.command = argv + first + 1;
 		rc = with_store(&r, e);

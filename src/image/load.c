@@ -433,6 +433,17 @@ static int load_images(struct load *l, struct err *e)
 }
 
 /* Layers first, then the image: what is visible is complete. */
+/*
+ * What is there has the same digest and may be damaged all the same: it was named to be removed
+ * and loaded again. A file system that cannot exchange two names keeps it.
+ */
+static int replace_image(struct load *l, struct pending_image *p, struct err *e)
+{
+	if (renameat2(l->images_fd, p->hex, l->s->images_fd, p->hex, RENAME_EXCHANGE) == 0)
+		return 0;
+	return errno == EINVAL ? 0 : err_sys(e, "replace the image '%s'", p->hex);
+}
+
 static int commit_image(struct load *l, struct pending_image *p, struct err *e)
 {
 	for (size_t i = 0; i < p->keys.n; i++) {
@@ -450,7 +461,7 @@ static int commit_image(struct load *l, struct pending_image *p, struct err *e)
 	if (!has_layer(l->images_fd, p->hex)) /* twice in this archive */
 		return 0;
 	if (has_layer(l->s->images_fd, p->hex))
-		return 0;
+		return replace_image(l, p, e);
 	if (renameat(l->images_fd, p->hex, l->s->images_fd, p->hex) < 0)
 		return err_sys(e, "move the image '%s' to its place", p->hex);
 	p->moved = true;

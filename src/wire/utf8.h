@@ -2,6 +2,7 @@
 /* Validity of UTF-8 (RFC 3629: shortest form, no surrogates, at most U+10FFFF). */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,20 @@ static inline size_t utf8_len(const uint8_t *p, const uint8_t *end)
 	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
 		return 0;
 	return n;
+}
+
+static inline bool utf8_valid(const char *text, size_t len)
+{
+	const uint8_t *p = (const uint8_t *)text, *end = p + len;
+
+	while (p < end) {
+		size_t n = utf8_len(p, end);
+
+		if (n == 0)
+			return false;
+		p += n;
+	}
+	return true;
 }
 
 /* Writes a code point that is no surrogate; returns the number of bytes (1 to 4). */

@@ -118,6 +118,15 @@ static void test_signals(void **state)
 	assert_int_equal(n, 15);
 	assert_ok(signal_parse("64", &n, &e), &e);
 	assert_int_equal(n, 64);
+	assert_ok(signal_parse("SIGRTMIN", &n, &e), &e);
+	assert_int_equal(n, 34);
+	assert_ok(signal_parse("RTMIN+3", &n, &e), &e);
+	assert_int_equal(n, 37);
+	assert_ok(signal_parse("SIGRTMAX-1", &n, &e), &e);
+	assert_int_equal(n, 63);
+	assert_err(signal_parse("RTMIN+31", &n, &e), &e, ERR_INVALID);
+	assert_err(signal_parse("RTMIN-1", &n, &e), &e, ERR_INVALID);
+	assert_err(signal_parse("RTMINX", &n, &e), &e, ERR_INVALID);
 	assert_err(signal_parse("0", &n, &e), &e, ERR_INVALID);
 	assert_err(signal_parse("65", &n, &e), &e, ERR_INVALID);
 	assert_err(signal_parse("SIGNOPE", &n, &e), &e, ERR_INVALID);

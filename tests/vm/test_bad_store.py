@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A damaged store, a full disk, values nobody expects, a user who may not."""
+import glob
 import os
 import shutil
 import subprocess
@@ -64,7 +65,18 @@ class Store(BadCase):
             shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
         self.assertIn("whole", self.call("ps", "-a").stdout)
         self.assertEqual(self.call("rm", "bad").returncode, 0)
+        put(os.path.join(self.inspect("whole")["directory"], "status.json"), b"garbage")
         self.assertEqual(self.call("rm", "whole").returncode, 0)
+
+    def test_image_that_is_loaded_again(self):
+        """The advice for a damaged one."""
+        path = glob.glob(os.path.join(self.root, "images", "*", "config.json"))[0]
+        with open(path, "ab") as f:
+            f.write(b"}")
+        done = self.call("run", "--rm", "--network", "none", "busybox", "true")
+        self.assertIn("load it again", done.stderr)
+        self.kata_ok("load", BUSYBOX)
+        self.assertEqual(self.call("run", "--rm", "--network", "none", "busybox", "true").returncode, 0)
 
     def test_names_that_lead_nowhere(self):
         """A name without a container can be removed; one that leads out of the store is refused."""

@@ -59,8 +59,8 @@ class Run(KataCase):
         self.assertEqual(self.run_ok("busybox", "wc", "-c"), "0\n")
 
     def test_options_reach_the_process(self):
-        out = self.run_ok("-e", "A=1 2", "-e", "FROM_HERE", "-w", "/tmp", "-u", "1000:1001",
-                          "--hostname", "box", "busybox", "sh", "-c",
+        out = self.run_ok("-h", "box", "-e", "A=1 2", "-e", "FROM_HERE", "-w", "/tmp",
+                          "-u", "1000:1001", "busybox", "sh", "-c",
                           "echo $A; echo $FROM_HERE; pwd; id -u; id -g; hostname",
                           env={"FROM_HERE": "yes"})
         self.assertEqual(out.split("\n")[:6], ["1 2", "yes", "/tmp", "1000", "1001", "box"])
@@ -335,6 +335,37 @@ class Life(KataCase):
         done = subprocess.run([*call, "logs", ident], check=True, capture_output=True, text=True)
         self.assertIn("the log ends before the output does: No space left on device", done.stderr)
         subprocess.run([*call, "rm", ident], check=True, stdout=subprocess.DEVNULL)
+
+    def test_remove_that_fails_keeps_no_image(self):
+        """Nobody would know of a lease whose container is gone."""
+        ident = self.kata_ok("run", "-d", "--network", "none", "busybox", "true").strip()
+        self.assertEqual(self.kata_ok("wait", ident), "0\n")
+        busy = os.path.join(self.root, "containers", ident, "busy")
+        os.mkdir(busy)
+        subprocess.run(["mount", "-t", "tmpfs", "none", busy], check=True)
+        try:
+            self.assertNotEqual(self.kata("rm", ident).returncode, 0)
+            self.assertEqual(os.listdir(os.path.join(self.root, "leases")), [])
+        finally:
+            subprocess.run(["umount", busy], check=True)
+        self.kata_ok("rm", ident)
+
+    def test_engine_that_stands_still(self):
+        """Its container is not dead; force ends it."""
+        ident = self.kata_ok("run", "-d", "--name", "still", "--network", "none", "busybox", "sleep",
+                             "1000").strip()
+        with open(os.path.join(self.root, "containers", ident, "shim.pid"), encoding="ascii") as f:
+            engine = int(f.read())
+        os.kill(engine, signal.SIGSTOP)
+        self.addCleanup(self.kata, "rm", "-f", "still")
+        logs = subprocess.Popen([os.path.join(BIN, "kata"), "--root", self.root, "logs", "-f", "still"])
+        self.addCleanup(logs.kill)
+        self.assertEqual(self.inspect("still")["state"]["status"], "unresponsive")
+        self.assertIsNone(logs.poll())
+        done = self.kata("rm", "-f", "still")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("did not answer and was killed", done.stderr)
+        logs.wait(60)
 
     def test_the_callers_umask_is_not_the_containers(self):
         done = subprocess.run(["sh", "-c", 'umask 077; exec "$@"', "sh", os.path.join(BIN, "kata"),
