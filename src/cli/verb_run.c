@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -327,6 +328,14 @@ static const char *layer_path(struct run *r, size_t i)
 	return link && (symlink(layer, link) == 0 || errno == EEXIST) ? link : NULL;
 }
 
+/* overlayfs merges the roots of layers whatever they say. */
+static bool hides_the_rest(const char *layer)
+{
+	char value;
+
+	return getxattr(layer, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+}
+
 /* lowerdir from top to bottom. */
 static char *overlay_lower(struct run *r)
 {
@@ -347,6 +356,8 @@ static char *overlay_lower(struct run *r)
 		if (!path || (i < r->image->layers.n && buf_append(&b, ":", 1, &e) < 0) ||
 		    add_escaped(&b, path, &e) < 0)
 			return NULL;
+		if (hides_the_rest(r->image->layers.v[i - 1]))
+			break;
 	}
 	return buf_cstr(&b) ? arena_strdup(&r->arena, buf_cstr(&b)) : NULL;
 }

@@ -276,8 +276,8 @@ static int mark_opaque(const struct pump *p, const char *path, struct err *e)
 	struct err ignored;
 
 	/* it may have been replaced by a later entry */
-	if (path_open_beneath(p->job->target, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd,
-			      &ignored) < 0)
+	if (path_open_beneath(p->job->target, *path ? path : ".",
+			      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &ignored) < 0)
 		return 0;
 	if (fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
 		return err_sys(e, "%s: mark the directory '%.200s' opaque", p->job->what, path);

@@ -248,8 +248,8 @@ void share_free(struct share *s)
 	}
 	if (s->made)
 		(void)umount2(s->dir, MNT_DETACH);
-	if (s->dir[0])
-		(void)rmdir(s->dir);
+	if (s->dir[0] && rmdir(s->dir) < 0 && errno != ENOENT)
+		log_warn(NULL, "'%s' cannot be removed: %s", s->dir, strerror(errno));
 	free(s);
 }
 

@@ -146,22 +146,37 @@ class Run(KataCase):
 
     def test_many_layers(self):
         """Docker's most: each with a file that says which it is."""
-        layers = []
-        for n in range(127):
-            layer = io.BytesIO()
-            with tarfile.open(fileobj=layer, mode="w") as tar:
-                item = tarfile.TarInfo(f"layer{n}")
-                item.size = len(str(n))
-                tar.addfile(item, io.BytesIO(str(n).encode()))
-            layers.append(layer.getvalue())
-        with tarfile.open(BUSYBOX) as image:
-            base = next(m for m in image.getmembers() if m.name.endswith("layer.tar"))
-            layers[0] = image.extractfile(base).read()
-        self.load_layers("many", layers)
+        self.load_layers("many", [self.busybox_layer(), *(
+            self.layer((f"layer{n}", str(n))) for n in range(1, 127))])
         out = self.run_ok("--network", "none", "many", "sh", "-c", "cat /layer1 /layer77 /layer126;"
                           "ls / | grep -c layer; echo x >/new")
         self.assertEqual(out, "177126126\n")
         self.kata_ok("rmi", "many")
+
+    def test_layer_that_hides_all_below(self):
+        self.load_layers("opaque", [self.layer(("below", "")), self.busybox_layer(),
+                                    self.layer((".wh..wh..opq", ""), ("busy", "")),
+                                    self.busybox_layer()])
+        self.assertEqual(sorted(self.run_ok("--network", "none", "opaque", "ls", "/").split()),
+                         sorted({*self.run_ok("--network", "none", "busybox", "ls", "/").split(), "busy"}))
+        self.kata_ok("rmi", "opaque")
+
+    @staticmethod
+    def layer(*files):
+        """Of (name, text), uncompressed."""
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name, text in files:
+                item = tarfile.TarInfo(name)
+                item.size = len(text)
+                tar.addfile(item, io.BytesIO(text.encode()))
+        return out.getvalue()
+
+    @staticmethod
+    def busybox_layer():
+        with tarfile.open(BUSYBOX) as image:
+            base = next(m for m in image.getmembers() if m.name.endswith("layer.tar"))
+            return image.extractfile(base).read()
 
     def load_layers(self, name, layers):
         """A docker archive of uncompressed layers."""

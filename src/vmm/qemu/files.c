@@ -18,7 +18,9 @@
 
 enum {
 	INITRD_ALIGN = 512,
-	HEAD = 1024
+	HEAD = 1024,
+	NOTES_MAX = 4096,
+	PVH_NOTE = 18
 };
 
 void qemu_files_close(struct qemu_files *f)
@@ -74,6 +76,50 @@ static bool is_whole(const uint8_t head[HEAD], uint64_t size)
 			return false;
 	}
 	return true;
+}
+
+/* The entry of the Xen PVH ABI (type 18 of owner "Xen"), by which QEMU starts an ELF kernel. */
+static bool has_pvh_note(const uint8_t *notes, size_t len)
+{
+	Elf64_Nhdr n;
+
+	for (size_t at = 0; len - at >= sizeof(n);) {
+		size_t name, desc;
+
+		memcpy(&n, notes + at, sizeof(n));
+		at += sizeof(n);
+		name = ((size_t)n.n_namesz + 3) & ~(size_t)3;
+		desc = ((size_t)n.n_descsz + 3) & ~(size_t)3;
+		if (name > len - at || desc > len - at - name)
+			return false;
+		if (n.n_type == PVH_NOTE && n.n_namesz == 4 && !memcmp(notes + at, "Xen", 4))
+			return true;
+		at += name + desc;
+	}
+	return false;
+}
+
+static bool is_bootable(int fd, const uint8_t head[HEAD])
+{
+	uint8_t notes[NOTES_MAX];
+	Elf64_Ehdr h;
+
+	memcpy(&h, head, sizeof(h));
+	if (memcmp(h.e_ident, ELFMAG, SELFMAG) != 0)
+		return true;
+	for (size_t i = 0; i < h.e_phnum; i++) {
+		Elf64_Phdr p;
+		ssize_t n;
+
+		memcpy(&p, head + h.e_phoff + i * sizeof(p), sizeof(p));
+		if (p.p_type != PT_NOTE)
+			continue;
+		n = pread(fd, notes, p.p_filesz < sizeof(notes) ? p.p_filesz : sizeof(notes),
+			  (off_t)p.p_offset);
+		if (n > 0 && has_pvh_note(notes, (size_t)n))
+			return true;
+	}
+	return false;
 }
 
 /* ELF for x86-64, or the boot protocol's "HdrS" (Documentation/x86/boot.rst). */
@@ -197,6 +243,9 @@ int qemu_files_open(const struct vmm_config *c, struct qemu_files *out, struct e
 	if (!is_whole(head, kernel_size))
 		return err_set(e, ERR_INVALID, 0, "kernel '%s' is cut off or damaged",
 			       c->kernel);
+	if (!is_bootable(f.kernel, head))
+		return err_set(e, ERR_INVALID, 0,
+			       "kernel '%s' is no kernel, or one without CONFIG_PVH", c->kernel);
 	if (make_readable(c, c->kernel, &f.kernel, e) < 0)
 		return -1;
 	if (c->initrds && c->initrds[0] && !c->initrds[1]) {
