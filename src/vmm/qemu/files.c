@@ -245,7 +245,8 @@ int qemu_files_open(const struct vmm_config *c, struct qemu_files *out, struct e
 			       c->kernel);
 	if (!is_bootable(f.kernel, head))
 		return err_set(e, ERR_INVALID, 0,
-			       "kernel '%s' is no kernel, or one without CONFIG_PVH", c->kernel);
+			       "kernel '%s' is no kernel, or one without CONFIG_PVH",
+			       c->kernel);
 	if (make_readable(c, c->kernel, &f.kernel, e) < 0)
 		return -1;
 	if (c->initrds && c->initrds[0] && !c->initrds[1]) {
