@@ -397,7 +397,7 @@ static void check_refusals(struct vm *vm)
 	expect_refusal(vm, ERR_INVALID, "no regular file");
 	vm->config.kernel =
 		"/bin/busybox"; /* an ELF, but without an entry for virtual machines */
-	expect_refusal(vm, ERR_PEER, "PVH");
+	expect_refusal(vm, ERR_INVALID, "PVH");
 	vm->config.kernel = kernel;
 	vm->initrds[0] = "/etc/passwd";
 	expect_refusal(vm, ERR_INVALID, "no cpio archive");
