@@ -108,11 +108,23 @@ static int make_room(struct stream_log *l, struct err *e)
 	return (uint64_t)st.st_size < l->max ? 0 : turn_over(l, &st, e);
 }
 
+/* What of the records was written before the file could grow no more; whole ones only. */
+static off_t whole_records(const struct stream_log *l, off_t before, const struct buf *b)
+{
+	const uint8_t *last = NULL;
+	struct stat st;
+
+	if (fstat(l->fd, &st) == 0 && st.st_size > before &&
+	    (uint64_t)(st.st_size - before) <= buf_len(b))
+		last = memrchr(buf_head(b), '\n', (size_t)(st.st_size - before));
+	return last ? before + (off_t)(last + 1 - buf_head(b)) : before;
+}
+
 /*
- * All of it or nothing: behind half a record the other stream's next one, when the disk has
- * room again, would be a part of it.
+ * Behind half a record the other stream's next one, when the disk has room again, would be a
+ * part of it. Both streams write in turn, so nothing has been added behind it.
  */
-static int write_records(struct stream_log *l, struct buf *b, struct err *e)
+static int write_records(struct stream_log *l, const struct buf *b, struct err *e)
 {
 	struct stat st;
 
@@ -120,8 +132,7 @@ static int write_records(struct stream_log *l, struct buf *b, struct err *e)
 		return err_sys(e, "stat '%s'", l->path);
 	if (fd_write_all(l->fd, buf_head(b), buf_len(b), e) == 0)
 		return 0;
-	/* both streams write in turn, so nothing has been added behind it */
-	(void)!ftruncate(l->fd, st.st_size);
+	(void)!ftruncate(l->fd, whole_records(l, st.st_size, b));
 	return -1;
 }
 

@@ -235,6 +235,13 @@ static void test_write_that_fails(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 	assert_int_equal(stat(t.path, &after), 0);
 	assert_int_equal(after.st_size, st.st_size);
+	now.rlim_cur = (rlim_t)st.st_size + st.st_size + 20;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
+	assert_err(stream_log_append(&t.out, "stdout", (const uint8_t *)"two\ntre\n", 8, &e),
+		   &e, ERR_SYS);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(stat(t.path, &after), 0);
+	assert_int_equal(after.st_size, 2 * st.st_size);
 	log_teardown(&t);
 }
 
