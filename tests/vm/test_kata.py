@@ -365,23 +365,6 @@ class Life(KataCase):
             subprocess.run(["umount", busy], check=True)
         self.kata_ok("rm", ident)
 
-    def test_engine_that_stands_still(self):
-        """Its container is not dead; force ends it."""
-        ident = self.kata_ok("run", "-d", "--name", "still", "--network", "none", "busybox", "sleep",
-                             "1000").strip()
-        with open(os.path.join(self.root, "containers", ident, "shim.pid"), encoding="ascii") as f:
-            engine = int(f.read())
-        os.kill(engine, signal.SIGSTOP)
-        self.addCleanup(self.kata, "rm", "-f", "still")
-        logs = subprocess.Popen([os.path.join(BIN, "kata"), "--root", self.root, "logs", "-f", "still"])
-        self.addCleanup(logs.kill)
-        self.assertEqual(self.inspect("still")["state"]["status"], "unresponsive")
-        self.assertIsNone(logs.poll())
-        done = self.kata("rm", "-f", "still")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("did not answer and was killed", done.stderr)
-        logs.wait(60)
-
     def test_the_callers_umask_is_not_the_containers(self):
         done = subprocess.run(["sh", "-c", 'umask 077; exec "$@"', "sh", os.path.join(BIN, "kata"),
                                "--root", self.root, "run", "--rm", "--network", "none", "-u", "1000",
