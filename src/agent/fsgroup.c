@@ -9,13 +9,14 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/sys.h"
 #include "base/time.h"
 #include "event/child.h"
 
 enum {
 	FILE_RIGHTS = 0660,
 	DIR_RIGHTS = 02770,
-	WALK_FILES = 64, /* directories that are open at once */
+	DEPTH_MAX = 400, /* of directories: musl's nftw(3) goes as deep as it may open files */
 	END_MS = 5000
 };
 
@@ -29,7 +30,8 @@ static mode_t rights_of(const struct stat *st)
 /* What goes away meanwhile needs no group. */
 static int visit(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
-	(void)where;
+	if (S_ISDIR(st->st_mode) && where->level >= DEPTH_MAX - 1)
+		return ELOOP;
 	if (kind == FTW_NS || kind == FTW_DNR)
 		return errno == ENOENT ? 0 : errno;
 	if (lchown(path, (uid_t)-1, walk_group) < 0)
@@ -46,8 +48,11 @@ static _Noreturn void walk(const char *path, gid_t group)
 {
 	int rc;
 
+	/* no other container's streams may depend on how long this takes */
+	(void)sys_close_range(3, ~0U, 0);
 	walk_group = group;
-	rc = nftw(path, visit, WALK_FILES, FTW_PHYS | FTW_MOUNT);
+	/* the root last: what is cut off in the middle does not look done */
+	rc = nftw(path, visit, DEPTH_MAX, FTW_PHYS | FTW_MOUNT | FTW_DEPTH);
 	_exit(rc < 0 ? errno : rc);
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "base/err.h"
 #include "base/fd.h"
@@ -66,15 +67,24 @@ static int pool_set(const char *path, uint64_t count, struct err *e)
 static int pool_grow(uint64_t kib, uint64_t count, struct err *e)
 {
 	uint64_t before, after;
+	struct sysinfo info;
 	struct err ignored;
 	char path[96];
 
+	if (sysinfo(&info) < 0)
+		return err_sys(e, "sysinfo");
 	pool_path(kib, path, sizeof(path));
 	if (pool_size(path, &before, e) < 0)
 		return e->sys == ENOENT || e->kind == ERR_NOT_FOUND
 			       ? err_set(e, ERR_UNSUPPORTED, 0,
 					 "the guest has no pages of %" PRIu64 " KiB", kib)
 			       : -1;
+	/* the kernel would take all there is, and give it back */
+	if (count > (uint64_t)info.totalram * info.mem_unit / 1024 / kib)
+		return err_set(e, ERR_NO_MEMORY, 0,
+			       "%" PRIu64 " pages of %" PRIu64 " KiB are more than the guest's "
+			       "memory: give it more (default_memory)",
+			       count, kib);
 	if (pool_set(path, before + count, e) < 0 || pool_size(path, &after, e) < 0)
 		return -1;
 	if (after >= before + count)

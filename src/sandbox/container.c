@@ -322,7 +322,8 @@ static int make_room(struct container *c, struct err *e)
 	if (c->spec->linux && (grow_for(c, c->spec->linux->resources, e) < 0 ||
 			       pinning_take(c, c->spec->linux->resources, e) < 0))
 		return -1;
-	return pinning_apply(c->sandbox, e);
+	c->is_sized = true;
+	return sandbox_need_ready(c->sandbox, e) < 0 ? -1 : pinning_apply(c->sandbox, e);
 }
 
 static int container_set_up(struct container *c, const struct container_config *cc,
@@ -358,6 +359,8 @@ static int container_teardown(struct container *c, struct err *e)
 	struct err later;
 	int rc = 0;
 
+	/* half of it would leave what the guest still uses to somebody else */
+	fiber_shield(s->loop, true);
 	if (c->in_guest && s->state == SANDBOX_READY) {
 		req.container_id = c->id;
 		req.timeout = REMOVE_TIMEOUT_S;
@@ -372,6 +375,7 @@ static int container_teardown(struct container *c, struct err *e)
 	    share_remove_container(s->share, c->id, rc < 0 ? &later : e) < 0)
 		rc = -1;
 	c->in_guest = c->shared = false;
+	fiber_shield(s->loop, false);
 	return rc;
 }
 
@@ -418,8 +422,7 @@ static void place_the_others(struct sandbox *s)
 {
 	struct err e;
 
-	if (s->placed && s->container_count && sandbox_need_ready(s, &e) == 0 &&
-	    pinning_apply(s, &e) < 0)
+	if (s->container_count && sandbox_need_ready(s, &e) == 0 && pinning_apply(s, &e) < 0)
 		log_warn(&s->log, "%s", e.msg);
 }
 
@@ -532,8 +535,7 @@ static int update_held(struct container *c, Grpc__LinuxResources *r, struct err 
 	Grpc__UpdateContainerRequest req = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
 	struct oci_notes notes = { 0 };
 
-	if (grow_for(c, r, e) < 0 || pinning_take(c, r, e) < 0 ||
-	    pinning_apply(c->sandbox, e) < 0)
+	if (grow_for(c, r, e) < 0 || pinning_update(c, r, e) < 0)
 		return -1;
 	/* what names devices or processors of the host has no meaning in the guest */
 	guest_resources_edit(r, &notes);

@@ -179,13 +179,14 @@ static int mark(struct container *c, struct disk *d, const char *dir, struct err
 	OWN(free) char *path = str_printf("%s/%s", dir, c->sandbox->c.id);
 	OWN(fd) int fd = -1;
 
+	if (d->marker)
+		return 0;
 	if (!path)
 		return err_oom(e, "a path");
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return err_sys(e, "make '%s'", path);
-	if (!d->marker)
-		d->marker = TAKE(path);
+	d->marker = TAKE(path);
 	return 0;
 }
 

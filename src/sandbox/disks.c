@@ -83,14 +83,22 @@ static void settle(struct disk *d, enum disk_state state)
 /* One use less. */
 static int disk_release(struct sandbox *s, struct disk *d, struct err *e)
 {
+	bool stuck = false;
 	int rc = 0;
 
 	if (--d->users == 0) {
 		settle(d, DISK_LEAVING);
 		if (s->state == SANDBOX_READY && !s->vm_lost)
 			rc = vmm_device_remove(s->vmm, d->id, deadline_in(PLUG_MS), e);
+		stuck = rc < 0 && s->state == SANDBOX_READY && !s->vm_lost;
 		if (d->marker && unlink(d->marker) < 0 && errno != ENOENT)
 			log_warn(&s->log, "remove '%s': %s", d->marker, strerror(errno));
+		if (stuck) {
+			/* a second disk of the same file beside it would destroy what is on it
+			 */
+			settle(d, DISK_STUCK);
+			return rc;
+		}
 		settle(d, DISK_GONE);
 	}
 	disk_unref(d);
@@ -106,6 +114,8 @@ static int disk_join(struct sandbox *s, struct disk *d, bool read_only, const ch
 	struct err ignored;
 	int rc = 0;
 
+	if (d->state == DISK_STUCK)
+		return err_set(e, ERR_STATE, 0, "the guest has not let go of '%s' yet", path);
 	if (!leaves && d->read_only && !read_only)
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "'%s' is plugged in read-only for another use", path);
@@ -161,7 +171,8 @@ int disk_plug(struct container *c, const char *path, bool read_only, struct disk
 		rc = disk_join(s, d, read_only, path, e);
 	if (rc == 1) {
 		d = fresh;
-		rc = disk_add(s, d, path, e);
+		/* a wait for another's may have lasted */
+		rc = sandbox_need_ready(s, e) < 0 ? -1 : disk_add(s, d, path, e);
 	}
 	if (rc < 0 || d != fresh)
 		disk_unref(fresh);

@@ -26,7 +26,8 @@ enum disk_state {
 	DISK_COMING,
 	DISK_THERE,
 	DISK_LEAVING,
-	DISK_GONE /* in no list any more; a failed one, too */
+	DISK_STUCK, /* nobody uses it, but the guest has not let go of it */
+	DISK_GONE   /* in no list any more; a failed one, too */
 };
 
 struct disk {

@@ -73,6 +73,7 @@ struct process {
 	struct cond changed;
 	uint32_t exit_status;
 	int64_t gone_at; /* when it ended in the guest; 0: it lives, or nobody knows */
+	uint32_t gone_status;
 	int64_t exited_at;
 	unsigned refs;
 };
@@ -99,6 +100,7 @@ struct container {
 	bool program_refused; /* the agent found no program it could execute */
 	struct sizing_limits limits;
 	bool is_pod;   /* the pause container of a pod */
+	bool is_sized; /* what it needs of the machine is known */
 	bool has_cpus; /* names processors of the host; see pinning.h */
 	cpu_set_t cpus;
 	struct disk *disks[DISKS_MAX]; /* that it uses, see disks.h */

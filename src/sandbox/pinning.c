@@ -81,7 +81,7 @@ static bool united(const struct sandbox *s, cpu_set_t *out)
 	list_for_each(n, tmp, &s->containers) {
 		const struct container *c = list_entry(n, struct container, node);
 
-		if (c->is_pod)
+		if (c->is_pod || !c->is_sized)
 			continue;
 		if (!c->has_cpus)
 			return false;
@@ -157,8 +157,26 @@ int pinning_apply(struct sandbox *s, struct err *e)
 		return 0;
 	if (!has && sched_getaffinity(0, sizeof(set), &set) < 0)
 		return err_sys(e, "the engine's processors");
+	s->placed = true; /* even if some of them fail: the others are somewhere else then */
 	if (place_all(s, &set, pin && has, e) < 0)
 		return -1;
 	s->placed = has;
 	return 0;
+}
+
+int pinning_update(struct container *c, const Grpc__LinuxResources *r, struct err *e)
+{
+	bool had = c->has_cpus;
+	cpu_set_t before = c->cpus;
+	struct err ignored;
+
+	if (pinning_take(c, r, e) < 0)
+		return -1;
+	if (pinning_apply(c->sandbox, e) == 0)
+		return 0;
+	c->has_cpus = had;
+	c->cpus = before;
+	if (pinning_apply(c->sandbox, &ignored) < 0)
+		log_warn(&c->log, "%s", ignored.msg);
+	return -1;
 }

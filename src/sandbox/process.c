@@ -96,7 +96,7 @@ void process_ended(struct process *p, uint32_t status)
 
 	if (process_step(&p->state, PROCESS_EXIT, &ignored) < 0)
 		return;
-	p->exit_status = status;
+	p->exit_status = p->gone_at ? p->gone_status : status;
 	p->exited_at = p->gone_at ? p->gone_at : time_wall_ns();
 	cond_wake_all(&p->changed);
 	cond_wake_all(&p->container->exec_ended);
@@ -164,11 +164,12 @@ static void wait_in_guest(void *arg)
 		process_ended(p, STATUS_LOST);
 	} else {
 		p->gone_at = time_wall_ns();
+		p->gone_status = (uint32_t)resp->status & 0xff;
 		if (p == p->container->init)
 			end_execs(p->container);
 		if (p->stdio)
 			stdio_settle(p->stdio);
-		process_ended(p, (uint32_t)resp->status & 0xff);
+		process_ended(p, p->gone_status);
 	}
 	process_unref(p);
 }
@@ -288,15 +289,20 @@ static bool is_alive(const struct process *p)
 	       p->state == PROCESS_CREATED || p->state == PROCESS_STARTING;
 }
 
+/* Not the signals that clients forward without being asked, as of a resized window. */
+static bool asks_to_end(uint32_t signal)
+{
+	return signal == SIGKILL || signal == SIGTERM || signal == SIGINT ||
+	       signal == SIGQUIT || signal == SIGHUP;
+}
+
 /*
  * A first process that has not been started is only prepared in the guest, and nobody waits
  * for its end there: what would end a program that handles no signal ends it.
  */
 static bool ends_created(const struct process *p, uint32_t signal)
 {
-	return p->state == PROCESS_CREATED && p == p->container->init &&
-	       (signal == SIGKILL || signal == SIGTERM || signal == SIGINT ||
-		signal == SIGQUIT || signal == SIGHUP);
+	return p->state == PROCESS_CREATED && p == p->container->init && asks_to_end(signal);
 }
 
 int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
@@ -311,7 +317,8 @@ int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 	if (sandbox_need_ready(p->container->sandbox, e) < 0)
 		return -1;
 	if (p->gone_at) { /* only its output holds it up */
-		stdio_hurry(p->stdio);
+		if (asks_to_end(signal))
+			stdio_hurry(p->stdio);
 		return 0;
 	}
 	/* upstream's agent signals all of a container whenever it is its first process */

@@ -11,6 +11,7 @@
 #include "base/time.h"
 #include "net/user_net.h"
 #include "sandbox/internal.h"
+#include "sandbox/stdio.h"
 
 enum {
 	BLAME_MS = 2000,
@@ -94,15 +95,21 @@ int sandbox_boot(struct sandbox *s, struct err *e)
 	return 0;
 }
 
+static void end_process(struct process *p, uint32_t status)
+{
+	if (p->stdio)
+		stdio_hurry(p->stdio);
+	process_ended(p, status);
+}
+
 static void end_processes(struct sandbox *s, uint32_t status)
 {
 	list_for_each(n, tmp, &s->containers) {
 		struct container *c = list_entry(n, struct container, node);
 
-		list_for_each(m, tmp2, &c->execs) {
-			process_ended(list_entry(m, struct process, node), status);
-		}
-		process_ended(c->init, status);
+		list_for_each(m, tmp2, &c->execs)
+			end_process(list_entry(m, struct process, node), status);
+		end_process(c->init, status);
 	}
 }
 

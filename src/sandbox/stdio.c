@@ -222,7 +222,7 @@ static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *
 		log_warn(&s->log, "log of %s: %s; it is not continued", k->name, e->msg);
 		stream_log_give_up(&k->log, e);
 	}
-	for (k->writing = len; k->fd >= 0 && k->writing;) {
+	for (k->writing = k->fd >= 0 ? len : 0; k->writing;) {
 		size_t n = k->writing < OUT_SLICE ? k->writing : OUT_SLICE;
 
 		if (fiber_write_all(s->loop, k->fd, p, n, DEADLINE_NONE, e) < 0)
@@ -490,9 +490,11 @@ void stdio_settle(struct stdio *s)
 	struct err e;
 
 	while (!s->hurried && !stdio_is_drained(s) && deadline_left(calm_at) != 0) {
-		if (held(s) > PIPE_BYTES)
+		bool much = held(s) > PIPE_BYTES;
+
+		if (much)
 			calm_at = deadline_in(CALM_MS);
-		if (cond_wait(&s->drained, deadline_in(LOOK_MS), &e) < 0 &&
+		if (cond_wait(&s->drained, deadline_in(much ? CALM_MS / 2 : LOOK_MS), &e) < 0 &&
 		    e.kind != ERR_TIMEOUT)
 			return;
 	}

@@ -56,6 +56,7 @@ static int write_turn(const char *path, ino_t inode, struct err *e)
 	OWN(free) char *turns = str_printf("%s.turns", path);
 	OWN(fd) int fd = -1;
 	char line[TURN_LEN + 1];
+	off_t end;
 
 	if (!turns)
 		return err_oom(e, "a path");
@@ -63,7 +64,13 @@ static int write_turn(const char *path, ino_t inode, struct err *e)
 	if (fd < 0)
 		return err_sys(e, "make '%s'", turns);
 	(void)snprintf(line, sizeof(line), "%020ju\n", (uintmax_t)inode);
-	return fd_write_all(fd, line, TURN_LEN, e) < 0 ? err_wrap(e, "write '%s'", turns) : 0;
+	end = lseek(fd, 0, SEEK_END);
+	if (end < 0)
+		return err_sys(e, "seek in '%s'", turns);
+	if (fd_write_all(fd, line, TURN_LEN, e) == 0)
+		return 0;
+	(void)!ftruncate(fd, end); /* the other stream may get further */
+	return err_wrap(e, "write '%s'", turns);
 }
 
 /* The other stream of the process has the same file, and may have been here first. */

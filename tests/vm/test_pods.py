@@ -387,7 +387,7 @@ class Growing(CriCase):
         self.remove_pod(pod)
 
 
-@unittest.skipIf(os.cpu_count() < 2, "needs two processors")
+@unittest.skipIf(len(os.sched_getaffinity(0)) < 2, "needs two processors")
 class Pinned(CriCase):
     """The host's processors that containers name, as kubelet's CPU manager does."""
 
@@ -402,25 +402,31 @@ class Pinned(CriCase):
         return [os.sched_getaffinity(int(tid)) for tid, name in sorted(names.items(), key=lambda x: x[1])
                 if name.startswith("CPU ")]
 
+    def end(self, ident):
+        self.cri("StopContainer", {1: ident, 2: 0})
+        self.cri("RemoveContainer", {1: ident})
+
     def test_cpusets(self):
         everywhere = os.sched_getaffinity(0)
+        low, high = sorted(everywhere)[:2]
         pod = self.run_pod("pinned")
         self.assertEqual(self.virtual_processors(), [everywhere] * 2)
-        one = self.start(pod, "one", linux={1: {6: "1"}})
-        self.assertEqual(self.virtual_processors(), [{1}] * 2)
-        two = self.start(pod, "two", linux={1: {6: "0-0"}})
-        self.assertEqual(self.virtual_processors(), [{0}, {1}])
-        self.cri("UpdateContainerResources", {1: two, 2: {6: "1"}})
-        self.assertEqual(self.virtual_processors(), [{1}] * 2)
+        one = self.start(pod, "one", linux={1: {6: str(high)}})
+        self.assertEqual(self.virtual_processors(), [{high}] * 2)
+        two = self.start(pod, "two", linux={1: {6: f"{low}-{low}"}})
+        self.assertEqual(self.virtual_processors(), [{low}, {high}])
+        self.cri("UpdateContainerResources", {1: two, 2: {6: str(high)}})
+        self.assertEqual(self.virtual_processors(), [{high}] * 2)
         with self.assertRaises(rpc.RpcError) as caught:
             self.start(pod, "bad", linux={1: {6: "1000"}})
         self.assertIn("linux.resources.cpu.cpus", str(caught.exception))
-        self.cri("UpdateContainerResources", {1: two, 2: {6: "0"}})
-        self.cri("StopContainer", {1: one, 2: 0})
-        self.cri("RemoveContainer", {1: one})
-        self.assertEqual(self.virtual_processors(), [{0}] * 2)
-        self.start(pod, "anywhere")
+        self.cri("UpdateContainerResources", {1: two, 2: {6: str(low)}})
+        self.end(one)
+        self.assertEqual(self.virtual_processors(), [{low}] * 2)
+        three = self.start(pod, "anywhere")
         self.assertEqual(self.virtual_processors(), [everywhere] * 2)
+        self.end(three)
+        self.assertEqual(self.virtual_processors(), [{low}] * 2)
         self.remove_pod(pod)
 
 

@@ -50,6 +50,8 @@ class TaskApi(EngineCase):
         for cpus in ("1000-1001", "all"):
             self.refused(INVALID, "Update", {1: "x", 2: {1: "type", 2: json.dumps(
                 {"cpu": {"cpus": cpus}})}}, "linux.resources.cpu.cpus")
+        # which leaves nothing behind
+        self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps({"memory": {"limit": 80 << 20}})}})
         self.end()
 
     def test_many_execs(self):
