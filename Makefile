@@ -20,7 +20,7 @@ HOST := build/host
 AGENT := build/agent
 OWNER := tools/as-owner
 
-.PHONY: all build prefix guest guest-kernel run check lint fuzz bench lab lab-full install uninstall clean help
+.PHONY: all build prefix guest guest-image guest-kernel run check lint fuzz bench lab lab-full install uninstall clean help
 
 ## all: build the programs into build/bin and build/libexec (as an ordinary user)
 all:
@@ -50,6 +50,11 @@ $(AGENT)/build.ninja:
 guest: all
 	@tools/packages check build run
 	@$(OWNER) guest/prepare --agent build/agent/kata-agent
+
+## guest-image: make a root file system image of the guest (`image = …` in place of an initrd)
+guest-image: all
+	@tools/packages check build image
+	@$(OWNER) guest/mkimage --agent build/agent/kata-agent --out build/guest/image
 
 ## guest-kernel: build the tuned guest kernel (10 minutes, once), used from then on
 guest-kernel:

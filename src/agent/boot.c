@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "agent/modules.h"
@@ -63,10 +65,17 @@ static const struct {
 /*
  * The kernel unpacks an initrd into its first root, out of which pivot_root(2) refuses to
  * turn. A bind mount of it, moved on top and entered, is the same files as an ordinary root.
+ * The root of a disk is one already, and read-only.
  */
 static int leave_first_root(struct err *e)
 {
 	const char *at = "/.root";
+	struct statfs fs;
+
+	if (statfs("/", &fs) < 0)
+		return err_sys(e, "statfs '/'");
+	if (fs.f_type != RAMFS_MAGIC && fs.f_type != TMPFS_MAGIC)
+		return 0;
 
 	if (mkdir(at, 0700) < 0 && errno != EEXIST)
 		return err_sys(e, "mkdir '%s'", at);

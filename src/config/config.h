@@ -50,6 +50,8 @@ struct config_hypervisor {
 	const char *path;
 	const char *kernel;
 	const char *initrd;
+	const char *image; /* instead of an initrd */
+	const char *rootfs_type;
 	const char *kernel_params;
 	const char *machine_type;
 	const char *machine_accelerators;

@@ -9,6 +9,7 @@
 
 /* clang-format off */
 static const char *const machines[] = { "q35", "microvm", NULL };
+static const char *const rootfs_types[] = { "ext4", "xfs", "erofs", NULL };
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 static const char *const transports[] = { "auto", "vsock", "virtio-serial", NULL };
 static const char *const shared_fs[] = { "auto", "virtio-fs", "virtio-9p", "none", NULL };
@@ -47,6 +48,11 @@ const struct config_key config_keys[] = {
 	{ QEMU, "initrd", CONFIG_STRING, AT(hypervisor.initrd), "\"\"",
 	  .meaning = "The guest's initial RAM disk, which holds the agent. Empty: the installed one.",
 	  .annotation = "initrd" },
+	{ QEMU, "image", CONFIG_STRING, AT(hypervisor.image), "\"\"",
+	  .meaning = "A read-only root file system with the agent (make guest-image), in place of an initrd.",
+	  .annotation = "image" },
+	{ QEMU, "rootfs_type", CONFIG_WORD, AT(hypervisor.rootfs_type), "\"ext4\"", .choices = rootfs_types,
+	  .meaning = "The image's file system.", .annotation = "rootfs_type" },
 	{ QEMU, "kernel_params", CONFIG_STRING, AT(hypervisor.kernel_params), "\"\"",
 	  .meaning = "Parameters added at the end of the guest kernel's command line.",
 	  .annotation = "kernel_params" },
@@ -158,12 +164,10 @@ const size_t config_key_count = ARRAY_LEN(config_keys);
 #define SWAP "guests have no swap space in this version"
 
 const struct config_reserved config_reserved[] = {
-	{ QEMU, "image", CONFIG_REFUSE, "", "guests start from an initrd; set initrd and leave image out" },
-	{ QEMU, "rootfs_type", CONFIG_WARN, "ext4", "guests start from an initrd" },
-	{ QEMU, "vm_rootfs_driver", CONFIG_WARN, "", "guests start from an initrd" },
-	{ QEMU, "disable_image_nvdimm", CONFIG_WARN, "false|true", "guests start from an initrd" },
-	{ QEMU, "kernel_verity_params", CONFIG_REFUSE, "", "guests start from an initrd" },
-	{ QEMU, "guest_extension_images", CONFIG_REFUSE, "[]", "guests start from an initrd" },
+	{ QEMU, "vm_rootfs_driver", CONFIG_WARN, "|virtio-blk-pci|virtio-blk-mmio", "an image is a virtio-blk disk" },
+	{ QEMU, "disable_image_nvdimm", CONFIG_WARN, "false|true", "an image is a virtio-blk disk, never an NVDIMM" },
+	{ QEMU, "kernel_verity_params", CONFIG_REFUSE, "", "images are not verified by dm-verity" },
+	{ QEMU, "guest_extension_images", CONFIG_REFUSE, "[]", "a guest has one image" },
 	{ QEMU, "firmware", CONFIG_REFUSE, "", "guests start without firmware of their own" },
 	{ QEMU, "firmware_volume", CONFIG_REFUSE, "", "guests start without firmware of their own" },
 	{ QEMU, "pflashes", CONFIG_REFUSE, "[]", "guests start without firmware of their own" },

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -17,6 +18,8 @@
 
 enum {
 	INFO_MAX = 16 * 1024,
+	SECTOR = 512,
+	IMAGE_HEAD = 2048,
 	OVERHEAD_DISTRO = 128,
 	OVERHEAD_TUNED = 64
 };
@@ -66,6 +69,57 @@ static int configured_or_found(const char *configured, const char *key, enum ass
 	return 0;
 }
 
+/* By the magic numbers of the kernel's include/uapi/linux/magic.h, where they are on disk. */
+static bool has_file_system(const uint8_t head[IMAGE_HEAD], const char *type)
+{
+	if (str_eq(type, "ext4"))
+		return head[0x438] == 0x53 && head[0x439] == 0xef;
+	if (str_eq(type, "xfs"))
+		return memcmp(head, "XFSB", 4) == 0;
+	return memcmp(head + 1024, "\xe2\xe1\xf5\xe0", 4) == 0;
+}
+
+/* Upstream's images have a partition table, ours has the file system alone. */
+static int look_at_image(const char *path, const char *type, struct guest_assets *g,
+			 struct err *e)
+{
+	OWN(fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	uint8_t head[IMAGE_HEAD];
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, "[hypervisor.qemu] image '%s'", path);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_set(e, ERR_INVALID, 0,
+			       "[hypervisor.qemu] image '%s' is neither file nor disk", path);
+	if (pread(fd, head, sizeof(head), 0) != sizeof(head))
+		return err_set(e, ERR_INVALID, 0, "[hypervisor.qemu] image '%s' is too short",
+			       path);
+	g->image = path;
+	g->image_root = "/dev/vda";
+	if (has_file_system(head, type))
+		return 0;
+	g->image_root = "/dev/vda1";
+	if (head[SECTOR - 2] == 0x55 && head[SECTOR - 1] == 0xaa)
+		return 0;
+	return err_set(
+		e, ERR_INVALID, 0,
+		"[hypervisor.qemu] image '%s' has neither the file system of rootfs_type "
+		"(%s) nor partitions",
+		path, type);
+}
+
+static int find_root(const struct config_hypervisor *h, struct arena *a, struct guest_assets *g,
+		     struct err *e)
+{
+	if (!*h->image)
+		return configured_or_found(h->initrd, "initrd", ASSET_INITRD, a, &g->initrd, e);
+	if (*h->initrd)
+		return err_set(e, ERR_INVALID, 0,
+			       "[hypervisor.qemu] image and initrd exclude each other");
+	return look_at_image(h->image, h->rootfs_type, g, e);
+}
+
 int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest_assets *out,
 		      struct err *e)
 {
@@ -81,8 +135,7 @@ int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest
 
 	if (configured_or_found(c->hypervisor.kernel, "kernel", ASSET_KERNEL, a, &g.kernel, e) <
 		    0 ||
-	    configured_or_found(c->hypervisor.initrd, "initrd", ASSET_INITRD, a, &g.initrd, e) <
-		    0)
+	    find_root(&c->hypervisor, a, &g, e) < 0)
 		return err_wrap(e, "guest");
 	if (!*c->hypervisor.kernel && paths_find(ASSET_KERNEL_INFO, a, &info, e) == 0 &&
 	    read_info(info, &g, a, e) < 0)

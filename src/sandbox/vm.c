@@ -70,6 +70,13 @@ static const char *const caches[] = {
 	[CONFIG_FS_CACHE_ALWAYS] = "always",
 };
 
+static const char *root_of(const struct guest_assets *g)
+{
+	if (!g->kernel)
+		return "";
+	return g->image ? g->image : g->initrd;
+}
+
 /* What is gathered on the way to vmm_start(). */
 struct plan {
 	struct sandbox *s;
@@ -298,10 +305,22 @@ static int kernel_params(struct plan *p, const char **out, struct err *e)
 		c->agent.debug_console_enabled ? " agent.debug_console" : "",
 		*c->hypervisor.kernel_params ? " " : "", c->hypervisor.kernel_params);
 
+	if (s && p->assets.image)
+		s = arena_printf(&p->s->arena, "root=%s ro rootfstype=%s %s",
+				 p->assets.image_root, c->hypervisor.rootfs_type, s);
 	if (!s)
 		return err_oom(e, "kernel parameters");
 	*out = s;
 	return 0;
+}
+
+/* The only disk at the boot, and so the first. */
+static void add_image(struct plan *p)
+{
+	struct vmm_device *d = add_device(p, VMM_DEV_BLK, "image");
+
+	d->blk.path = p->assets.image;
+	d->blk.read_only = true;
 }
 
 static int start_machine(struct plan *p, struct err *e)
@@ -309,7 +328,9 @@ static int start_machine(struct plan *p, struct err *e)
 	const struct kata_config *c = p->config;
 	struct sandbox *s = p->s;
 
-	p->initrds[0] = p->assets.initrd;
+	p->initrds[0] = p->assets.initrd; /* NULL: none */
+	if (p->assets.image)
+		add_image(p);
 	p->vm.name = s->c.id;
 	p->vm.program = *c->hypervisor.path ? c->hypervisor.path : NULL;
 	p->vm.machine = c->hypervisor.machine_type;
@@ -529,7 +550,7 @@ static int bring_up(struct plan *p, struct err *e)
 	p->deadline = deadline_in(timeout_ms);
 	if (reach_agent(p, e) < 0 || prepare_guest(p, e) < 0)
 		return err_wrap(e, "guest of '%.60s' and '%.60s'", p->assets.kernel,
-				p->assets.initrd);
+				root_of(&p->assets));
 	agent_client_set_deadline(p->s->agent, DEADLINE_NONE);
 	return 0;
 }
@@ -542,7 +563,7 @@ int vm_start(struct sandbox *s, struct err *e)
 		vm_explain_loss(s);
 		if (s->vm_lost) /* the cause; what failed is its consequence */
 			return err_set(e, ERR_PEER, 0, "guest of '%.60s' and '%.60s': %s",
-				       p.assets.kernel, p.assets.initrd, s->lost_why.msg);
+				       p.assets.kernel, root_of(&p.assets), s->lost_why.msg);
 		return -1;
 	}
 	if (guest_events_follow(s, e) < 0 || links_follow(s, e) < 0)
