@@ -110,9 +110,9 @@ static void test_bad(void **state)
 		  "must be an array of strings, is a string", ERR_INVALID },
 		{ "[hypervisor.qemu]\nvirtio_fs_extra_args = ['x',\n1]",
 		  "must be an array of strings, holds an integer", ERR_INVALID },
-		{ "[hypervisor.qemu]\nimage = '/x.img'",
-		  "[hypervisor.qemu] image: '/x.img' is not supported: guests start from an "
-		  "initrd",
+		{ "[hypervisor.qemu]\nkernel_verity_params = 'x'",
+		  "[hypervisor.qemu] kernel_verity_params: 'x' is not supported: images are "
+		  "not verified by dm-verity",
 		  ERR_UNSUPPORTED },
 		{ "[hypervisor.qemu]\nconfidential_guest = true",
 		  "confidential guests are not supported", ERR_UNSUPPORTED },
