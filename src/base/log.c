@@ -116,9 +116,30 @@ static void line_field(struct line *l, const char *key, const char *value)
 	line_quoted(l, value, str_eq(key, "msg") ? LINE_MSG : LINE_VALUE);
 }
 
+static void record(struct line *l, enum log_level level, const struct log_ctx *ctx,
+		   const char *msg)
+{
+	char when[TIME_RFC3339_LEN];
+
+	time_rfc3339(time_wall_ns(), when);
+	if (config.json)
+		line_raw(l, "{");
+	line_field(l, "time", when);
+	line_field(l, "level", level_names[level]);
+	line_field(l, "msg", msg);
+	line_field(l, "source", config.source);
+	line_field(l, "sandbox", ctx && ctx->sandbox ? ctx->sandbox : config.sandbox);
+	if (ctx) {
+		line_field(l, "container", ctx->container);
+		line_field(l, "exec", ctx->exec);
+	}
+	if (config.json)
+		line_raw(l, "}");
+}
+
 void log_emit(enum log_level level, const struct log_ctx *ctx, const char *fmt, ...)
 {
-	char when[TIME_RFC3339_LEN], msg[1400];
+	char msg[1400];
 	struct line l = { .len = 0 };
 	int saved = errno;
 	ssize_t ignored;
@@ -129,20 +150,13 @@ void log_emit(enum log_level level, const struct log_ctx *ctx, const char *fmt, 
 	va_start(ap, fmt);
 	(void)vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);
-	time_rfc3339(time_wall_ns(), when);
-	if (config.json)
-		line_raw(&l, "{");
-	line_field(&l, "time", when);
-	line_field(&l, "level", level_names[level]);
-	line_field(&l, "msg", msg);
-	line_field(&l, "source", config.source);
-	line_field(&l, "sandbox", ctx && ctx->sandbox ? ctx->sandbox : config.sandbox);
-	if (ctx) {
-		line_field(&l, "container", ctx->container);
-		line_field(&l, "exec", ctx->exec);
+	if (config.plain) {
+		line_raw(&l, config.source);
+		line_raw(&l, ": ");
+		line_raw(&l, msg);
+	} else {
+		record(&l, level, ctx, msg);
 	}
-	if (config.json)
-		line_raw(&l, "}");
 	l.text[l.len++] = '\n';
 	/* a full log pipe loses the line, nothing else */
 	ignored = write(config.fd, l.text, l.len);

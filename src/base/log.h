@@ -27,6 +27,7 @@ struct log_config {
 	enum log_level level;
 	int fd; /* borrowed; -1 drops every record */
 	bool json;
+	bool plain;          /* "source: msg", for who sits at a terminal */
 	const char *source;  /* "agent", "shim" …; static string */
 	const char *sandbox; /* named where a record's context names none; borrowed, or NULL */
 };

@@ -187,6 +187,15 @@ static int make_absolute(const char **path, char **owned, struct err *e)
 	return 0;
 }
 
+static const struct verb *verb_of(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		if (str_eq(verbs[i]->name, name))
+			return verbs[i];
+	}
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	OWN(free) char *root = NULL;
@@ -207,6 +216,7 @@ int main(int argc, char **argv)
 		return EXIT_OURS;
 	}
 	log.level = g.debug ? LOG_DEBUG : LOG_WARN;
+	log.plain = !g.debug;
 	log_setup(&log);
 	if (g.manual) {
 		manual(STDOUT_FILENO);
@@ -218,6 +228,10 @@ int main(int argc, char **argv)
 	}
 	argv += 1 + first;
 	argc -= 1 + first;
+	if (argc == 2 && str_eq(argv[0], "help") && verb_of(argv[1])) {
+		verb_usage(verb_of(argv[1]));
+		return flush_output(0, EXIT_OURS);
+	}
 	if (g.help || argc == 0 || str_eq(argv[0], "help")) {
 		usage(g.help || argc ? STDOUT_FILENO : STDERR_FILENO);
 		return g.help || argc ? 0 : EXIT_OURS;
@@ -230,10 +244,8 @@ int main(int argc, char **argv)
 	c = (struct cli){ .root = g.root ? g.root : STORE_DEFAULT_ROOT,
 			  .config = g.config,
 			  .debug = g.debug };
-	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-		if (str_eq(verbs[i]->name, argv[0]))
-			return run_verb(&c, verbs[i], argc - 1, argv + 1);
-	}
+	if (verb_of(argv[0]))
+		return run_verb(&c, verb_of(argv[0]), argc - 1, argv + 1);
 	(void)fprintf(stderr, "kata: '%s' is no verb, see kata --help\n", argv[0]);
 	return EXIT_OURS;
 }

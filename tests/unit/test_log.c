@@ -66,6 +66,20 @@ static void test_text(void **state)
 					"source=\"unit\" sandbox=\"s1\" container=\"c1\"\n");
 }
 
+static void test_plain(void **state)
+{
+	struct sink *s = *state;
+	ssize_t n;
+
+	log_setup(&(struct log_config){
+		.level = LOG_INFO, .fd = s->pipe[1], .plain = true, .source = "unit" });
+	log_warn(&whom, "it is %s", "so");
+	n = read(s->pipe[0], s->line, sizeof(s->line) - 1);
+	assert_true(n > 0);
+	s->line[n] = '\0';
+	assert_string_equal(s->line, "unit: it is so\n");
+}
+
 static void test_json(void **state)
 {
 	struct sink *s = *state;
@@ -119,6 +133,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_text, open_sink, close_sink),
+		cmocka_unit_test_setup_teardown(test_plain, open_sink, close_sink),
 		cmocka_unit_test_setup_teardown(test_json, open_sink, close_sink),
 		cmocka_unit_test_setup_teardown(test_cut, open_sink, close_sink),
 		cmocka_unit_test_setup_teardown(test_level, open_sink, close_sink),

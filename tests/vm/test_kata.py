@@ -211,6 +211,8 @@ class Run(KataCase):
                 done = self.kata("run", "--rm", *args, "busybox", "true")
                 self.assertEqual(done.returncode, 125, done.stderr)
                 self.assertTrue(done.stderr.startswith("kata: "), done.stderr)
+        for ask in (("help", "run"), ("run", "--help"), ("run", "--rm", "--help")):
+            self.assertIn("--publish", self.kata_ok(*ask))
         done = self.kata("run", "--rm", "no-such-image", "true")
         self.assertEqual(done.returncode, 125)
         self.assertIn("no-such-image", done.stderr)
