@@ -53,8 +53,8 @@ struct sandbox_config {
 	const char *link_record; /* path of a file, see net/link_record.h; NULL: none */
 	const struct user_net_port *ports;
 	size_t port_count;
-	bool disks; /* root file systems that are disks are to be expected: places for them */
-	uint32_t vcpus; /* size of the VM */
+	unsigned disk_places; /* for disks that may be plugged in; none can be added later */
+	uint32_t vcpus;       /* size of the VM */
 	uint64_t memory_mib;
 	uint32_t max_vcpus; /* up to which it may grow with its containers; 0: it may not */
 	uint64_t max_memory_mib;

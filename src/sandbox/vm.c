@@ -40,7 +40,6 @@ enum {
 	AGENT_VSOCK_PORT = 1024,
 	DEVICES_MAX = 13, /* SCAN_LINKS_MAX, a share, transport, log and console */
 	PORTS_FOR_LINKS = 4,
-	PORTS_FOR_DISKS = 8,
 	CONSOLE_LOGGED = 8 * 1024, /* of the console, when the machine was lost */
 	DESTROY_MS = 3000,
 	STOP_MS = 5000,
@@ -345,8 +344,8 @@ static int start_machine(struct plan *p, struct err *e)
 	p->vm.max_vcpus = s->c.max_vcpus;
 	p->vm.max_memory_mib = s->c.max_memory_mib;
 	/* each port costs an emulated boot 14 ms */
-	p->vm.hotplug_ports = (s->c.network == NETWORK_LINKS ? PORTS_FOR_LINKS : 1) +
-			      (s->c.disks ? PORTS_FOR_DISKS : 0);
+	p->vm.hotplug_ports =
+		(s->c.network == NETWORK_LINKS ? PORTS_FOR_LINKS : 1) + s->c.disk_places;
 	p->vm.debug = c->hypervisor.enable_debug;
 	p->vm.devices = p->devices;
 	p->vm.device_count = p->device_count;

@@ -201,7 +201,7 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 				     .namespace = en->namespace,
 				     .hostname = w->hostname,
 				     .netns = w->netns,
-				     .disks = w->disks,
+				     .disk_places = w->disk_places,
 				     .shm_bytes = w->shm_bytes,
 				     .shm_source = w->shm_source,
 				     .observer = task_observer(en) };
@@ -268,7 +268,10 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	w.options = o;
 	w.hostname = spec->hostname;
 	w.netns = spec_network_namespace(spec);
-	w.disks = root_is_disk(r) || disks_are_named(spec);
+	if (root_is_disk(r) || disks_are_named(spec))
+		w.disk_places = PLACES_FOR_ROOTS;
+	else if (identity.kind == OCI_POD_SANDBOX)
+		w.disk_places = PLACES_FOR_VOLUMES;
 	w.cgroup = spec->linux ? spec->linux->cgroupspath : NULL;
 	if (identity.kind == OCI_POD_SANDBOX)
 		find_shm(spec, &w);

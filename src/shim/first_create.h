@@ -20,6 +20,13 @@ typedef struct Containerd__Task__CreateTaskRequest Containerd__Task__CreateTaskR
  */
 int first_create(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
 		 struct err *e);
+enum {
+	/* each costs an emulated boot 14 ms */
+	PLACES_FOR_ROOTS =
+		8, /* containers whose root file systems are disks, or unknown ones */
+	PLACES_FOR_VOLUMES = 4 /* of a pod's later containers */
+};
+
 struct annotation {
 	const char *name, *value;
 };
@@ -30,7 +37,7 @@ struct sandbox_wish {
 	const char *hostname;
 	const char *netns; /* "" for none */
 	struct sizing_limits limits;
-	bool disks; /* its containers' root file systems are */
+	unsigned disk_places; /* that its containers may need */
 	uint64_t shm_bytes;
 	const char *shm_source;
 	const char *cgroup; /* of the host, "" for none: see sandbox/host_cgroup.h */

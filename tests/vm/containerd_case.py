@@ -197,9 +197,9 @@ class ContainerdCase(unittest.TestCase):
                                  + cls.daemon.log_tail())
         return done.stdout
 
-    def loop_device(self, content):
+    def loop_device(self, content, name="disk"):
         """One of the host over a file with that content, 1 MiB."""
-        path = os.path.join(self.root, f"{self._testMethodName}.disk")
+        path = os.path.join(self.root, f"{self._testMethodName}.{name}")
         with open(path, "wb") as f:
             f.write(content.ljust(1 << 20, b"\0"))
         done = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True,

@@ -266,6 +266,10 @@ class Pod(CriCase):
         self.cri("StopContainer", {1: one, 2: 0})
         self.cri("RemoveContainer", {1: one})
         self.output(two, "sh", "-c", "echo from two >/dev/two; sync")
+        more = [self.loop_device(b"%d\n" % i, f"disk{i}") for i in range(4)]
+        three = self.start(pod, "three", devices=[(f"/dev/more{i}", path) for i, path in enumerate(more)])
+        self.assertEqual(self.output(three, "sh", "-c", "for i in 0 1 2 3; do head -n 1 /dev/more$i; done"),
+                         "0\n1\n2\n3\n")
         self.remove_pod(pod)
         with open(node, "rb") as f:
             self.assertEqual(f.readline(), b"from two\n")
