@@ -94,6 +94,7 @@ struct config_runtime {
 	bool sandbox_cgroup_only;
 	bool static_sandbox_resource_mgmt;
 	bool enable_vcpus_pinning;
+	const char *internetworking_model;
 };
 
 struct kata_config {

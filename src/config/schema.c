@@ -9,6 +9,7 @@
 
 /* clang-format off */
 static const char *const machines[] = { "q35", "microvm", NULL };
+static const char *const network_models[] = { "tcfilter", "none", NULL };
 static const char *const rootfs_types[] = { "ext4", "xfs", "erofs", NULL };
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 static const char *const transports[] = { "auto", "vsock", "virtio-serial", NULL };
@@ -144,6 +145,10 @@ const struct config_key config_keys[] = {
 	{ "runtime", "sandbox_cgroup_only", CONFIG_BOOL, AT(runtime.sandbox_cgroup_only), "true",
 	  .meaning = "Put the engine, the virtual machine and all helpers into the cgroup that the caller names. "
 		     "false: they stay in the caller's own." },
+	{ "runtime", "internetworking_model", CONFIG_WORD, AT(runtime.internetworking_model), "\"tcfilter\"",
+	  .choices = network_models,
+	  .meaning = "How the links of a pod's network namespace reach its machine. none: they do not.",
+	  .annotation = "internetworking_model" },
 	{ "runtime", "enable_vcpus_pinning", CONFIG_BOOL, AT(runtime.enable_vcpus_pinning), "false",
 	  .meaning = "Give each virtual CPU a processor of its own, if the containers' cpuset names as many as there "
 		     "are. false: all of them run on all of those.",
@@ -289,7 +294,6 @@ const struct config_reserved config_reserved[] = {
 	{ "runtime", "name", CONFIG_REFUSE, "|virt_container", "there is one kind of container" },
 	{ "runtime", "hypervisor_name", CONFIG_REFUSE, "|qemu", "QEMU is the only monitor of this version" },
 	{ "runtime", "agent_name", CONFIG_REFUSE, "|kata", "there is one agent" },
-	{ "runtime", "internetworking_model", CONFIG_REFUSE, "tcfilter", "there is no other model in this version" },
 	{ "runtime", "disable_new_netns", CONFIG_REFUSE, "false", "every sandbox has a network namespace" },
 	{ "runtime", "enable_tracing", CONFIG_REFUSE, "false", TRACING },
 	{ "runtime", "jaeger_endpoint", CONFIG_WARN, "", TRACING },

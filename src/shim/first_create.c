@@ -116,7 +116,9 @@ static int choose_network(const Katac__Options *o, struct sandbox_config *sc, st
 	if (str_eq(o->network, "user"))
 		sc->network = NETWORK_USER;
 	else if (*o->network == '\0')
-		sc->network = NETWORK_LINKS;
+		sc->network = str_eq(sc->config->runtime.internetworking_model, "none")
+				      ? NETWORK_NONE
+				      : NETWORK_LINKS;
 	else if (str_eq(o->network, "none"))
 		sc->network = NETWORK_NONE;
 	else

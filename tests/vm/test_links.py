@@ -76,6 +76,16 @@ class Links(ContainerdCase):
                                capture_output=True, text=True).stdout
         self.assertNotIn("ingress", shown)
 
+    def test_model_none(self):
+        """A pod with links, whose machine gets none of them."""
+        path = os.path.join(self.root, "none.toml")
+        with open(path, "w", encoding="ascii") as f:
+            f.write('[runtime]\ninternetworking_model = "none"\n')
+        out = self.run_ok("net", "ls", "/sys/class/net",
+                          options=(*self.options(), "--runtime-config-path", path))
+        self.assertEqual(out, "lo\n")
+        self.nothing_left()
+
     def test_outgoing(self):
         self.serve()
         out = self.inside("sh", "-c", "wget -q -O - http://198.51.100.1:8080/;"

@@ -197,6 +197,8 @@ class Pod(CriCase):
             yield where
         finally:
             shutil.rmtree(where)
+            with contextlib.suppress(OSError):  # others' are there
+                os.rmdir(os.path.dirname(where))
 
     def test_direct_volume(self):
         """A disk in the place of a directory, one for all containers, given to a group."""
