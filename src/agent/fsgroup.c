@@ -30,10 +30,10 @@ static mode_t rights_of(const struct stat *st)
 /* What goes away meanwhile needs no group. */
 static int visit(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
-	if (S_ISDIR(st->st_mode) && where->level >= DEPTH_MAX - 1)
-		return ELOOP;
 	if (kind == FTW_NS || kind == FTW_DNR)
 		return errno == ENOENT ? 0 : errno;
+	if (S_ISDIR(st->st_mode) && where->level >= DEPTH_MAX - 1)
+		return ELOOP;
 	if (lchown(path, (uid_t)-1, walk_group) < 0)
 		return errno == ENOENT ? 0 : errno;
 	if (S_ISLNK(st->st_mode))

@@ -187,13 +187,14 @@ static int make_absolute(const char **path, char **owned, struct err *e)
 	return 0;
 }
 
-static const struct verb *verb_of(const char *name)
+/* ARRAY_LEN(verbs): there is no such verb. */
+static size_t verb_of(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-		if (str_eq(verbs[i]->name, name))
-			return verbs[i];
-	}
-	return NULL;
+	size_t i = 0;
+
+	while (i < ARRAY_LEN(verbs) && !str_eq(verbs[i]->name, name))
+		i++;
+	return i;
 }
 
 int main(int argc, char **argv)
@@ -201,6 +202,7 @@ int main(int argc, char **argv)
 	OWN(free) char *root = NULL;
 	OWN(free) char *config = NULL;
 	struct log_config log = { .level = LOG_WARN, .fd = STDERR_FILENO, .source = "kata" };
+	size_t asked;
 	struct globals g = { 0 };
 	struct cli c = { 0 };
 	struct err e = ERR_INIT;
@@ -216,7 +218,7 @@ int main(int argc, char **argv)
 		return EXIT_OURS;
 	}
 	log.level = g.debug ? LOG_DEBUG : LOG_WARN;
-	log.plain = !g.debug;
+	log.plain = !g.debug && isatty(STDERR_FILENO);
 	log_setup(&log);
 	if (g.manual) {
 		manual(STDOUT_FILENO);
@@ -228,8 +230,9 @@ int main(int argc, char **argv)
 	}
 	argv += 1 + first;
 	argc -= 1 + first;
-	if (argc == 2 && str_eq(argv[0], "help") && verb_of(argv[1])) {
-		verb_usage(verb_of(argv[1]));
+	asked = argc == 2 && str_eq(argv[0], "help") ? verb_of(argv[1]) : ARRAY_LEN(verbs);
+	if (asked < ARRAY_LEN(verbs)) {
+		verb_usage(verbs[asked]);
 		return flush_output(0, EXIT_OURS);
 	}
 	if (g.help || argc == 0 || str_eq(argv[0], "help")) {
@@ -244,8 +247,9 @@ int main(int argc, char **argv)
 	c = (struct cli){ .root = g.root ? g.root : STORE_DEFAULT_ROOT,
 			  .config = g.config,
 			  .debug = g.debug };
-	if (verb_of(argv[0]))
-		return run_verb(&c, verb_of(argv[0]), argc - 1, argv + 1);
+	asked = verb_of(argv[0]);
+	if (asked < ARRAY_LEN(verbs))
+		return run_verb(&c, verbs[asked], argc - 1, argv + 1);
 	(void)fprintf(stderr, "kata: '%s' is no verb, see kata --help\n", argv[0]);
 	return EXIT_OURS;
 }

@@ -359,6 +359,7 @@ static int container_teardown(struct container *c, struct err *e)
 	struct err later;
 	int rc = 0;
 
+	c->is_sized = false;
 	/* half of it would leave what the guest still uses to somebody else */
 	fiber_shield(s->loop, true);
 	if (c->in_guest && s->state == SANDBOX_READY) {

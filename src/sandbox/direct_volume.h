@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Direct volumes: directories of the host in whose place a disk is mounted in the guest.
- *Storage drivers name them beforehand in /run/kata-containers/shared/direct-volumes/<base64url
- *of the directory>/mountInfo.json as upstream's `kata-runtime direct-volume add` does:
- *{"volume-type": "block", "device": …, "fstype": …, "options": […], "metadata": {"fsGroup":
- *"N", "fsGroupChangePolicy": …}}. While a sandbox uses one, an empty file of the sandbox's id
- *lies beside it.
+ * Storage drivers name them beforehand in
+ *
+ *	/run/kata-containers/shared/direct-volumes/<base64url of the directory>/mountInfo.json
+ *
+ * as upstream's `kata-runtime direct-volume add` does, with the members volume-type ("block"),
+ * device, fstype, options, and metadata (fsGroup, fsGroupChangePolicy). While a sandbox uses
+ * one, an empty file of the sandbox's id lies beside it; beside the first, if several name one
+ * device.
  */
 #pragma once
 

@@ -142,16 +142,17 @@ static int disk_add(struct sandbox *s, struct disk *d, const char *path, struct 
 		.id = d->id,
 		.blk = { .path = path, .read_only = d->read_only },
 	};
+	int rc;
 
 	d->users = 1;
 	/* in the list before anything waits: a second use of it must find it */
 	list_append(&s->disks, &d->node);
-	if (vmm_device_add(s->vmm, &dev, deadline_in(PLUG_MS), &d->at, e) < 0) {
-		settle(d, DISK_GONE);
-		return -1;
-	}
-	settle(d, DISK_THERE);
-	return 0;
+	/* called off in the middle it would be in the machine, and nobody know of it */
+	fiber_shield(s->loop, true);
+	rc = vmm_device_add(s->vmm, &dev, deadline_in(PLUG_MS), &d->at, e);
+	fiber_shield(s->loop, false);
+	settle(d, rc < 0 ? DISK_GONE : DISK_THERE);
+	return rc;
 }
 
 int disk_plug(struct container *c, const char *path, bool read_only, struct disk **out,

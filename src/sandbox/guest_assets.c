@@ -89,9 +89,9 @@ static int look_at_image(const char *path, const char *type, struct guest_assets
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(e, "[hypervisor.qemu] image '%s'", path);
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+	if (!S_ISREG(st.st_mode))
 		return err_set(e, ERR_INVALID, 0,
-			       "[hypervisor.qemu] image '%s' is neither file nor disk", path);
+			       "[hypervisor.qemu] image '%s' is no regular file", path);
 	if (pread(fd, head, sizeof(head), 0) != sizeof(head))
 		return err_set(e, ERR_INVALID, 0, "[hypervisor.qemu] image '%s' is too short",
 			       path);

@@ -176,7 +176,8 @@ int pinning_update(struct container *c, const Grpc__LinuxResources *r, struct er
 		return 0;
 	c->has_cpus = had;
 	c->cpus = before;
-	if (pinning_apply(c->sandbox, &ignored) < 0)
+	if (sandbox_need_ready(c->sandbox, &ignored) == 0 &&
+	    pinning_apply(c->sandbox, &ignored) < 0)
 		log_warn(&c->log, "%s", ignored.msg);
 	return -1;
 }

@@ -38,7 +38,7 @@
 
 enum {
 	AGENT_VSOCK_PORT = 1024,
-	DEVICES_MAX = 13, /* SCAN_LINKS_MAX, a share, transport, log and console */
+	DEVICES_MAX = 13, /* SCAN_LINKS_MAX, a share, an image, transport, log and console */
 	PORTS_FOR_LINKS = 4,
 	CONSOLE_LOGGED = 8 * 1024, /* of the console, when the machine was lost */
 	DESTROY_MS = 3000,

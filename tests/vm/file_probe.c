@@ -175,6 +175,9 @@ static bool excludes(int kind)
 	if (pid == 0) {
 		int other = open("k", O_RDWR);
 
+		if (other < 0)
+			_exit(2);
+
 		_exit((kind == 0 ? flock(other, LOCK_EX | LOCK_NB)
 				 : fcntl(other, kind == 1 ? F_SETLK : F_OFD_SETLK, &l)) < 0
 			      ? 0
@@ -368,7 +371,7 @@ static const struct {
 	{ "device nodes", device_nodes },
 	{ "user xattrs", user_xattrs },
 	{ "file capabilities", file_capabilities },
-	{ "access control lists", access_lists },
+	{ "access control lists kept", access_lists },
 	{ "shared mappings", shared_mappings },
 	{ "executables", executables },
 	{ "flock", flocks },

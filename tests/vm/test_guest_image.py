@@ -57,7 +57,7 @@ class Image(BadCase):
 
     def test_wrong_images(self):
         for settings, words in (({"image": os.path.join(self.root, "missing")}, ("No such file",)),
-                                ({"image": "/etc"}, ("neither file nor disk",)),
+                                ({"image": "/etc"}, ("no regular file",)),
                                 ({"image": self.file("short", b"x" * 100)}, ("too short",)),
                                 ({"image": self.file("noise", b"x" * 5000)}, ("rootfs_type", "ext4")),
                                 ({"image": self.image, "rootfs_type": "erofs"}, ("rootfs_type", "erofs")),
