@@ -432,7 +432,6 @@ static int load_images(struct load *l, struct err *e)
 		"and index.json); if it is a plain root file system, give it a name (--name)");
 }
 
-/* Layers first, then the image: what is visible is complete. */
 /*
  * What is there has the same digest and may be damaged all the same: it was named to be removed
  * and loaded again. A file system that cannot exchange two names keeps it.
@@ -444,6 +443,7 @@ static int replace_image(struct load *l, struct pending_image *p, struct err *e)
 	return errno == EINVAL ? 0 : err_sys(e, "replace the image '%s'", p->hex);
 }
 
+/* Layers first, then the image: what is visible is complete. */
 static int commit_image(struct load *l, struct pending_image *p, struct err *e)
 {
 	for (size_t i = 0; i < p->keys.n; i++) {
