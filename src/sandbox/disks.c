@@ -38,6 +38,10 @@ static int disk_new(struct sandbox *s, const char *path, bool read_only, struct 
 
 	if (stat(path, &st) < 0)
 		return err_sys(e, "'%s'", path);
+	/* before anybody opens it: a fifo would be waited for */
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_set(e, ERR_INVALID, 0, "'%s' is neither file nor block device",
+			       path);
 	d = mem_new(struct disk);
 	if (!d)
 		return err_oom(e, "a disk");

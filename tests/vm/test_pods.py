@@ -243,10 +243,13 @@ class Pod(CriCase):
     def test_direct_volume_that_is_wrong(self):
         path = os.path.join(self.root, "wrong")
         os.makedirs(path)
+        fifo = os.path.join(self.root, "fifo")
+        os.mkfifo(fifo)
         pod = self.run_pod("wrong")
         good = {"volume-type": "block", "device": "/no/such/disk", "fstype": "ext4"}
         for i, (more, word) in enumerate((({}, "/no/such/disk"), ({"volume-type": "spdkvol"}, "spdkvol"),
                                           ({"device": "relative"}, "absolute"),
+                                          ({"device": fifo, "options": ["ro"]}, "block device"),
                                           ({"fstype": 1}, "fstype"))):
             with self.direct_volume(path, **{**good, **more}) as where:
                 with self.assertRaises(rpc.RpcError) as caught:
