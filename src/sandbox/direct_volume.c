@@ -85,9 +85,15 @@ static int take_options(const struct jval *list, struct direct_volume *v, struct
 static int take_group(const struct jval *metadata, struct direct_volume *v, struct err *e)
 {
 	const char *group = jval_str(jval_get(metadata, "fsGroup"));
+	const struct jval *given = jval_get(metadata, "fsGroup");
 	const char *policy = jval_str(jval_get(metadata, "fsGroupChangePolicy"));
 	uint64_t id;
 
+	if (jval_type(metadata) != JVAL_NULL && jval_type(metadata) != JVAL_OBJECT)
+		return err_set(e, ERR_INVALID, 0, "metadata: must be an object");
+	/* left out silently, the files would be another's */
+	if (jval_type(given) != JVAL_NULL && !group)
+		return err_set(e, ERR_INVALID, 0, "metadata.fsGroup: must be a text");
 	if (policy && !str_eq(policy, "Always") && !str_eq(policy, "OnRootMismatch"))
 		return err_set(e, ERR_INVALID, 0,
 			       "metadata.fsGroupChangePolicy '%.40s': Always or OnRootMismatch",

@@ -62,6 +62,8 @@ static void test_wrong(void **state)
 		  "device", ERR_INVALID },
 		{ "{" GOOD ",\"options\":\"ro\"}", "options", ERR_INVALID },
 		{ "{" GOOD ",\"options\":[1]}", "options[0]", ERR_INVALID },
+		{ "{" GOOD ",\"metadata\":[]}", "metadata", ERR_INVALID },
+		{ "{" GOOD ",\"metadata\":{\"fsGroup\":7}}", "fsGroup", ERR_INVALID },
 		{ "{" GOOD ",\"metadata\":{\"fsGroup\":\"-1\"}}", "fsGroup", ERR_INVALID },
 		{ "{" GOOD ",\"metadata\":{\"fsGroup\":\"4294967295\"}}", "fsGroup",
 		  ERR_INVALID },
