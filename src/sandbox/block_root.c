@@ -40,9 +40,8 @@ static int fill_options(struct container *c, const struct rootfs_mount *m, Grpc_
 	for (size_t i = 0; i < m->option_count; i++) {
 		if (str_eq(m->options[i], "loop") || str_starts(m->options[i], "loop="))
 			continue;
-		st->options[st->n_options] = arena_strdup(&c->arena, m->options[i]);
-		if (!st->options[st->n_options++])
-			return err_oom(e, "a storage");
+		if (storage_add_option(c, st, m->options[i], e) < 0)
+			return -1;
 	}
 	return 0;
 }

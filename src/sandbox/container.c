@@ -243,6 +243,16 @@ int storage_options_room(struct container *c, Grpc__Storage *st, size_t n, struc
 	return st->options ? 0 : err_oom(e, "a storage");
 }
 
+int storage_add_option(struct container *c, Grpc__Storage *st, const char *text, struct err *e)
+{
+	char *copy = text ? arena_strdup(&c->arena, text) : NULL;
+
+	if (!copy)
+		return err_oom(e, "a storage");
+	st->options[st->n_options++] = copy;
+	return 0;
+}
+
 static int create_in_guest(struct container *c, const char *guest_root, struct err *e)
 {
 	Grpc__CreateContainerRequest req = GRPC__CREATE_CONTAINER_REQUEST__INIT;

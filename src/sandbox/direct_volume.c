@@ -204,10 +204,8 @@ static int fill(struct container *c, Grpc__Storage *st, const struct direct_volu
 	if (storage_options_room(c, st, v->options.n, e) < 0)
 		return -1;
 	for (size_t i = 0; i < v->options.n; i++) {
-		st->options[i] = arena_strdup(&c->arena, v->options.v[i]);
-		if (!st->options[i])
-			return err_oom(e, "a storage");
-		st->n_options++;
+		if (storage_add_option(c, st, v->options.v[i], e) < 0)
+			return -1;
 	}
 	if (!v->has_group)
 		return 0;

@@ -112,12 +112,6 @@ static int watch_volume(struct container *c, const struct share_entry *entry, Gr
 	return 0;
 }
 
-static int add_option(struct container *c, Grpc__Storage *st, const char *text, struct err *e)
-{
-	st->options[st->n_options] = text ? arena_strdup(&c->arena, text) : NULL;
-	return st->options[st->n_options++] ? 0 : err_oom(e, "a storage");
-}
-
 /*
  * A directory of huge pages (kubelet's emptyDir of that medium): the guest's memory is what its
  * programs map, so the pages are the guest's, set aside by the agent for hugepageLimits. 1: it
@@ -140,7 +134,7 @@ static int use_huge_pages(struct container *c, Grpc__Mount *m, struct err *e)
 		       (unsigned long)fs.f_bsize / 1024, info.st_uid, info.st_gid,
 		       info.st_mode & 07777);
 	if (container_add_storage(c, "ephemeral", "nodev", "hugetlbfs", where, &st, e) < 0 ||
-	    storage_options_room(c, st, 1, e) < 0 || add_option(c, st, text, e) < 0)
+	    storage_options_room(c, st, 1, e) < 0 || storage_add_option(c, st, text, e) < 0)
 		return -1;
 	m->type = arena_strdup(&c->arena, "bind");
 	m->source = st->mount_point;

@@ -118,6 +118,8 @@ int container_add_storage(struct container *c, const char *driver, const char *s
 			  struct err *e);
 /* With room for so many options of it. */
 int storage_options_room(struct container *c, Grpc__Storage *st, size_t n, struct err *e);
+/* One of them; a copy, NULL is out of memory. */
+int storage_add_option(struct container *c, Grpc__Storage *st, const char *text, struct err *e);
 
 enum {
 	CONTAINERS_MAX = 256,
