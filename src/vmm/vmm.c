@@ -29,6 +29,8 @@ enum {
 	ID_MAX = 31
 };
 
+#define MAX_SECTORS (1ULL << 50) /* none of the sums of them overflows */
+
 static const struct vmm_driver *const drivers[] = {
 	&qemu_driver,
 };
@@ -39,6 +41,7 @@ static const char *const cap_names[] = {
 	[VMM_CAP_HOTPLUG_FS] = "file system hot-plug",
 	[VMM_CAP_HOTPLUG_MEM] = "memory hot-plug",
 	[VMM_CAP_HOTPLUG_CPU] = "processor hot-plug",
+	[VMM_CAP_EXTENTS] = "disks of several files",
 	[VMM_CAP_SHARED_MEM_FS] = "virtio-fs",
 	[VMM_CAP_9P] = "9p",
 	[VMM_CAP_VSOCK] = "vsock",
@@ -152,6 +155,34 @@ static bool is_plain(const char *s, size_t max)
 	return true;
 }
 
+static int check_extents(const struct vmm_device *d, struct err *e)
+{
+	if (d->blk.path || !d->blk.read_only)
+		return err_set(e, ERR_INVALID, 0,
+			       "block device '%s': of several files, and a path or writable",
+			       d->id);
+	for (size_t i = 0; i < d->blk.extent_count; i++) {
+		const struct vmm_extent *x = &d->blk.extents[i];
+
+		if (!x->path || x->path[0] != '/' || x->sectors == 0 ||
+		    x->sectors > MAX_SECTORS)
+			return err_set(e, ERR_INVALID, 0,
+				       "block device '%s': extent %zu: path or size", d->id, i);
+	}
+	return 0;
+}
+
+static int check_blk(const struct vmm_device *d, struct err *e)
+{
+	if (d->blk.serial && !is_plain(d->blk.serial, 20))
+		return err_set(e, ERR_INVALID, 0, "block device '%s': serial", d->id);
+	if (d->blk.extent_count)
+		return check_extents(d, e);
+	if (!d->blk.path || d->blk.path[0] != '/')
+		return err_set(e, ERR_INVALID, 0, "block device '%s': path", d->id);
+	return 0;
+}
+
 static int check_fields(const struct vmm_device *d, struct err *e)
 {
 	const char *id = d->id;
@@ -184,11 +215,7 @@ static int check_fields(const struct vmm_device *d, struct err *e)
 				       d->net.mtu);
 		break;
 	case VMM_DEV_BLK:
-		if (!d->blk.path || d->blk.path[0] != '/' ||
-		    (d->blk.serial && !is_plain(d->blk.serial, 20)))
-			return err_set(e, ERR_INVALID, 0, "block device '%s': path or serial",
-				       id);
-		break;
+		return check_blk(d, e);
 	case VMM_DEV_KIND_COUNT_:
 		break;
 	}
@@ -225,6 +252,10 @@ static int check_devices(const struct vmm *v, struct err *e)
 	for (size_t i = 0; i < c->device_count; i++) {
 		if (check_device(v, &c->devices[i], e) < 0)
 			return -1;
+		if (c->devices[i].kind == VMM_DEV_BLK && c->devices[i].blk.extent_count)
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "device '%s': a disk of several files at boot",
+				       c->devices[i].id);
 		for (size_t j = 0; j < i; j++) {
 			if (str_eq(c->devices[i].id, c->devices[j].id))
 				return err_set(e, ERR_INVALID, 0, "two devices are called '%s'",
@@ -437,6 +468,9 @@ int vmm_device_add(struct vmm *v, const struct vmm_device *d, int64_t deadline,
 		return err_set(e, ERR_UNSUPPORTED, 0, "device '%s': a %s cannot be hot-plugged",
 			       d->id, device_caps[d->kind].name);
 	if (vmm_require(v, plug, e) < 0 || need_running(v, e) < 0)
+		return err_wrap(e, "device '%s'", d->id);
+	if (d->kind == VMM_DEV_BLK && d->blk.extent_count &&
+	    vmm_require(v, VMM_CAP_EXTENTS, e) < 0)
 		return err_wrap(e, "device '%s'", d->id);
 	return v->driver->ops->device_add(v, d, deadline, addr ? addr : &unused, e);
 }

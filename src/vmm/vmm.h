@@ -30,6 +30,7 @@ enum vmm_cap {
 	VMM_CAP_HOTPLUG_FS,
 	VMM_CAP_HOTPLUG_MEM,
 	VMM_CAP_HOTPLUG_CPU,
+	VMM_CAP_EXTENTS,       /* a hot-plugged disk of several files */
 	VMM_CAP_SHARED_MEM_FS, /* vhost-user-fs: virtiofsd */
 	VMM_CAP_9P,            /* a file server of its own */
 	VMM_CAP_VSOCK,         /* by the host kernel's vhost-vsock */
@@ -53,6 +54,12 @@ enum vmm_device_kind {
 	VMM_DEV_NET,
 	VMM_DEV_BLK,
 	VMM_DEV_KIND_COUNT_
+};
+
+/* The first `sectors` of 512 bytes of a file, at least one. */
+struct vmm_extent {
+	const char *path;
+	uint64_t sectors;
 };
 
 /*
@@ -94,6 +101,10 @@ struct vmm_device {
 			const char *path; /* regular file or block device, raw */
 			bool read_only;
 			const char *serial; /* at most 20 bytes; NULL: the id */
+			/* with VMM_CAP_EXTENTS and read_only, in place of a path: one behind
+			 * the other */
+			const struct vmm_extent *extents;
+			size_t extent_count;
 		} blk;
 	};
 };

@@ -207,6 +207,64 @@ static void test_blk(void **state)
 	vm_run(check_blk);
 }
 
+/* One disk of files with 8, 3 and 64 sectors, of which the last has more than are taken. */
+static void check_extents(struct vm *vm)
+{
+	char dir[] = "/tmp/vmtest.XXXXXX", paths[3][64];
+	struct vmm_extent extents[3] = { { paths[0], 8 }, { paths[1], 3 }, { paths[2], 64 } };
+	struct vmm_device plugged = {
+		.kind = VMM_DEV_BLK,
+		.id = "layers",
+		.blk = { .extents = extents, .extent_count = 3, .read_only = true },
+	};
+	struct vmm_device_addr addr;
+	struct err e;
+
+	assert_non_null(mkdtemp(dir));
+	for (size_t i = 0; i < 3; i++) {
+		(void)snprintf(paths[i], sizeof(paths[i]), "%s/%zu \"%s\"", dir, i,
+			       i ? "x" : "");
+		make_file(paths[i], 512 * extents[i].sectors + (i == 2 ? 4096 : 0),
+			  (const char *[]){ "first", "second", "third" }[i]);
+	}
+	vm_boot(vm);
+	if (is_microvm(vm)) {
+		assert_err(vmm_device_add(vm->vmm, &plugged, vm_deadline(), &addr, &e), &e,
+			   ERR_UNSUPPORTED);
+		assert_ok(path_remove_tree(AT_FDCWD, dir, &e), &e);
+		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		assert_ok(vmm_device_add(vm->vmm, &plugged, vm_deadline(), &addr, &e), &e);
+		vm_expect(vm,
+			  "for i in $(seq 200); do head -c 5 /dev/vda 2>/dev/null && break;"
+			  "usleep 20000; done; cat /sys/block/vda/size",
+			  "first75");
+		vm_expect(vm, "dd if=/dev/vda bs=512 skip=8 count=1 2>/dev/null | head -c 6",
+			  "second");
+		vm_expect(vm, "dd if=/dev/vda bs=512 skip=11 2>/dev/null | head -c 5", "third");
+		vm_expect(vm, "cat /sys/block/vda/ro; ! echo x > /dev/vda", "1");
+		assert_ok(vmm_device_remove(vm->vmm, "layers", vm_deadline(), &e), &e);
+		vm_expect(vm, "test ! -e /dev/vda", NULL);
+	}
+	extents[1].sectors = 4;
+	assert_err(vmm_device_add(vm->vmm, &plugged, vm_deadline(), &addr, &e), &e,
+		   ERR_INVALID);
+	assert_non_null(strstr(e.msg, "has become smaller"));
+	extents[1].path = "/nowhere";
+	assert_err(vmm_device_add(vm->vmm, &plugged, vm_deadline(), &addr, &e), &e, ERR_SYS);
+	plugged.blk.read_only = false;
+	assert_err(vmm_device_add(vm->vmm, &plugged, vm_deadline(), &addr, &e), &e,
+		   ERR_INVALID);
+	assert_ok(path_remove_tree(AT_FDCWD, dir, &e), &e);
+}
+
+static void test_extents(void **state)
+{
+	(void)state;
+	vm_run(check_extents);
+}
+
 static void check_resize(struct vm *vm)
 {
 	unsigned vcpus = 0;
@@ -426,15 +484,11 @@ static void test_refusals(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_life),
-		cmocka_unit_test(test_panic),
-		cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_9p),
-		cmocka_unit_test(test_blk),
-		cmocka_unit_test(test_resize),
-		cmocka_unit_test(test_tap),
-		cmocka_unit_test(test_host_vhost_net),
+		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_life),
+		cmocka_unit_test(test_panic),       cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_9p),          cmocka_unit_test(test_blk),
+		cmocka_unit_test(test_extents),     cmocka_unit_test(test_resize),
+		cmocka_unit_test(test_tap),         cmocka_unit_test(test_host_vhost_net),
 		cmocka_unit_test(test_host_nested),
 	};
 

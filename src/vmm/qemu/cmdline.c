@@ -21,7 +21,7 @@ enum {
 #define CAPS_PLUG                                                                              \
 	(VMM_BIT(VMM_CAP_HOTPLUG_BLK) | VMM_BIT(VMM_CAP_HOTPLUG_NET) |                         \
 	 VMM_BIT(VMM_CAP_HOTPLUG_FS) | VMM_BIT(VMM_CAP_HOTPLUG_MEM) |                          \
-	 VMM_BIT(VMM_CAP_HOTPLUG_CPU))
+	 VMM_BIT(VMM_CAP_HOTPLUG_CPU) | VMM_BIT(VMM_CAP_EXTENTS))
 
 /*
  * SeaBIOS, which a microvm with ACPI has by default, resets or waits forever under the

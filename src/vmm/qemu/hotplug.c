@@ -4,13 +4,8 @@
  * of its own. What a device needs (descriptors, back end) is made first and taken away again
  * when a later step fails; its removal is over when the guest has let go of it.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -29,26 +24,6 @@ enum {
 static struct qemu *qemu_of(struct vmm *v)
 {
 	return container_of(v, struct qemu, vmm);
-}
-
-/* A JSON object from words: name, value, … NULL. */
-static struct jval *object_of(struct err *e, ...) __attribute__((sentinel));
-static struct jval *object_of(struct err *e, ...)
-{
-	OWN(jval) struct jval *o = jval_new_object();
-	const char *key;
-	bool bad = false;
-	va_list ap;
-
-	if (!o) {
-		(void)err_oom(e, "a QMP command");
-		return NULL;
-	}
-	va_start(ap, e);
-	while (!bad && (key = va_arg(ap, const char *)))
-		bad = jval_set_str(o, key, va_arg(ap, const char *), e) < 0;
-	va_end(ap);
-	return bad ? NULL : TAKE(o);
 }
 
 static int find_port(struct qemu *q, const char *id)
@@ -93,7 +68,7 @@ static void undo(struct qemu *q, const char *command, const char *key, const cha
 	struct jval *args;
 	struct err ignored;
 
-	args = object_of(&ignored, key, value, NULL);
+	args = qemu_object(&ignored, key, value, NULL);
 	if (args &&
 	    qmp_execute(q->qmp, command, args, deadline_in(UNDO_MS), NULL, &ignored) < 0)
 		log_debug(q->vmm.config.log, "%s", ignored.msg);
@@ -101,7 +76,7 @@ static void undo(struct qemu *q, const char *command, const char *key, const cha
 
 static int getfd(struct qemu *q, const char *name, int fd, int64_t deadline, struct err *e)
 {
-	struct jval *args = object_of(e, "fdname", name, NULL);
+	struct jval *args = qemu_object(e, "fdname", name, NULL);
 
 	return args ? qmp_execute_fd(q->qmp, "getfd", args, fd, deadline, NULL, e) : -1;
 }
@@ -121,77 +96,17 @@ static int plug(struct qemu *q, struct jval *args, unsigned port, int64_t deadli
 	return qmp_execute(q->qmp, "device_add", args, deadline, NULL, e);
 }
 
-static int add_file(struct qemu *q, const struct vmm_device *d, int64_t deadline, unsigned *set,
-		    bool *is_device, struct err *e)
-{
-	OWN(fd) int fd = open(d->blk.path, (d->blk.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-	OWN(jval) struct jval *args = jval_new_object();
-	struct stat st;
-
-	if (fd < 0)
-		return err_sys(e, "open '%s'", d->blk.path);
-	if (fstat(fd, &st) < 0)
-		return err_sys(e, "stat '%s'", d->blk.path);
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return err_set(e, ERR_INVALID, 0, "'%s' is neither file nor block device",
-			       d->blk.path);
-	*is_device = S_ISBLK(st.st_mode);
-	*set = q->next_fdset++;
-	if (!args || jval_set_int(args, "fdset-id", *set, e) < 0)
-		return args ? -1 : err_oom(e, "a QMP command");
-	return qmp_execute_fd(q->qmp, "add-fd", TAKE(args), fd, deadline, NULL, e);
-}
-
-static void remove_file(struct qemu *q, unsigned set)
-{
-	struct jval *args = jval_new_object();
-	struct err ignored;
-
-	if (args && jval_set_int(args, "fdset-id", set, &ignored) < 0)
-		jval_free(TAKE(args));
-	if (args)
-		(void)qmp_execute(q->qmp, "remove-fd", args, deadline_in(UNDO_MS), NULL,
-				  &ignored);
-}
-
-static int add_blockdev(struct qemu *q, const struct vmm_device *d, const char *node,
-			int64_t deadline, struct err *e)
-{
-	OWN(jval) struct jval *args = NULL;
-	OWN(jval) struct jval *file = NULL;
-	char path[40];
-	bool is_device = false;
-	unsigned set = 0;
-	int r;
-
-	if (add_file(q, d, deadline, &set, &is_device, e) < 0)
-		return -1;
-	(void)snprintf(path, sizeof(path), "/dev/fdset/%u", set);
-	file = object_of(e, "driver", is_device ? "host_device" : "file", "filename", path,
-			 "locking", "off", NULL);
-	args = object_of(e, "driver", "raw", "node-name", node, NULL);
-	r = !file || !args || jval_set_bool(file, "read-only", d->blk.read_only, e) < 0 ||
-			    jval_set_bool(args, "read-only", d->blk.read_only, e) < 0 ||
-			    jval_set(args, "file", TAKE(file), e) < 0
-		    ? -1
-		    : qmp_execute(q->qmp, "blockdev-add", TAKE(args), deadline, NULL, e);
-	/* the block layer holds its own duplicate; the set's would keep the file open for ever
-	 */
-	remove_file(q, set);
-	return r;
-}
-
 static int plug_blk(struct qemu *q, const struct vmm_device *d, unsigned port, int64_t deadline,
 		    struct err *e)
 {
 	char node[40];
 
 	(void)snprintf(node, sizeof(node), "b-%s", d->id);
-	if (add_blockdev(q, d, node, deadline, e) < 0)
+	if (qemu_blockdev_add(q, d, node, deadline, e) < 0)
 		return -1;
 	if (plug(q,
-		 object_of(e, "driver", "virtio-blk-pci", "id", d->id, "drive", node, "serial",
-			   d->blk.serial ? d->blk.serial : d->id, NULL),
+		 qemu_object(e, "driver", "virtio-blk-pci", "id", d->id, "drive", node,
+			     "serial", d->blk.serial ? d->blk.serial : d->id, NULL),
 		 port, deadline, e) == 0)
 		return 0;
 	undo(q, "blockdev-del", "node-name", node);
@@ -219,9 +134,9 @@ static int add_netdev(struct qemu *q, const struct vmm_device *d, const char *ne
 		(void)snprintf(vhosts + strlen(vhosts), sizeof(vhosts) - strlen(vhosts), "%s%s",
 			       i ? ":" : "", name);
 	}
-	args = object_of(e, "type", "tap", "id", netdev, n > 1 ? "fds" : "fd", fds,
-			 d->net.vhost_fds ? (n > 1 ? "vhostfds" : "vhostfd") : NULL, vhosts,
-			 NULL);
+	args = qemu_object(e, "type", "tap", "id", netdev, n > 1 ? "fds" : "fd", fds,
+			   d->net.vhost_fds ? (n > 1 ? "vhostfds" : "vhostfd") : NULL, vhosts,
+			   NULL);
 	if (args && d->net.vhost_fds && jval_set_bool(args, "vhost", true, e) < 0) {
 		jval_free(args);
 		return -1;
@@ -239,8 +154,8 @@ static int add_stream(struct qemu *q, const struct vmm_device *d, const char *ne
 	(void)snprintf(name, sizeof(name), "%s-s", d->id);
 	if (getfd(q, name, d->net.stream_fd, deadline, e) < 0)
 		return -1;
-	addr = object_of(e, "type", "fd", "str", name, NULL);
-	args = object_of(e, "type", "stream", "id", netdev, NULL);
+	addr = qemu_object(e, "type", "fd", "str", name, NULL);
+	args = qemu_object(e, "type", "stream", "id", netdev, NULL);
 	if (!addr || !args || jval_set_bool(args, "server", false, e) < 0 ||
 	    jval_set(args, "addr", TAKE(addr), e) < 0)
 		return -1;
@@ -260,8 +175,8 @@ static int plug_net(struct qemu *q, const struct vmm_device *d, unsigned port, i
 		       m[3], m[4], m[5]);
 	if ((d->net.tap_count ? add_netdev : add_stream)(q, d, netdev, deadline, e) < 0)
 		return -1;
-	args = object_of(e, "driver", "virtio-net-pci", "id", d->id, "netdev", netdev, "mac",
-			 mac, "romfile", "", NULL);
+	args = qemu_object(e, "driver", "virtio-net-pci", "id", d->id, "netdev", netdev, "mac",
+			   mac, "romfile", "", NULL);
 	bad = args && ((d->net.mtu && jval_set_int(args, "host_mtu", d->net.mtu, e) < 0) ||
 		       (d->net.tap_count > 1 && jval_set_bool(args, "mq", true, e) < 0));
 	if (bad)
@@ -287,11 +202,11 @@ static int add_chardev(struct qemu *q, const struct vmm_device *d, const char *c
 	}
 	if (getfd(q, chardev, fd, deadline, e) < 0)
 		return -1;
-	inner = object_of(e, "str", chardev, NULL);
-	addr = object_of(e, "type", "fd", NULL);
+	inner = qemu_object(e, "str", chardev, NULL);
+	addr = qemu_object(e, "type", "fd", NULL);
 	data = jval_new_object();
-	backend = object_of(e, "type", "socket", NULL);
-	args = object_of(e, "id", chardev, NULL);
+	backend = qemu_object(e, "type", "socket", NULL);
+	args = qemu_object(e, "id", chardev, NULL);
 	if (!inner || !addr || !data || !backend || !args)
 		return err_oom(e, "a QMP command");
 	if (jval_set(addr, "data", TAKE(inner), e) < 0 ||
@@ -312,8 +227,8 @@ static int plug_fs(struct qemu *q, const struct vmm_device *d, unsigned port, in
 	(void)snprintf(chardev, sizeof(chardev), "c-%s", d->id);
 	if (add_chardev(q, d, chardev, deadline, e) < 0)
 		return -1;
-	args = object_of(e, "driver", "vhost-user-fs-pci", "id", d->id, "chardev", chardev,
-			 "tag", d->fs.tag, NULL);
+	args = qemu_object(e, "driver", "vhost-user-fs-pci", "id", d->id, "chardev", chardev,
+			   "tag", d->fs.tag, NULL);
 	if (args &&
 	    jval_set_int(args, "queue-size", d->fs.queue_size ? d->fs.queue_size : 1024, e) < 0)
 		jval_free(TAKE(args));
@@ -370,10 +285,11 @@ int qemu_device_remove(struct vmm *v, const char *id, int64_t deadline, struct e
 
 	if (i < 0)
 		return err_set(e, ERR_NOT_FOUND, 0, "there is no hot-plugged device '%s'", id);
-	args = object_of(e, "id", id, NULL);
-	if (!q->ports[i].deleted &&
-	    (!args || qmp_execute(q->qmp, "device_del", args, deadline, NULL, e) < 0))
-		return err_wrap(e, "unplug device '%s'", id);
+	if (!q->ports[i].deleted) {
+		args = qemu_object(e, "id", id, NULL);
+		if (!args || qmp_execute(q->qmp, "device_del", args, deadline, NULL, e) < 0)
+			return err_wrap(e, "unplug device '%s'", id);
+	}
 	while (!q->ports[i].deleted) {
 		if (!vmm_is_running(v))
 			return err_set(e, ERR_PEER, 0, "the machine ended");
@@ -419,7 +335,7 @@ static int plug_vcpu(struct qemu *q, const struct jval *slot, int64_t deadline, 
 	if (!type)
 		return err_set(e, ERR_PEER, 0, "QMP: a processor without type");
 	(void)snprintf(id, sizeof(id), "vcpu%u", q->vcpus);
-	args = object_of(e, "driver", type, "id", id, NULL);
+	args = qemu_object(e, "driver", type, "id", id, NULL);
 	if (!args)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
@@ -507,10 +423,10 @@ static int add_memory(struct qemu *q, uint64_t mib, int64_t deadline, struct err
 
 	(void)snprintf(mem, sizeof(mem), "mem%u", q->memory_plugged);
 	(void)snprintf(dimm, sizeof(dimm), "dimm%u", q->memory_plugged);
-	object = object_of(e, "qom-type",
-			   q->shared_memory ? "memory-backend-memfd" : "memory-backend-ram",
-			   "id", mem, NULL);
-	device = object_of(e, "driver", "pc-dimm", "id", dimm, "memdev", mem, NULL);
+	object = qemu_object(e, "qom-type",
+			     q->shared_memory ? "memory-backend-memfd" : "memory-backend-ram",
+			     "id", mem, NULL);
+	device = qemu_object(e, "driver", "pc-dimm", "id", dimm, "memdev", mem, NULL);
 	if (!object || !device || jval_set_int(object, "size", (int64_t)(mib << 20), e) < 0 ||
 	    (q->shared_memory && jval_set_bool(object, "share", true, e) < 0) ||
 	    qmp_execute(q->qmp, "object-add", TAKE(object), deadline, NULL, e) < 0)

@@ -138,6 +138,14 @@ struct qemu {
 	bool panicked;
 };
 
+/* A JSON object of text from words: name, value, … NULL; NULL with *e. */
+struct jval *qemu_object(struct err *e, ...) __attribute__((sentinel));
+/*
+ * Opens what a disk is made of and gives it to the monitor as the block node `node`, which
+ * blockdev-del removes. Nothing of it is left there on failure.
+ */
+int qemu_blockdev_add(struct qemu *q, const struct vmm_device *d, const char *node,
+		      int64_t deadline, struct err *e);
 int qemu_device_add(struct vmm *v, const struct vmm_device *d, int64_t deadline,
 		    struct vmm_device_addr *addr, struct err *e);
 int qemu_device_remove(struct vmm *v, const char *id, int64_t deadline, struct err *e);
