@@ -24,9 +24,10 @@
 #include "base/sys.h"
 #include "base/time.h"
 #include "oci/mount_options.h"
+#include "oci/overlay.h"
 
 enum {
-	STORAGES_MAX = 4096
+	NODE_SIZE = 256
 };
 
 /* Every mount point and every path that options name lies below one of these. */
@@ -55,11 +56,15 @@ static bool is_private_option(const char *o)
 	return str_starts(o, "fsgid=") || str_starts(o, "mode=0") || str_starts(o, "mode=1");
 }
 
-static int parse_options(const Grpc__Storage *st, bool keep_mode, struct mount_options *out,
-			 struct err *e)
+static int parse_options(const Grpc__Storage *st, bool keep_mode, const struct strv *more,
+			 struct mount_options *out, struct err *e)
 {
 	OWN(strv) struct strv words = { 0 };
 
+	for (size_t i = 0; more && i < more->n; i++) {
+		if (strv_add(&words, more->v[i], e) < 0)
+			return -1;
+	}
 	for (size_t i = 0; i < st->n_options; i++) {
 		if (str_starts(st->options[i], "fsgid=") ||
 		    (!keep_mode && is_private_option(st->options[i])))
@@ -70,18 +75,28 @@ static int parse_options(const Grpc__Storage *st, bool keep_mode, struct mount_o
 	return mount_options_parse(words.v, words.n, out, e);
 }
 
-static int do_mount(const Grpc__Storage *st, const char *source, const char *type,
-		    struct err *e)
+/* With options of the agent's own before those asked for; NULL: none. */
+static int mount_with(const Grpc__Storage *st, const char *source, const char *type,
+		      const struct strv *more, struct err *e)
 {
 	const unsigned long ours = MS_BIND | MS_REC | MS_REMOUNT;
 	OWN(mount_options) struct mount_options o = { 0 };
 
-	if (parse_options(st, true, &o, e) < 0)
+	if (parse_options(st, true, more, &o, e) < 0)
 		return -1;
+	if (str_eq(type, "overlay"))
+		return overlay_mount(source, st->mount_point, o.flags & ~ours,
+				     o.data ? o.data : "", e);
 	if (mount(source, st->mount_point, type, o.flags & ~ours, o.data) < 0)
 		return err_sys(e, "mount %s '%.100s' on '%.100s'", type, source,
 			       st->mount_point);
 	return 0;
+}
+
+static int do_mount(const Grpc__Storage *st, const char *source, const char *type,
+		    struct err *e)
+{
+	return mount_with(st, source, type, NULL, e);
 }
 
 /* FSGroup: the directory belongs to a group whose new files inherit it. */
@@ -185,7 +200,7 @@ static int mount_bind(struct sandbox *s, const Grpc__Storage *st, struct storage
 	struct stat info;
 
 	(void)s;
-	if (parse_options(st, false, &o, e) < 0)
+	if (parse_options(st, false, NULL, &o, e) < 0)
 		return -1;
 	if (stat(st->source, &info) < 0)
 		return err_sys(e, "source '%.100s'", st->source);
@@ -224,21 +239,49 @@ static int mount_watched(struct sandbox *s, const Grpc__Storage *st, struct stor
 	return 0;
 }
 
+/*
+ * What of the disk is mounted: "part=FIRST:SECTORS" of it in place of the whole, and each
+ * "device=FIRST:SECTORS" is a part that the file system (EROFS) has its data on.
+ */
+static int find_parts(const Grpc__Storage *st, char node[NODE_SIZE], struct strv *devices,
+		      struct err *e)
+{
+	char disk[NODE_SIZE], part[NODE_SIZE];
+
+	(void)snprintf(disk, sizeof(disk), "%s", node);
+	for (size_t i = 0; i < st->n_driver_options; i++) {
+		const char *o = st->driver_options[i];
+
+		if (str_starts(o, "part=")) {
+			if (device_part(disk, o + strlen("part="), node, NODE_SIZE, e) < 0)
+				return -1;
+		} else if (str_starts(o, "device=")) {
+			if (device_part(disk, o + strlen("device="), part, sizeof(part), e) <
+				    0 ||
+			    strv_addf(devices, e, "device=%s", part) < 0)
+				return -1;
+		} else {
+			return err_set(e, ERR_UNSUPPORTED, 0, "driver_options '%.80s'", o);
+		}
+	}
+	return 0;
+}
+
 /* A virtio-blk disk: source is a PCI path or a node below /dev. */
 static int mount_block(struct sandbox *s, const Grpc__Storage *st, struct storage *out,
 		       struct err *e)
 {
-	char node[256];
+	OWN(strv) struct strv devices = { 0 };
+	char node[NODE_SIZE];
 	struct statvfs fs;
 
-	for (size_t i = 0; i < st->n_driver_options; i++)
-		return err_set(e, ERR_UNSUPPORTED, 0, "driver_options '%.80s'",
-			       st->driver_options[i]);
 	if (!*st->fstype)
 		return err_set(e, ERR_INVALID, 0, "fstype is missing");
-	if (device_wait_block(s, st->source, node, sizeof(node), e) < 0)
+	if (device_wait_block(s, st->source, node, sizeof(node), e) < 0 ||
+	    find_parts(st, node, &devices, e) < 0)
 		return -1;
-	if (path_mkdirs(st->mount_point, 0755, e) < 0 || do_mount(st, node, st->fstype, e) < 0)
+	if (path_mkdirs(st->mount_point, 0755, e) < 0 ||
+	    mount_with(st, node, st->fstype, &devices, e) < 0)
 		return -1;
 	out->mounted = true;
 	/* of a disk there may be much already; what is mounted read-only stays as it is */
@@ -400,7 +443,7 @@ int storage_resize(struct sandbox *s, const Grpc__Storage *st, struct err *e)
 	if (!str_eq(st->driver, "ephemeral") || !find(s, st->mount_point))
 		return err_set(e, ERR_INVALID, 0, "'%.100s' is no ephemeral storage",
 			       st->mount_point);
-	if (parse_options(st, true, &o, e) < 0)
+	if (parse_options(st, true, NULL, &o, e) < 0)
 		return -1;
 	if (mount(NULL, st->mount_point, NULL, MS_REMOUNT | o.flags, o.data) < 0)
 		return err_sys(e, "remount '%.100s'", st->mount_point);

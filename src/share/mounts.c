@@ -4,13 +4,21 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "oci/overlay.h"
 #include "share/parts.h"
+
+enum {
+	DEVICES_MAX = 250
+};
+
+#define DEVICE "device="
 
 /* Words of mount(8) that are flags; anything else is data for the file system. */
 static const struct word {
@@ -70,35 +78,105 @@ int mounts_bind(const char *source, const char *target, bool read_only, bool is_
 	return 0;
 }
 
-int mounts_one(const struct share_mount *m, const char *target, struct err *e)
+/* A mount's words, taken apart; what keeps its loop devices until it is made. */
+struct words_of {
+	struct buf data;
+	unsigned long flags;
+	bool loop;
+	const char *devices[DEVICES_MAX]; /* files a file system has its data in, too */
+	size_t device_count;
+	int fds[DEVICES_MAX + 1];
+	size_t fd_count;
+};
+
+static void own_words_of(struct words_of *w)
 {
-	OWN(buf) struct buf data = { .limit = 65536 };
-	unsigned long flags = 0;
+	buf_fini(&w->data);
+	while (w->fd_count)
+		(void)close(w->fds[--w->fd_count]);
+}
 
+static int add_data(struct words_of *w, const char *name, const char *value, struct err *e)
+{
+	return buf_printf(&w->data, e, "%s%s%s", buf_len(&w->data) ? "," : "", name, value);
+}
+
+static int sort_words(const struct share_mount *m, struct words_of *w, struct err *e)
+{
 	for (size_t i = 0; m->options && m->options[i]; i++) {
-		const struct word *w = find_word(m->options[i]);
+		const char *o = m->options[i];
+		const struct word *known = find_word(o);
 
-		if (w)
-			flags = (flags & ~w->clear) | w->set;
-		else if (buf_printf(&data, e, "%s%s", buf_len(&data) ? "," : "",
-				    m->options[i]) < 0)
+		if (known) {
+			w->flags = (w->flags & ~known->clear) | known->set;
+		} else if (str_eq(o, "loop") || str_starts(o, "loop=")) {
+			w->loop = true;
+		} else if (str_eq(m->type, "erofs") && str_starts(o, DEVICE)) {
+			if (w->device_count == DEVICES_MAX)
+				return err_set(e, ERR_UNSUPPORTED, 0,
+					       "'%s' has its data in more than %d files",
+					       m->source, DEVICES_MAX);
+			w->devices[w->device_count++] = o + strlen(DEVICE);
+		} else if (add_data(w, o, "", e) < 0) {
 			return -1;
+		}
 	}
 	if (str_eq(m->type, "bind") || str_eq(m->type, "rbind"))
-		flags |= MS_BIND | (str_eq(m->type, "rbind") ? MS_REC : 0);
-	if (flags & MS_BIND) {
-		if (buf_len(&data) > 0)
-			return err_set(e, ERR_INVALID, 0, "bind mount of '%s': options '%s'",
-				       m->source, buf_cstr(&data));
-		return mounts_bind(m->source, target, flags & MS_RDONLY, false, e);
+		w->flags |= MS_BIND | (str_eq(m->type, "rbind") ? MS_REC : 0);
+	return 0;
+}
+
+/* The file itself, or with "loop" the node of a device that is it. */
+static int as_device(struct words_of *w, const char *path, char node[LOOP_NODE_SIZE],
+		     const char **out, struct err *e)
+{
+	*out = path;
+	if (!w->loop)
+		return 0;
+	if (loop_device_attach(path, w->flags & MS_RDONLY, node, &w->fds[w->fd_count], e) < 0)
+		return -1;
+	w->fd_count++;
+	*out = node;
+	return 0;
+}
+
+static int mount_file_system(const struct share_mount *m, struct words_of *w,
+			     const char *target, struct err *e)
+{
+	char node[LOOP_NODE_SIZE], device[LOOP_NODE_SIZE];
+	const char *source, *other;
+
+	if (as_device(w, m->source, node, &source, e) < 0)
+		return -1;
+	for (size_t i = 0; i < w->device_count; i++) {
+		if (as_device(w, w->devices[i], device, &other, e) < 0 ||
+		    add_data(w, DEVICE, other, e) < 0)
+			return -1;
 	}
-	if (!buf_cstr(&data))
+	if (!buf_cstr(&w->data))
 		return err_oom(e, "mount options");
-	if (str_eq(m->type, "overlay"))
-		return overlay_mount(m->source, target, flags, buf_cstr(&data), e);
-	if (mount(m->source, target, m->type, flags, buf_cstr(&data)) < 0)
+	if (mount(source, target, m->type, w->flags, buf_cstr(&w->data)) < 0)
 		return err_sys(e, "mount %s '%s' at '%s'", m->type, m->source, target);
 	return 0;
+}
+
+int mounts_one(const struct share_mount *m, const char *target, struct err *e)
+{
+	OWN(words_of) struct words_of w = { .data = { .limit = 65536 } };
+
+	if (sort_words(m, &w, e) < 0)
+		return -1;
+	if (w.flags & MS_BIND) {
+		if (buf_len(&w.data) > 0)
+			return err_set(e, ERR_INVALID, 0, "bind mount of '%s': options '%s'",
+				       m->source, buf_cstr(&w.data));
+		return mounts_bind(m->source, target, w.flags & MS_RDONLY, false, e);
+	}
+	if (!str_eq(m->type, "overlay"))
+		return mount_file_system(m, &w, target, e);
+	if (!buf_cstr(&w.data))
+		return err_oom(e, "mount options");
+	return overlay_mount(m->source, target, w.flags, buf_cstr(&w.data), e);
 }
 
 int mounts_set_read_only(const char *target, struct err *e)

@@ -6,8 +6,6 @@
 #include "share/share.h"
 #include "vmm/console.h"
 
-struct buf;
-
 /*
  * Mounts the tree at `source` (a directory with its submounts, or a file) on `target`, which
  * must be of the same kind. It goes on to receive what is mounted below it on the host,
@@ -17,14 +15,12 @@ int mounts_bind(const char *source, const char *target, bool read_only, bool is_
 		struct err *e);
 /* One mount in containerd's terms. ERR_INVALID names an option that is not known. */
 int mounts_one(const struct share_mount *m, const char *target, struct err *e);
-/*
- * An overlay whose options may be longer than mount(2) takes. ERR_UNSUPPORTED if they are even
- * without what the layers' paths have in common.
- */
-int overlay_mount(const char *source, const char *target, unsigned long flags,
-		  const char *options, struct err *e);
-/* Its options with relative layers in *out, and the directory (malloc'd) those start from. */
-int overlay_compact(const char *options, char **dir, struct buf *out, struct err *e);
+enum {
+	LOOP_NODE_SIZE = 32
+};
+/* A file as a block device `node`, as long as *out, its descriptor, or a mount of it lives. */
+int loop_device_attach(const char *path, bool read_only, char node[LOOP_NODE_SIZE], int *out,
+		       struct err *e);
 int mounts_set_read_only(const char *target, struct err *e);
 /* Unmounts whatever is stacked there, with all below; nothing mounted is success. */
 void mounts_clear(const char *target);

@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
-#include "share/parts.h"
+#include "oci/overlay.h"
 
 static void assert_compact(const char *options, const char *dir, const char *want)
 {

@@ -4,6 +4,8 @@
  * a word; what layers have in common at the beginning of their paths is left out then, and the
  * kernel told relative ones, from a working directory that is theirs.
  */
+#include "oci/overlay.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -14,7 +16,6 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
-#include "share/parts.h"
 
 enum {
 	OPTIONS_MAX = 4095 /* Linux: a page, with the NUL */
