@@ -25,6 +25,7 @@
 #include "sandbox/hooks.h"
 #include "sandbox/internal.h"
 #include "sandbox/links.h"
+#include "sandbox/mount_chain.h"
 #include "sandbox/stdio.h"
 #include "share/share.h"
 
@@ -138,6 +139,8 @@ static int share_root(struct container *c, const struct container_config *cc,
 		return err_oom(e, "root file system mounts");
 	if (check_targets(cc, e) < 0)
 		return -1;
+	if (mount_chain_is(cc->rootfs, cc->rootfs_count))
+		return mount_chain_root(c, cc->rootfs, cc->rootfs_count, entry, e);
 	if (!c->sandbox->c.config->hypervisor.disable_block_device_use &&
 	    block_root_is(cc->rootfs, cc->rootfs_count))
 		return plug_root(c, cc, entry, e);

@@ -19,21 +19,29 @@
 #include "sandbox/internal.h"
 
 enum {
-	PLUG_MS = 10 * 1000
+	PLUG_MS = 10 * 1000,
+	SECTOR = 512
+};
+
+/* What is wanted: files or devices that are one disk. */
+struct wish {
+	const char *const *paths;
+	size_t count;
+	bool read_only;
 };
 
 static void disk_unref(struct disk *d)
 {
 	if (--d->refs)
 		return;
+	free(d->parts);
 	free(d->marker);
 	free(d);
 }
 
-static int disk_new(struct sandbox *s, const char *path, bool read_only, struct disk **out,
-		    struct err *e)
+/* One that is the whole disk may have any length, and a device's is not asked for. */
+static int identify(const char *path, bool is_whole, struct disk_part *out, struct err *e)
 {
-	struct disk *d;
 	struct stat st;
 
 	if (stat(path, &st) < 0)
@@ -42,27 +50,72 @@ static int disk_new(struct sandbox *s, const char *path, bool read_only, struct 
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return err_set(e, ERR_INVALID, 0, "'%s' is neither file nor block device",
 			       path);
-	d = mem_new(struct disk);
+	*out = (struct disk_part){
+		.is_device = S_ISBLK(st.st_mode),
+		.number = st.st_rdev,
+		.file_system = st.st_dev,
+		.inode = st.st_ino,
+		.sectors = (uint64_t)st.st_size / SECTOR,
+	};
+	if (!is_whole && (out->is_device || st.st_size == 0 || st.st_size % SECTOR))
+		return err_set(e, ERR_INVALID, 0,
+			       "'%s' is no file of whole sectors (it has %lld bytes)", path,
+			       (long long)st.st_size);
+	return 0;
+}
+
+static int identify_all(const struct wish *w, struct disk *d, struct err *e)
+{
+	uint64_t next = 0;
+
+	d->parts = mem_calloc(w->count, sizeof(*d->parts));
+	if (!d->parts)
+		return err_oom(e, "a disk");
+	d->part_count = w->count;
+	for (size_t i = 0; i < w->count; i++) {
+		if (identify(w->paths[i], w->count == 1, &d->parts[i], e) < 0)
+			return -1;
+		d->parts[i].first = next;
+		next += d->parts[i].sectors;
+	}
+	return 0;
+}
+
+static int disk_new(struct sandbox *s, const struct wish *w, struct disk **out, struct err *e)
+{
+	struct disk *d = mem_new(struct disk);
+
 	if (!d)
 		return err_oom(e, "a disk");
+	d->refs = 1;
+	if (identify_all(w, d, e) < 0) {
+		disk_unref(d);
+		return -1;
+	}
 	(void)snprintf(d->id, sizeof(d->id), "disk%u", s->next_disk++);
 	list_init(&d->node);
 	cond_init(&d->settled, s->loop);
-	d->is_device = S_ISBLK(st.st_mode);
-	d->number = st.st_rdev;
-	d->file_system = st.st_dev;
-	d->inode = st.st_ino;
-	d->read_only = read_only;
-	d->refs = 1;
+	d->read_only = w->read_only;
 	*out = d;
 	return 0;
 }
 
-static bool is_same(const struct disk *a, const struct disk *b)
+static bool is_same_part(const struct disk_part *a, const struct disk_part *b)
 {
 	if (a->is_device || b->is_device)
 		return a->is_device && b->is_device && a->number == b->number;
 	return a->file_system == b->file_system && a->inode == b->inode;
+}
+
+static bool is_same(const struct disk *a, const struct disk *b)
+{
+	if (a->part_count != b->part_count)
+		return false;
+	for (size_t i = 0; i < a->part_count; i++) {
+		if (!is_same_part(&a->parts[i], &b->parts[i]))
+			return false;
+	}
+	return true;
 }
 
 static struct disk *find_same(struct sandbox *s, const struct disk *like)
@@ -139,13 +192,27 @@ static int disk_join(struct sandbox *s, struct disk *d, bool read_only, const ch
 	return rc < 0 ? -1 : 1;
 }
 
-static int disk_add(struct sandbox *s, struct disk *d, const char *path, struct err *e)
+static int plug_it(struct sandbox *s, struct disk *d, const struct wish *w, struct err *e)
 {
+	struct vmm_extent extents[DISK_PARTS_MAX];
 	struct vmm_device dev = {
 		.kind = VMM_DEV_BLK,
 		.id = d->id,
-		.blk = { .path = path, .read_only = d->read_only },
+		.blk = { .path = w->paths[0], .read_only = d->read_only },
 	};
+
+	if (w->count > 1) {
+		for (size_t i = 0; i < w->count; i++)
+			extents[i] = (struct vmm_extent){ w->paths[i], d->parts[i].sectors };
+		dev.blk.path = NULL;
+		dev.blk.extents = extents;
+		dev.blk.extent_count = w->count;
+	}
+	return vmm_device_add(s->vmm, &dev, deadline_in(PLUG_MS), &d->at, e);
+}
+
+static int disk_add(struct sandbox *s, struct disk *d, const struct wish *w, struct err *e)
+{
 	int rc;
 
 	d->users = 1;
@@ -153,14 +220,14 @@ static int disk_add(struct sandbox *s, struct disk *d, const char *path, struct 
 	list_append(&s->disks, &d->node);
 	/* called off in the middle it would be in the machine, and nobody know of it */
 	fiber_shield(s->loop, true);
-	rc = vmm_device_add(s->vmm, &dev, deadline_in(PLUG_MS), &d->at, e);
+	rc = plug_it(s, d, w, e);
 	fiber_shield(s->loop, false);
 	settle(d, rc < 0 ? DISK_GONE : DISK_THERE);
 	return rc;
 }
 
-int disk_plug(struct container *c, const char *path, bool read_only, struct disk **out,
-	      struct err *e)
+static int plug_wished(struct container *c, const struct wish *w, struct disk **out,
+		       struct err *e)
 {
 	struct sandbox *s = c->sandbox;
 	struct disk *fresh, *d;
@@ -169,15 +236,14 @@ int disk_plug(struct container *c, const char *path, bool read_only, struct disk
 	if (c->disk_count == DISKS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d disks of a container",
 			       DISKS_MAX);
-	if (vmm_require(s->vmm, VMM_CAP_HOTPLUG_BLK, e) < 0 ||
-	    disk_new(s, path, read_only, &fresh, e) < 0)
+	if (vmm_require(s->vmm, VMM_CAP_HOTPLUG_BLK, e) < 0 || disk_new(s, w, &fresh, e) < 0)
 		return -1;
 	while (rc == 1 && (d = find_same(s, fresh)))
-		rc = disk_join(s, d, read_only, path, e);
+		rc = disk_join(s, d, w->read_only, w->paths[0], e);
 	if (rc == 1) {
 		d = fresh;
 		/* a wait for another's may have lasted */
-		rc = sandbox_need_ready(s, e) < 0 ? -1 : disk_add(s, d, path, e);
+		rc = sandbox_need_ready(s, e) < 0 ? -1 : disk_add(s, d, w, e);
 	}
 	if (rc < 0 || d != fresh)
 		disk_unref(fresh);
@@ -186,6 +252,25 @@ int disk_plug(struct container *c, const char *path, bool read_only, struct disk
 	c->disks[c->disk_count++] = d;
 	*out = d;
 	return 0;
+}
+
+int disk_plug(struct container *c, const char *path, bool read_only, struct disk **out,
+	      struct err *e)
+{
+	struct wish w = { &path, 1, read_only };
+
+	return plug_wished(c, &w, out, e);
+}
+
+int disk_plug_parts(struct container *c, const char *const *paths, size_t count,
+		    struct disk **out, struct err *e)
+{
+	struct wish w = { paths, count, true };
+
+	if (count == 0 || count > DISK_PARTS_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0, "a disk of %zu files (1 to %d)", count,
+			       DISK_PARTS_MAX);
+	return plug_wished(c, &w, out, e);
 }
 
 int disks_release(struct container *c, struct err *e)

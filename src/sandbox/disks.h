@@ -19,7 +19,8 @@ typedef struct Grpc__Spec Grpc__Spec;
 typedef struct Grpc__CreateContainerRequest Grpc__CreateContainerRequest;
 
 enum {
-	DISK_ID_SIZE = 16
+	DISK_ID_SIZE = 16,
+	DISK_PARTS_MAX = 250 /* Linux: 255 partitions of a disk, block/genhd.c */
 };
 
 enum disk_state {
@@ -30,12 +31,19 @@ enum disk_state {
 	DISK_GONE   /* in no list any more; a failed one, too */
 };
 
-struct disk {
-	struct list node; /* in sandbox->disks */
-	char id[DISK_ID_SIZE];
+/* What a disk is made of, and where on it that lies, in sectors of 512 bytes. */
+struct disk_part {
 	bool is_device; /* `number` names it, else `file_system` and `inode` do */
 	dev_t number, file_system;
 	ino_t inode;
+	uint64_t first, sectors;
+};
+
+struct disk {
+	struct list node; /* in sandbox->disks */
+	char id[DISK_ID_SIZE];
+	struct disk_part *parts; /* owned */
+	size_t part_count;
 	bool read_only;
 	struct vmm_device_addr at;
 	enum disk_state state;
@@ -52,6 +60,12 @@ struct disk {
  */
 int disk_plug(struct container *c, const char *path, bool read_only, struct disk **out,
 	      struct err *e);
+/*
+ * The same for files that are one disk, one behind the other, read-only: at most
+ * DISK_PARTS_MAX, of whole sectors. ERR_INVALID names one that is none.
+ */
+int disk_plug_parts(struct container *c, const char *const *paths, size_t count,
+		    struct disk **out, struct err *e);
 /* Ends the container's uses, once the guest does not use them any more. */
 int disks_release(struct container *c, struct err *e);
 

@@ -39,9 +39,10 @@ enum {
 /* One thing in the directory and who uses it. */
 struct entry {
 	struct list node;
-	char *name;   /* below rw */
+	char *name;   /* below rw, or layers */
 	char *source; /* of a volume; NULL: made here */
 	bool read_only, is_private, is_dir, mounted;
+	bool is_layer;     /* the guest does not see it */
 	struct strv users; /* container ids, one per use */
 };
 
@@ -50,7 +51,7 @@ struct share {
 	enum share_fs fs;
 	char dir[SHARE_PATH_LEN / 2], rw[SHARE_PATH_LEN / 2 + 4], ro[SHARE_PATH_LEN / 2 + 4];
 	struct list entries;
-	unsigned next_volume, queue_size;
+	unsigned next_volume, next_layer, queue_size;
 	char msize[32];
 	struct share_storage storage;
 	bool made;
@@ -306,6 +307,20 @@ static int host_path(const struct share *s, const char *name, char out[SHARE_PAT
 	return 0;
 }
 
+static int layer_path(const struct share *s, const char *name, char out[SHARE_PATH_LEN],
+		      struct err *e)
+{
+	if (snprintf(out, SHARE_PATH_LEN, "%s/layers/%s", s->dir, name) >= SHARE_PATH_LEN)
+		return err_set(e, ERR_INVALID, 0, "the name '%s' is too long", name);
+	return 0;
+}
+
+static int entry_path(const struct share *s, const struct entry *n, char out[SHARE_PATH_LEN],
+		      struct err *e)
+{
+	return n->is_layer ? layer_path(s, n->name, out, e) : host_path(s, n->name, out, e);
+}
+
 static int describe(const struct share *s, const struct entry *n, struct share_entry *out,
 		    struct err *e)
 {
@@ -351,7 +366,7 @@ static void remove_entry(struct share *s, struct entry *n)
 	char path[SHARE_PATH_LEN];
 	struct err ignored;
 
-	if (host_path(s, n->name, path, &ignored) == 0) {
+	if (entry_path(s, n, path, &ignored) == 0) {
 		if (n->mounted)
 			mounts_clear(path);
 		if ((n->is_dir ? rmdir(path) : unlink(path)) < 0 && n->is_dir && !n->mounted)
@@ -420,6 +435,28 @@ int share_add_rootfs(struct share *s, const char *cid, const char *dir, bool rea
 	}
 	list_append(&s->entries, &n->node);
 	(void)TAKE(n);
+	return 0;
+}
+
+int share_add_layer(struct share *s, const char *cid, const struct share_mount *m,
+		    char out[SHARE_PATH_LEN], struct err *e)
+{
+	OWN(entry) struct entry *n = NULL;
+	char path[SHARE_PATH_LEN];
+
+	if (need_dir(s, e) < 0)
+		return -1;
+	n = new_entry(str_printf("%u", s->next_layer++), NULL, cid, true, e);
+	if (!n || layer_path(s, n->name, path, e) < 0 || path_mkdirs(path, 0700, e) < 0)
+		return -1;
+	n->is_layer = n->mounted = true;
+	if (mounts_one(m, path, e) < 0) {
+		remove_entry(s, TAKE(n));
+		return -1;
+	}
+	list_append(&s->entries, &n->node);
+	(void)TAKE(n);
+	memcpy(out, path, sizeof(path));
 	return 0;
 }
 

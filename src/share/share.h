@@ -108,7 +108,9 @@ struct share_entry {
 /* One mount of a root file system, in the terms of containerd's Mount message. */
 struct share_mount {
 	const char *type, *source;
-	const char *const *options; /* mount(8) words, `lowerdir=…` …; NULL-ended */
+	/* mount(8) words, `lowerdir=…` …; NULL-ended. With "loop" the source is a file, as are
+	 * the `device=…` of an EROFS */
+	const char *const *options;
 };
 
 /*
@@ -119,6 +121,12 @@ struct share_mount {
 int share_add_rootfs(struct share *s, const char *cid, const char *dir, bool read_only,
 		     const struct share_mount *mounts, size_t count, struct share_entry *out,
 		     struct err *e);
+/*
+ * A mount that others of container `cid` are made from, where the guest does not see it; *out
+ * is its path on the host. It goes with the container.
+ */
+int share_add_layer(struct share *s, const char *cid, const struct share_mount *m,
+		    char out[SHARE_PATH_LEN], struct err *e);
 /*
  * A file or directory of the host for container `cid`. The same source shared read-only and
  * writable is two entries; the same again is the same entry with one more user. What is

@@ -22,6 +22,7 @@
 #include "build_config.h"
 #include "event/fiber.h"
 #include "event/loop.h"
+#include "sandbox/mount_chain.h"
 #include "sandbox/rundir.h"
 #include "shim/actions.h"
 #include "shim/engine_log.h"
@@ -168,7 +169,15 @@ int shim_info(const struct shim_options *o, struct err *e)
 	Containerd__Task__RuntimeInfo info = CONTAINERD__TASK__RUNTIME_INFO__INIT;
 	Containerd__Task__RuntimeVersion version = CONTAINERD__TASK__RUNTIME_VERSION__INIT;
 
+	Containerd__Task__RuntimeInfo__AnnotationsEntry mounts =
+		CONTAINERD__TASK__RUNTIME_INFO__ANNOTATIONS_ENTRY__INIT;
+	Containerd__Task__RuntimeInfo__AnnotationsEntry *list[] = { &mounts };
+
 	(void)o;
+	mounts.key = (char *)(uintptr_t) "containerd.io/runtime-allow-mounts";
+	mounts.value = (char *)(uintptr_t)MOUNT_CHAIN_ALLOWED;
+	info.annotations = list;
+	info.n_annotations = ARRAY_LEN(list);
 	version.version = (char *)(uintptr_t)KATA_VERSION;
 	version.revision = (char *)(uintptr_t)KATA_COMMIT;
 	info.name = (char *)(uintptr_t) "io.containerd.kata.v2";

@@ -17,6 +17,7 @@
 struct events;
 struct host_cgroup;
 struct kata_config;
+typedef struct Containerd__Task__CreateTaskRequest Containerd__Task__CreateTaskRequest;
 
 enum {
 	ENGINE_SERVICES = 3
@@ -55,3 +56,6 @@ struct ttrpc_service sandbox_service(struct engine *en);
 
 /* What the sandbox reports to the engine (task.c), with `arg` the engine. */
 struct sandbox_observer task_observer(struct engine *en);
+/* The mounts of a request's root file system, in `a`; texts are the request's. */
+int task_rootfs(const Containerd__Task__CreateTaskRequest *r, struct arena *a,
+		struct rootfs_mount **out, struct err *e);

@@ -27,6 +27,7 @@
 #include "sandbox/disks.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/host_cgroup.h"
+#include "sandbox/mount_chain.h"
 #include "sandbox/sizing.h"
 #include "shim/actions.h"
 #include "shim/engine.h"
@@ -240,17 +241,15 @@ static int list_annotations(const Grpc__Spec *spec, struct sandbox_wish *w, stru
 }
 
 /* Those of the containers to come will be as the first one's is. */
-static bool root_is_disk(const Containerd__Task__CreateTaskRequest *r)
+static int root_is_disk(const Containerd__Task__CreateTaskRequest *r, struct arena *a,
+			bool *out, struct err *e)
 {
-	struct rootfs_mount m;
+	struct rootfs_mount *m;
 
-	if (r->n_rootfs != 1)
-		return false;
-	m = (struct rootfs_mount){ .type = r->rootfs[0]->type,
-				   .source = r->rootfs[0]->source,
-				   .options = (const char *const *)r->rootfs[0]->options,
-				   .option_count = r->rootfs[0]->n_options };
-	return block_root_is(&m, 1);
+	if (task_rootfs(r, a, &m, e) < 0)
+		return -1;
+	*out = block_root_is(m, r->n_rootfs) || mount_chain_has_disks(m, r->n_rootfs);
+	return 0;
 }
 
 static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskRequest *r,
@@ -261,16 +260,17 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	struct sandbox_wish w = { 0 };
 	const Katac__Options *o;
 	Grpc__Spec *spec;
+	bool has_disk;
 
 	if (decode_options(r->options, &a, &o, e) < 0 ||
 	    spec_load(r->bundle, &a, NULL, &spec, e) < 0 || guest_spec_check(spec, e) < 0 ||
 	    spec_identity(spec, &identity, e) < 0 || sizing_limits_of(spec, &w.limits, e) < 0 ||
-	    list_annotations(spec, &w, &a, e) < 0)
+	    list_annotations(spec, &w, &a, e) < 0 || root_is_disk(r, &a, &has_disk, e) < 0)
 		return -1;
 	w.options = o;
 	w.hostname = spec->hostname;
 	w.netns = spec_network_namespace(spec);
-	if (root_is_disk(r) || disks_are_named(spec))
+	if (has_disk || disks_are_named(spec))
 		w.disk_places = PLACES_FOR_ROOTS;
 	else if (identity.kind == OCI_POD_SANDBOX)
 		w.disk_places = PLACES_FOR_VOLUMES;

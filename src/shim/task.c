@@ -184,8 +184,8 @@ static void send_start(struct engine *en, const Containerd__Task__StartRequest *
 
 /* ---- methods ---- */
 
-static int convert_rootfs(const CreateTaskRequest *r, struct arena *a,
-			  struct rootfs_mount **out, struct err *e)
+int task_rootfs(const CreateTaskRequest *r, struct arena *a, struct rootfs_mount **out,
+		struct err *e)
 {
 	struct rootfs_mount *m = arena_calloc(a, r->n_rootfs, sizeof(*m));
 
@@ -213,7 +213,7 @@ static int task_create(struct ttrpc_call *c, const void *request, void *response
 	if (*r->checkpoint || *r->parent_checkpoint)
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "restoring from a checkpoint is not supported");
-	if (convert_rootfs(r, c->arena, &rootfs, e) < 0)
+	if (task_rootfs(r, c->arena, &rootfs, e) < 0)
 		return -1;
 	if (first_create(en, r, e) < 0) {
 		container_not_program(e);
