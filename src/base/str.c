@@ -205,3 +205,28 @@ int strv_addf(struct strv *v, struct err *e, const char *fmt, ...)
 	va_end(ap);
 	return strv_push(v, s, e);
 }
+
+void str_base64(const void *p, size_t len, bool for_names, char *out, size_t size)
+{
+	static const char first[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+	const uint8_t *in = p;
+	char digits[64];
+	size_t n = 0;
+
+	memcpy(digits, first, sizeof(first) - 1);
+	digits[62] = for_names ? '-' : '+';
+	digits[63] = for_names ? '_' : '/';
+	for (size_t i = 0; i < len && n + 4 < size; i += 3) {
+		size_t left = len - i;
+		uint32_t b = (uint32_t)in[i] << 16;
+
+		b |= left > 1 ? (uint32_t)in[i + 1] << 8 : 0;
+		b |= left > 2 ? (uint32_t)in[i + 2] : 0;
+		out[n++] = digits[b >> 18];
+		out[n++] = digits[b >> 12 & 63];
+		out[n++] = left > 1 ? digits[b >> 6 & 63] : '=';
+		out[n++] = left > 2 ? digits[b & 63] : '=';
+	}
+	out[n] = '\0';
+}

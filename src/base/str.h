@@ -14,6 +14,10 @@ bool str_ends(const char *s, const char *suffix);
 /* malloc'd formatted string, NULL when out of memory. */
 char *str_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * Base64 of RFC 4648 with padding: section 4, or 5 with `for_names`. Cut if it does not fit.
+ */
+void str_base64(const void *p, size_t len, bool for_names, char *out, size_t size);
 /* Whole-string decimal numbers within [min, max]; anything else is ERR_INVALID naming `what`.
  */
 int str_to_u64(const char *s, uint64_t min, uint64_t max, const char *what, uint64_t *out,

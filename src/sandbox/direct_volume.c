@@ -128,35 +128,14 @@ int direct_volume_parse(const char *text, size_t len, struct direct_volume *out,
 	return 0;
 }
 
-/* RFC 4648, section 5, padded. Cut if it does not fit. */
-static void base64url(const char *in, char *out, size_t size)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	size_t n = 0, len = strlen(in);
-
-	for (size_t i = 0; i < len && n + 4 < size; i += 3) {
-		size_t left = len - i;
-		uint32_t b = (uint32_t)(uint8_t)in[i] << 16;
-
-		b |= left > 1 ? (uint32_t)(uint8_t)in[i + 1] << 8 : 0;
-		b |= left > 2 ? (uint32_t)(uint8_t)in[i + 2] : 0;
-		out[n++] = digits[b >> 18];
-		out[n++] = digits[b >> 12 & 63];
-		out[n++] = left > 1 ? digits[b >> 6 & 63] : '=';
-		out[n++] = left > 2 ? digits[b & 63] : '=';
-	}
-	out[n] = '\0';
-}
-
 /* Its directory; 0 if there can be none. */
 static int directory_of(const char *source, char *out, size_t size)
 {
 	char name[NAME_LIMIT + 8];
 
-	base64url(source, name, sizeof(name));
 	if (strlen(source) > NAME_LIMIT / 4 * 3)
 		return 0;
+	str_base64(source, strlen(source), true, name, sizeof(name));
 	return snprintf(out, size, DIRECT_VOLUMES "/%s", name) < (int)size;
 }
 

@@ -21,8 +21,13 @@ struct err;
 struct rootfs_mount;
 struct share_entry;
 
-/* What is announced: the transforms and types of mount that containerd leaves to the shim. */
-#define MOUNT_CHAIN_ALLOWED "mkdir/*,format/*,erofs"
+/*
+ * What is announced: the transforms and types of mount that containerd leaves to the shim; the
+ * same as an annotation, for containerd 2.2 and 2.3.
+ */
+#define MOUNT_CHAIN_TYPES      "erofs"
+#define MOUNT_CHAIN_TRANSFORMS "format", "mkdir"
+#define MOUNT_CHAIN_ALLOWED    "mkdir/*,format/*,erofs"
 
 /* Whether the mounts are such a chain, rather than one of the kernel's. */
 bool mount_chain_is(const struct rootfs_mount *mounts, size_t count);

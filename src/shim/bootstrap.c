@@ -16,16 +16,19 @@
 #include "base/time.h"
 #include "bootstrap.pb-c.h"
 #include "options.pb-c.h"
+#include "sandbox/mount_chain.h"
 #include "shim/options.h"
 #include "wire/json.h"
 #include "wire/message.h"
 
-#define RUNTIME_OPTIONS_URL "runtimeoptions.v1.Options"
+#define RUNTIME_OPTIONS_URL    "runtimeoptions.v1.Options"
+#define MOUNT_CAPABILITIES_URL "type.googleapis.com/containerd.types.MountCapabilities"
 
 enum {
 	PARAMS_MAX = 4 << 20,
 	PARAMS_MS = 5000,
 	CHUNK = 4096,
+	EXTENSION_MAX = 128,
 	API_VERSION = 3
 };
 
@@ -110,6 +113,43 @@ int bootstrap_read(const struct shim_options *o, struct bootstrap *out, struct e
 	return 0;
 }
 
+/* Typed as protobuf's Any is in JSON of Go's own encoder, which containerd reads. */
+static int add_extension(struct jval *answer, const char *type, const struct buf *message,
+			 struct err *e)
+{
+	OWN(jval) struct jval *any = jval_new_object(), *extension = jval_new_object();
+	OWN(jval) struct jval *list = jval_new_array();
+	char text[EXTENSION_MAX];
+
+	if (!any || !extension || !list)
+		return err_oom(e, "an answer");
+	str_base64(buf_head(message), buf_len(message), false, text, sizeof(text));
+	if (jval_set_str(any, "type_url", type, e) < 0 ||
+	    jval_set_str(any, "value", text, e) < 0 ||
+	    jval_set(extension, "value", TAKE(any), e) < 0 ||
+	    jval_push(list, TAKE(extension), e) < 0)
+		return -1;
+	return jval_set(answer, "extensions", TAKE(list), e);
+}
+
+/* What containerd's mount manager is to leave to us. */
+static int add_mounts(struct jval *answer, struct err *e)
+{
+	static const char *const types[] = { MOUNT_CHAIN_TYPES };
+	static const char *const transforms[] = { MOUNT_CHAIN_TRANSFORMS };
+	Containerd__Bootstrap__MountCapabilities m =
+		CONTAINERD__BOOTSTRAP__MOUNT_CAPABILITIES__INIT;
+	OWN(buf) struct buf bytes = BUF_INIT;
+
+	m.types = (char **)(uintptr_t)types;
+	m.n_types = ARRAY_LEN(types);
+	m.transforms = (char **)(uintptr_t)transforms;
+	m.n_transforms = ARRAY_LEN(transforms);
+	if (message_encode(&m.base, &bytes, e) < 0)
+		return -1;
+	return add_extension(answer, MOUNT_CAPABILITIES_URL, &bytes, e);
+}
+
 int bootstrap_answer(const char *address, bool v3, struct err *e)
 {
 	OWN(jval) struct jval *v = NULL;
@@ -120,7 +160,8 @@ int bootstrap_answer(const char *address, bool v3, struct err *e)
 	v = jval_new_object();
 	if (jval_set_int(v, "version", API_VERSION, e) < 0 ||
 	    jval_set_str(v, "address", address, e) < 0 ||
-	    jval_set_str(v, "protocol", "ttrpc", e) < 0 || jval_print(v, false, &text, e) < 0)
+	    jval_set_str(v, "protocol", "ttrpc", e) < 0 || add_mounts(v, e) < 0 ||
+	    jval_print(v, false, &text, e) < 0)
 		return -1;
 	return fd_write_all(STDOUT_FILENO, buf_head(&text), buf_len(&text), e);
 }

@@ -39,6 +39,31 @@ static void test_u64(void **state)
 	}
 }
 
+/* RFC 4648, section 10, and the digits that differ. */
+static void test_base64(void **state)
+{
+	static const char *const rows[][2] = { { "", "" },
+					       { "f", "Zg==" },
+					       { "fo", "Zm8=" },
+					       { "foo", "Zm9v" },
+					       { "foob", "Zm9vYg==" },
+					       { "fooba", "Zm9vYmE=" },
+					       { "foobar", "Zm9vYmFy" } };
+	char out[16];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		str_base64(rows[i][0], strlen(rows[i][0]), false, out, sizeof(out));
+		assert_string_equal(out, rows[i][1]);
+	}
+	str_base64("\xfb\xff\xfe", 3, false, out, sizeof(out));
+	assert_string_equal(out, "+//+");
+	str_base64("\xfb\xff\xfe", 3, true, out, sizeof(out));
+	assert_string_equal(out, "-__-");
+	str_base64("foobar", 6, true, out, 8);
+	assert_string_equal(out, "Zm9v");
+}
+
 static void test_i64(void **state)
 {
 	int64_t n = 77;
@@ -122,9 +147,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_compare), cmocka_unit_test(test_u64),
-		cmocka_unit_test(test_i64),     cmocka_unit_test(test_bytes),
-		cmocka_unit_test(test_quote),   cmocka_unit_test(test_strv),
-		cmocka_unit_test(test_printf),
+		cmocka_unit_test(test_base64),  cmocka_unit_test(test_i64),
+		cmocka_unit_test(test_bytes),   cmocka_unit_test(test_quote),
+		cmocka_unit_test(test_strv),    cmocka_unit_test(test_printf),
 	};
 
 	return cmocka_run_group_tests_name("str", tests, NULL, NULL);

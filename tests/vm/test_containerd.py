@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's containerd and `ctr` drive the engine as io.containerd.kata.v2."""
+import base64
 import fcntl
 import glob
 import json
@@ -299,8 +300,14 @@ class Contract(ContainerdCase):
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
                 address = "unix:///run/kata/j/shim.sock"
                 if v3:
-                    self.assertEqual(json.loads(done.stdout), {
+                    answer = json.loads(done.stdout)
+                    (extension,) = answer.pop("extensions")
+                    self.assertEqual(answer, {
                         "version": 3, "address": address, "protocol": "ttrpc"})
+                    self.assertEqual(extension["value"]["type_url"],
+                                     "type.googleapis.com/containerd.types.MountCapabilities")
+                    self.assertEqual(base64.b64decode(extension["value"]["value"]),
+                                     b"\x0a\x05erofs\x12\x06format\x12\x05mkdir")
                 else:
                     self.assertEqual(done.stdout, address)
                 self.assertEqual(self.shim(*args, "-bundle", path, "delete").returncode, 0)
