@@ -33,6 +33,15 @@
 #ifndef SYS_move_mount
 #define SYS_move_mount 429
 #endif
+#ifndef SYS_fsopen
+#define SYS_fsopen 430
+#endif
+#ifndef SYS_fsconfig
+#define SYS_fsconfig 431
+#endif
+#ifndef SYS_fsmount
+#define SYS_fsmount 432
+#endif
 
 int sys_openat2(int dirfd, const char *path, uint64_t flags, mode_t mode, uint64_t resolve)
 {
@@ -86,6 +95,25 @@ int sys_open_tree(int dirfd, const char *path, unsigned flags)
 int sys_move_mount(int from, const char *from_path, int to, const char *to_path, unsigned flags)
 {
 	return (int)syscall(SYS_move_mount, from, from_path, to, to_path, flags);
+}
+
+int sys_mount_detached(const char *type)
+{
+	enum {
+		FSOPEN_CLOEXEC_ = 1,
+		FSMOUNT_CLOEXEC_ = 1,
+		FSCONFIG_CMD_CREATE_ = 6
+	};
+	int fs = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC_), mount = -1, saved;
+
+	if (fs < 0)
+		return -1;
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE_, NULL, NULL, 0) == 0)
+		mount = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC_, 0);
+	saved = errno;
+	(void)close(fs);
+	errno = saved;
+	return mount;
 }
 
 int sys_memfd_create(const char *name, unsigned flags)

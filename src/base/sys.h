@@ -119,6 +119,11 @@ int sys_mount_setattr(int dirfd, const char *path, unsigned flags, uint64_t set,
 int sys_open_tree(int dirfd, const char *path, unsigned flags);
 int sys_move_mount(int from, const char *from_path, int to, const char *to_path,
 		   unsigned flags);
+/*
+ * A new mount of a file system without a source ("tmpfs") that is nowhere: fsopen(2) and
+ * fsmount(2), Linux 5.2. It goes with its descriptor.
+ */
+int sys_mount_detached(const char *type);
 int sys_memfd_create(const char *name, unsigned flags);
 int sys_finit_module(int fd, const char *params, int flags);
 int sys_delete_module(const char *name, unsigned flags);

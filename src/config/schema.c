@@ -9,7 +9,7 @@
 
 /* clang-format off */
 static const char *const machines[] = { "q35", "microvm", NULL };
-static const char *const network_models[] = { "tcfilter", "none", NULL };
+static const char *const network_models[] = { "tcfilter", "macvtap", "none", NULL };
 static const char *const rootfs_types[] = { "ext4", "xfs", "erofs", NULL };
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 static const char *const transports[] = { "auto", "vsock", "virtio-serial", NULL };
@@ -147,7 +147,8 @@ const struct config_key config_keys[] = {
 		     "false: they stay in the caller's own." },
 	{ "runtime", "internetworking_model", CONFIG_WORD, AT(runtime.internetworking_model), "\"tcfilter\"",
 	  .choices = network_models,
-	  .meaning = "How the links of a pod's network namespace reach its machine. none: they do not.",
+	  .meaning = "How the links of a pod's network namespace reach its machine: tcfilter redirects their "
+		     "frames, macvtap puts one in mode passthru upon each. none: they do not.",
 	  .annotation = "internetworking_model" },
 	{ "runtime", "enable_vcpus_pinning", CONFIG_BOOL, AT(runtime.enable_vcpus_pinning), "false",
 	  .meaning = "Give each virtual CPU a processor of its own, if the containers' cpuset names as many as there "

@@ -2,6 +2,7 @@
 /* A small text file, and what follows from it. */
 #include "net/link_record.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "net/ingress.h"
+#include "net/macvtap.h"
 #include "net/netns.h"
 #include "wire/netlink.h"
 
@@ -38,7 +40,7 @@ static int identify(int ns, char out[ID_SIZE], struct err *e)
 }
 
 int link_record_write(const char *path, int ns, const char *netns, const int *links,
-		      size_t count, struct err *e)
+		      size_t count, const char *const *macvtaps, struct err *e)
 {
 	OWN(buf) struct buf text = BUF_INIT;
 	char id[ID_SIZE];
@@ -49,19 +51,33 @@ int link_record_write(const char *path, int ns, const char *netns, const int *li
 		if (buf_printf(&text, e, "%d\n", links[i]) < 0)
 			return -1;
 	}
+	for (size_t i = 0; macvtaps[i]; i++) {
+		if (buf_printf(&text, e, "%s\n", macvtaps[i]) < 0)
+			return -1;
+	}
 	return file_replace(AT_FDCWD, path, buf_head(&text), buf_len(&text), 0600, false, e);
+}
+
+/* One line: a number, or a name. */
+static int free_link(int nl, const char *line, struct err *e)
+{
+	int64_t index;
+
+	if (!isdigit((unsigned char)line[0]))
+		return macvtap_remove(nl, line, e);
+	if (str_to_i64(line, 1, INT32_MAX, "link", &index, e) < 0)
+		return -1;
+	return ingress_remove(nl, (int)index, e);
 }
 
 static void free_links(int nl, char *lines)
 {
 	char *rest, *line;
 	struct err e;
-	int64_t index;
 
 	for (line = strtok_r(lines, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		if (str_to_i64(line, 1, INT32_MAX, "link", &index, &e) == 0 &&
-		    (ingress_remove(nl, (int)index, &e) == 0 || e.sys == ENODEV ||
-		     e.sys == ENOENT || e.sys == EINVAL))
+		if (free_link(nl, line, &e) == 0 || e.sys == ENODEV || e.sys == ENOENT ||
+		    e.sys == EINVAL)
 			continue;
 		log_warn(NULL, "link %s of a dead sandbox: %s", line, e.msg);
 	}

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "net/ingress.h"
 #include "net/link_record.h"
+#include "net/macvtap.h"
 #include "net/netns.h"
 #include "vmm/vmm.h"
 #include "wire/netlink.h"
@@ -31,6 +32,7 @@ struct tap {
 		link; /* as it was when joined; its index is 0 where the place is free */
 	char name[IFNAMSIZ], id[8];
 	bool redirected; /* the link has an ingress qdisc of ours */
+	bool is_macvtap; /* it is upon the link, and stays without us */
 	bool gone;       /* the link is no more, and the owner knows */
 };
 
@@ -38,8 +40,9 @@ struct tap_net {
 	const struct log_ctx *log;
 	int ns, nl, events;   /* the other namespace, and netlink sockets of it */
 	char *netns, *record; /* paths; record may be NULL */
-	bool vhost;           /* wanted, and there so far */
-	struct arena arena;   /* of the scan */
+	enum tap_model model;
+	bool vhost;         /* wanted, and there so far */
+	struct arena arena; /* of the scan */
 	struct scan scan;
 	struct tap taps[SCAN_LINKS_MAX];
 };
@@ -87,10 +90,23 @@ static void add_vhost(struct tap_net *n, struct tap *t)
 	n->vhost = false;
 }
 
+static int join_by_macvtap(struct tap_net *n, struct tap *t, struct err *e)
+{
+	if (macvtap_add(n->nl, t->link.index, t->name, t->link.mtu, e) < 0)
+		return err_wrap(e, "macvtap upon it");
+	t->is_macvtap = true;
+	if (macvtap_open(t->name, &t->fd, e) < 0)
+		return -1;
+	add_vhost(n, t);
+	return 0;
+}
+
 static int join(struct tap_net *n, struct tap *t, struct err *e)
 {
 	int nl = n->nl;
 
+	if (n->model == TAP_MACVTAP)
+		return join_by_macvtap(n, t, e);
 	if (make_tap(nl, t, e) < 0)
 		return -1;
 	add_vhost(n, t);
@@ -171,9 +187,12 @@ static void find_gone(struct tap_net *n, const struct scan *found, struct tap_ne
 /* What is redirected, and what is about to be, for whoever cleans up after a killed process. */
 static int write_record(struct tap_net *n, const struct scan *found, struct err *e)
 {
+	const char *macvtaps[SCAN_LINKS_MAX + 1] = { NULL };
 	int links[2 * SCAN_LINKS_MAX];
 	size_t count = 0;
 
+	for (size_t i = 0; n->model == TAP_MACVTAP && i < SCAN_LINKS_MAX; i++)
+		macvtaps[i] = n->taps[i].name;
 	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
 		if (n->taps[i].link.index)
 			links[count++] = n->taps[i].link.index;
@@ -182,9 +201,9 @@ static int write_record(struct tap_net *n, const struct scan *found, struct err 
 		if (!tap_of(n, found->links[i].index))
 			links[count++] = found->links[i].index;
 	}
-	return n->record && count
-		       ? link_record_write(n->record, n->ns, n->netns, links, count, e)
-		       : 0;
+	return n->record && count ? link_record_write(n->record, n->ns, n->netns, links, count,
+						      macvtaps, e)
+				  : 0;
 }
 
 int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
@@ -218,8 +237,7 @@ int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
 
 /* ---- life ---- */
 
-int tap_net_new(const char *netns, const char *record, bool vhost, const struct log_ctx *log,
-		struct tap_net **out, struct err *e)
+int tap_net_new(const struct tap_net_config *c, struct tap_net **out, struct err *e)
 {
 	const unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
 				RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
@@ -228,8 +246,9 @@ int tap_net_new(const char *netns, const char *record, bool vhost, const struct 
 
 	if (!n)
 		return err_oom(e, "a network");
-	n->log = log;
-	n->vhost = vhost;
+	n->log = c->log;
+	n->model = c->model;
+	n->vhost = c->vhost;
 	n->ns = n->nl = n->events = -1;
 	arena_init(&n->arena, SCAN_BYTES);
 	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
@@ -239,19 +258,19 @@ int tap_net_new(const char *netns, const char *record, bool vhost, const struct 
 		(void)snprintf(t->name, sizeof(t->name), "tap%u_kata", (unsigned)i);
 		(void)snprintf(t->id, sizeof(t->id), "net%u", (unsigned)i);
 	}
-	n->netns = strdup(netns);
-	n->record = record ? strdup(record) : NULL;
-	if (!n->netns || (record && !n->record))
+	n->netns = strdup(c->netns);
+	n->record = c->record ? strdup(c->record) : NULL;
+	if (!n->netns || (c->record && !n->record))
 		return err_oom(e, "a network");
-	n->ns = open(netns, O_RDONLY | O_CLOEXEC);
+	n->ns = open(n->netns, O_RDONLY | O_CLOEXEC);
 	if (n->ns < 0)
-		return err_sys(e, "network namespace '%.200s'", netns);
+		return err_sys(e, "network namespace '%.200s'", n->netns);
 	if (netns_enter(n->ns, &back, e) < 0)
-		return err_wrap(e, "'%.200s'", netns);
+		return err_wrap(e, "'%.200s'", n->netns);
 	rc = nl_open(&n->nl, e) < 0 || nl_listen(groups, &n->events, e) < 0 ? -1 : 0;
 	netns_leave(&back);
 	if (rc < 0)
-		return err_wrap(e, "network namespace '%.200s'", netns);
+		return err_wrap(e, "network namespace '%.200s'", n->netns);
 	*out = TAKE(n);
 	return 0;
 }
@@ -267,8 +286,10 @@ void tap_net_part(struct tap_net *n, size_t place)
 		log_warn(n->log, "redirection of '%s' stays: %s", t->link.name, e.msg);
 	fd_close(&t->fd);
 	fd_close(&t->vhost);
+	if (t->is_macvtap && macvtap_remove(n->nl, t->name, &e) < 0 && e.sys != ENODEV)
+		log_warn(n->log, "'%s' stays upon '%s': %s", t->name, t->link.name, e.msg);
 	t->link = (struct scan_link){ .index = 0 };
-	t->redirected = t->gone = false;
+	t->redirected = t->is_macvtap = t->gone = false;
 }
 
 void tap_net_free(struct tap_net *n)
@@ -296,6 +317,11 @@ int tap_net_event_fd(const struct tap_net *n)
 void tap_net_drain(struct tap_net *n)
 {
 	nl_drain(n->events);
+}
+
+const char *tap_net_model(const struct tap_net *n)
+{
+	return n->model == TAP_MACVTAP ? "a macvtap" : "traffic control";
 }
 
 const struct scan *tap_net_scan(const struct tap_net *n)

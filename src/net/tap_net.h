@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The model "tcfilter": each link of the caller's network namespace is joined to a tap of the
- * machine, frame by frame, by redirections of the traffic control in both directions (ingress
- * qdisc, u32 match-all, mirred; tc-mirred(8)). The guest's interface has the link's hardware
- * address, MTU, addresses, routes and neighbours, so that nobody outside sees a difference.
+ * Each link of the caller's network namespace is joined to an interface of the machine: by the
+ * model "tcfilter" to a tap, frame by frame, with redirections of the traffic control in both
+ * directions (ingress qdisc, u32 match-all, mirred; tc-mirred(8)), or by "macvtap" to one upon
+ * the link (net/macvtap.h). The guest's interface has the link's hardware address, MTU,
+ * addresses, routes and neighbours, so that nobody outside sees a difference.
  */
 #pragma once
 
@@ -19,14 +20,24 @@ struct log_ctx;
 struct tap_net;
 struct vmm_device;
 
+enum tap_model {
+	TAP_TCFILTER,
+	TAP_MACVTAP
+};
+
+struct tap_net_config {
+	const char *netns;  /* a path */
+	const char *record; /* a file, see net/link_record.h; NULL: none */
+	enum tap_model model;
+	bool vhost; /* the host's kernel serves the taps where it can (vhost-net) */
+	const struct log_ctx *log;
+};
+
 /*
- * Opens the namespace (a path); nothing is joined yet. As long as *out is there the namespace
- * is, whatever becomes of the path. `record` (may be NULL) is a file that says what a process
- * that is killed leaves there, see net/link_record.h. With `vhost` the host's kernel serves the
- * taps (vhost-net) where it can; one log line says if it cannot.
+ * Opens the namespace; nothing is joined yet. As long as *out is there the namespace is,
+ * whatever becomes of the path. One log line says if vhost-net cannot serve.
  */
-int tap_net_new(const char *netns, const char *record, bool vhost, const struct log_ctx *log,
-		struct tap_net **out, struct err *e);
+int tap_net_new(const struct tap_net_config *c, struct tap_net **out, struct err *e);
 /* Takes redirections and taps away. NULL is accepted. */
 void tap_net_free(struct tap_net *n);
 OWN_DEFINE(tap_net, struct tap_net *, tap_net_free)
@@ -53,6 +64,8 @@ void tap_net_part(struct tap_net *n, size_t place);
 int tap_net_event_fd(const struct tap_net *n);
 void tap_net_drain(struct tap_net *n);
 
+/* How links are joined, for messages. */
+const char *tap_net_model(const struct tap_net *n);
 /* What was found by the last look; valid until the next. */
 const struct scan *tap_net_scan(const struct tap_net *n);
 /* The name of the link at a place, for messages. */

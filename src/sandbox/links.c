@@ -5,7 +5,9 @@
 #include <sys/epoll.h>
 
 #include "base/err.h"
+#include "base/str.h"
 #include "base/time.h"
+#include "config/config.h"
 #include "net/tap_net.h"
 #include "sandbox/guest_net.h"
 #include "sandbox/internal.h"
@@ -16,6 +18,22 @@ enum {
 	SETTLE_MS = 50 /* a link is followed by its addresses and routes */
 };
 
+static int open_namespace(struct sandbox *s, const char *netns, const char *record,
+			  struct err *e)
+{
+	struct tap_net_config c = {
+		.netns = netns,
+		.record = record,
+		.model = str_eq(s->c.config->runtime.internetworking_model, "macvtap")
+				 ? TAP_MACVTAP
+				 : TAP_TCFILTER,
+		.vhost = s->vhost_net,
+		.log = &s->log,
+	};
+
+	return tap_net_new(&c, &s->taps, e);
+}
+
 /* ---- at the boot ---- */
 
 int links_join(struct sandbox *s, const char *netns, struct vmm_device *devices, size_t *count,
@@ -24,14 +42,14 @@ int links_join(struct sandbox *s, const char *netns, struct vmm_device *devices,
 	const char *record = *s->c.link_record ? s->c.link_record : NULL;
 	struct tap_net_changes c;
 
-	if (tap_net_new(netns, record, s->vhost_net, &s->log, &s->taps, e) < 0)
+	if (open_namespace(s, netns, record, e) < 0)
 		return -1;
 	if (tap_net_look(s->taps, &c, e) < 0)
 		return err_wrap(e, "network namespace '%.200s'", netns);
 	for (size_t i = 0; i < c.joined_count; i++) {
 		tap_net_device(s->taps, c.joined[i], &devices[i]);
-		log_info(&s->log, "network: link '%s' of '%s' joined by traffic control",
-			 tap_net_name(s->taps, c.joined[i]), netns);
+		log_info(&s->log, "network: link '%s' of '%s' joined by %s",
+			 tap_net_name(s->taps, c.joined[i]), netns, tap_net_model(s->taps));
 	}
 	if (c.joined_count == 0)
 		log_info(&s->log, "network: '%s' has no link with an address", netns);
@@ -156,7 +174,7 @@ int links_follow(struct sandbox *s, struct err *e)
 int links_adopt(struct sandbox *s, const char *netns, struct err *e)
 {
 	/* it goes with the stand-in, and what is left there as well */
-	if (!s->taps && tap_net_new(netns, NULL, s->vhost_net, &s->log, &s->taps, e) < 0)
+	if (!s->taps && open_namespace(s, netns, NULL, e) < 0)
 		return -1;
 	/* followed already, or not yet because the container before could not be made */
 	return s->links_fiber || links_refresh(s, e) == 0 ? links_follow(s, e) : -1;

@@ -69,22 +69,71 @@ class Links(ContainerdCase):
         self.addCleanup(p.kill)
         time.sleep(0.5)
 
-    def nothing_left(self):
+    def left(self):
         links = {row["ifname"] for row in json.loads(ip("-n", POD, "-j", "link"))}
-        self.assertFalse([name for name in links if name.startswith("tap")], links)
         shown = subprocess.run(["ip", "netns", "exec", POD, "tc", "qdisc"], check=True,
                                capture_output=True, text=True).stdout
-        self.assertNotIn("ingress", shown)
+        return [name for name in links if name.startswith("tap")], "ingress" in shown
+
+    def nothing_left(self):
+        self.assertEqual(self.left(), ([], False))
 
     def test_model_none(self):
         """A pod with links, whose machine gets none of them."""
-        path = os.path.join(self.root, "none.toml")
-        with open(path, "w", encoding="ascii") as f:
-            f.write('[runtime]\ninternetworking_model = "none"\n')
-        out = self.run_ok("net", "ls", "/sys/class/net",
-                          options=(*self.options(), "--runtime-config-path", path))
+        out = self.run_ok("net", "ls", "/sys/class/net", options=self.model("none"))
         self.assertEqual(out, "lo\n")
         self.nothing_left()
+
+    def model(self, name):
+        path = os.path.join(self.root, name + ".toml")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(f'[runtime]\ninternetworking_model = "{name}"\n')
+        return (*self.options(), "--runtime-config-path", path)
+
+    def test_macvtap(self):
+        """Both ways, and the link has what it had while it serves, and after."""
+        self.serve()
+        before = ip("-n", POD, "addr", "show", "eth0")
+        self.detached("net", "sh", "-c", "ip -o link; echo from the guest > /index.html;"
+                      "httpd -f -p 80 -h /", options=self.model("macvtap"))
+        (tap,) = self.taps()
+        self.assertEqual((tap["ifname"], tap["link"]), ("tap0_kata", "eth0"))
+        self.fetch("http://198.51.100.2/index.html", "from the guest\n")
+        self.fetch("http://[2001:db8:1::2]/index.html", "from the guest\n")
+        out = self.ok("task", "exec", "--exec-id", "e", "net", "sh", "-c",
+                      "wget -q -O - http://198.51.100.1:8080/;"
+                      "wget -q -O - 'http://[2001:db8:1::1]:8080/'; cat /sys/class/net/eth0/address")
+        self.assertEqual(out, "hello\nhello\n" + tap["address"] + "\n")
+        self.remove("net")
+        self.wait_until(lambda: not self.taps())
+        self.nothing_left()
+        self.assertEqual(ip("-n", POD, "addr", "show", "eth0").replace(" tentative", ""),
+                         before.replace(" tentative", ""))
+
+    def test_macvtap_after_the_engine_was_killed(self):
+        self.detached("net", "sleep", "100", options=self.model("macvtap"))
+        self.assertEqual(len(self.taps()), 1)
+        os.kill(self.engine_pid("net"), 9)
+        self.wait_until(lambda: self.status("net") != "RUNNING" and not self.taps())
+        self.ctr("task", "rm", "net")
+        self.ok("container", "rm", "net")
+        self.wait_until(lambda: self.left() == ([], False))  # containerd calls `delete` by then
+
+    def test_macvtap_of_a_link_that_has_one(self):
+        ip("-n", POD, "link", "add", "link", "eth0", "name", "other", "type", "macvlan")
+        done = self.ctr(*self.run_args("net", "true", options=self.model("macvtap")))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("link 'eth0': macvtap upon it: ", done.stderr)
+        self.nothing_left()
+
+    def fetch(self, url, want):
+        for _ in range(50):
+            done = subprocess.run(["ip", "netns", "exec", FAR, "python3", "-c", GET, url],
+                                  capture_output=True, text=True, timeout=30, check=False)
+            if done.returncode == 0:
+                break
+            time.sleep(0.2)
+        self.assertEqual(done.stdout, want, done.stderr)
 
     def test_outgoing(self):
         self.serve()
@@ -97,13 +146,7 @@ class Links(ContainerdCase):
         self.detached("net", "sh", "-c", "echo from the guest > /index.html; httpd -f -p 80 -h /",
                       options=self.options())
         for url in ("http://198.51.100.2/index.html", "http://[2001:db8:1::2]/index.html"):
-            for _ in range(50):
-                done = subprocess.run(["ip", "netns", "exec", FAR, "python3", "-c", GET, url],
-                                      capture_output=True, text=True, timeout=30, check=False)
-                if done.returncode == 0:
-                    break
-                time.sleep(0.2)
-            self.assertEqual(done.stdout, "from the guest\n", done.stderr)
+            self.fetch(url, "from the guest\n")
         self.remove("net")
         self.wait_until(lambda: not self.taps())
         self.nothing_left()
@@ -136,7 +179,7 @@ class Links(ContainerdCase):
         self.wait_until(lambda: self.status("net") != "RUNNING" and not self.taps())
         self.ctr("task", "rm", "net")
         self.ok("container", "rm", "net")
-        self.nothing_left()
+        self.wait_until(lambda: self.left() == ([], False))  # containerd calls `delete` by then
         self.serve()
         self.assertEqual(self.inside("wget", "-q", "-O", "-", "http://198.51.100.1:8080/"), "hello\n")
 
