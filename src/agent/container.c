@@ -70,6 +70,7 @@ static int container_new(struct sandbox *s, const char *id, struct container **o
 	c->cgroup.fd = -1;
 	c->oom_watch = -1;
 	list_init(&c->node);
+	cond_init(&c->settled, s->loop);
 	list_init(&c->processes);
 	c->log = (struct log_ctx){ .sandbox = s->id, .container = c->id };
 	*out = c;
@@ -228,6 +229,7 @@ static void release(struct container *c)
 		list_remove(&c->node);
 		s->container_count--;
 	}
+	cond_wake_all(&c->settled);
 	container_unref(c);
 }
 
@@ -244,9 +246,7 @@ int container_create(struct sandbox *s, const Grpc__CreateContainerRequest *r, s
 	s->container_count++;
 	c->removing = true;
 	rc = set_up(c, r, e);
-	c->removing = false;
 	if (rc < 0) {
-		c->removing = true;
 		fiber_shield(s->loop, true);
 		if (end_processes(c, deadline_in(CGROUP_EMPTY_MS), &ending) < 0)
 			log_warn(&c->log, "%s", ending.msg);
@@ -254,18 +254,25 @@ int container_create(struct sandbox *s, const Grpc__CreateContainerRequest *r, s
 		release(c);
 		return -1;
 	}
+	c->removing = false;
+	cond_wake_all(&c->settled);
 	log_info(&c->log, "container created");
 	return 0;
 }
 
 int container_remove(struct container *c, int64_t deadline, struct err *e)
 {
-	if (c->removing)
-		return err_set(e, ERR_STATE, 0, "container '%s' is being made or removed",
-			       c->id);
+	/* whoever asked for it may have given up, and wants to be sure of its end */
+	while (c->removing) {
+		if (cond_wait(&c->settled, deadline, e) < 0)
+			return err_wrap(e, "container '%s' is being made or removed", c->id);
+		if (list_empty(&c->node))
+			return 0;
+	}
 	c->removing = true;
 	if (end_processes(c, deadline, e) < 0) {
 		c->removing = false;
+		cond_wake_all(&c->settled);
 		return -1;
 	}
 	log_info(&c->log, "container removed");

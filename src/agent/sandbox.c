@@ -130,12 +130,13 @@ int sandbox_destroy(struct sandbox *s, struct err *e)
 
 	s->destroyed = true;
 	while (!list_empty(&s->containers)) {
+		OWN(container_ref)
 		struct container *c = list_entry(s->containers.prev, struct container, node);
 
-		if (container_remove(c, deadline, e) < 0) {
-			rc = -1;
+		container_ref(c);
+		rc = container_remove(c, deadline, e);
+		if (rc < 0)
 			break;
-		}
 	}
 	while (rc == 0 && !list_empty(&s->storages)) {
 		struct storage *st = list_entry(s->storages.prev, struct storage, node);

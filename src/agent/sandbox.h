@@ -57,7 +57,8 @@ struct container {
 	struct process *init; /* in `processes`, referenced */
 	struct cgroup cgroup;
 	bool has_cgroup;
-	bool removing;
+	bool removing;       /* or being made */
+	struct cond settled; /* woken when it is neither any more */
 	bool user_ns;
 	uint8_t *request; /* packed CreateContainerRequest, for later execs */
 	size_t request_len;

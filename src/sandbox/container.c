@@ -272,12 +272,14 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 	req.n_storages = c->storage_count;
 	if (disks_attach(c, gs.spec, &req, e) < 0)
 		return -1;
-	if (agent_do(c->sandbox->agent, AGENT_CREATE_CONTAINER, &req, e) < 0) {
-		c->program_refused = e->kind == ERR_NOT_FOUND || e->kind == ERR_DENIED;
-		return -1;
-	}
+	/* from now on: called off, it is still being made there, of disks that must stay till
+	 * then
+	 */
 	c->in_guest = true;
-	return 0;
+	if (agent_do(c->sandbox->agent, AGENT_CREATE_CONTAINER, &req, e) == 0)
+		return 0;
+	c->program_refused = e->kind == ERR_NOT_FOUND || e->kind == ERR_DENIED;
+	return -1;
 }
 
 /*

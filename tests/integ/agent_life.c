@@ -766,6 +766,60 @@ static void test_hooks(struct test *t)
 	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
 }
 
+/* ---- its creator has given up ---- */
+
+struct creation {
+	struct test *t;
+	const Grpc__CreateContainerRequest *request;
+	bool done;
+	int rc;
+	struct err e;
+	struct cond finished;
+};
+
+static void create_in_fiber(void *arg)
+{
+	struct creation *c = arg;
+	OWN(arena) struct arena a = { .limit = MIB };
+	struct ttrpc_method m = {
+		.name = "CreateContainer",
+		.request = c->request->base.descriptor,
+		.response = &EMPTY,
+	};
+	void *ignored;
+
+	c->rc = ttrpc_call(c->t->conn, AGENT, &m, c->request, CALL_MS, &a, &ignored, &c->e);
+	c->done = true;
+	cond_wake_all(&c->finished);
+}
+
+/* Its removal waits for the end of its making, and nothing of it is left then. */
+static void test_removed_while_made(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("true"));
+	Grpc__Storage *st = new_message(t, &grpc__storage__descriptor);
+	struct creation c = { .t = t, .request = r };
+	struct err e;
+
+	st->driver = dup_str(t, "blk");
+	st->source = dup_str(t, "/dev/kata-none"); /* waited for, agent.hotplug_timeout */
+	st->fstype = dup_str(t, "ext4");
+	st->mount_point = dup_str(t, "/run/kata-containers/none");
+	add_ptr(t, &r->storages, &r->n_storages, st);
+	cond_init(&c.finished, t->loop);
+	CHECK(t, fiber_spawn(t->loop, "create", create_in_fiber, &c, NULL, &e) == 0, "%s",
+	      e.msg);
+	CHECK(t, fiber_sleep(t->loop, 300, &e) == 0, "%s", e.msg);
+	CHECK(t, !c.done, "it is made already: %s", c.e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+	while (!c.done)
+		(void)cond_wait(&c.finished, deadline_in(CALL_MS), &e);
+	CHECK(t, c.rc < 0 && strstr(c.e.msg, "kata-none"), "%s", c.e.msg);
+	r->n_storages = 0;
+	CHECK(t, create(t, r) == 0, "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct test *t);
@@ -795,6 +849,7 @@ static const struct {
 	{ "statistics", test_stats, false },
 	{ "user and time namespaces", test_user_and_time, false },
 	{ "hooks", test_hooks, false },
+	{ "removed while it is made", test_removed_while_made, false },
 	{ "limits", test_limits, true },
 	{ "update", test_update, true },
 	{ "out of memory", test_oom, true },
