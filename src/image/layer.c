@@ -169,19 +169,21 @@ static bool is_compressed(const uint8_t *p, size_t len)
 {
 	static const struct {
 		uint8_t magic[6];
-		uint8_t mask[6]; /* 0: any byte */
+		uint8_t mask[6]; /* of the bits that count */
 	} kinds[] = {
-		{ { 0x1f, 0x8b, 8 }, { 1, 1, 1 } },                         /* gzip */
-		{ { 'B', 'Z', 'h', 0, 0x31, 0x41 }, { 1, 1, 1, 0, 1, 1 } }, /* bzip2 */
-		{ { 0xfd, '7', 'z', 'X', 'Z', 0 }, { 1, 1, 1, 1, 1, 1 } },  /* xz */
-		{ { 0x28, 0xb5, 0x2f, 0xfd }, { 1, 1, 1, 1 } },             /* zstd */
+		/* gzip, bzip2, xz, zstd, a skippable frame of zstd (RFC 8878, 3.1.2) */
+		{ { 0x1f, 0x8b, 8 }, { 255, 255, 255 } },
+		{ { 'B', 'Z', 'h', 0, 0x31, 0x41 }, { 255, 255, 255, 0, 255, 255 } },
+		{ { 0xfd, '7', 'z', 'X', 'Z', 0 }, { 255, 255, 255, 255, 255, 255 } },
+		{ { 0x28, 0xb5, 0x2f, 0xfd }, { 255, 255, 255, 255 } },
+		{ { 0x50, 0x2a, 0x4d, 0x18 }, { 0xf0, 255, 255, 255 } },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		bool same = len >= sizeof(kinds[i].magic);
 
 		for (size_t b = 0; same && b < sizeof(kinds[i].magic); b++)
-			same = !kinds[i].mask[b] || p[b] == kinds[i].magic[b];
+			same = (p[b] & kinds[i].mask[b]) == kinds[i].magic[b];
 		if (same)
 			return true;
 	}

@@ -238,6 +238,8 @@ class Kinds(Store):
         packers = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress,
                    "zstd": lambda data: subprocess.run(["zstd", "-q"], input=data, check=True,
                                                        capture_output=True).stdout}
+        # as pzstd makes it
+        packers["skippable"] = lambda data: b"\x53*M\x18\x03\0\0\0abc" + packers["zstd"](data)
         for kind, pack in packers.items():
             with self.subTest(kind):
                 self.load(docker([self.LAYER], pack=pack, tags=(f"in/{kind}:1",)))
