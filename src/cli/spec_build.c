@@ -365,6 +365,28 @@ static int add_volume(struct builder *b, Grpc__Spec *s, size_t first, const char
 	return 0;
 }
 
+static size_t depth_of(const Grpc__Mount *m)
+{
+	size_t n = 0;
+
+	for (const char *p = m->destination; *p; p++)
+		n += *p == '/';
+	return n;
+}
+
+/* What is mounted within another volume comes after it, however they were given. */
+static void order_volumes(Grpc__Spec *s, size_t first)
+{
+	for (size_t i = first + 1; i < s->n_mounts; i++) {
+		Grpc__Mount *m = s->mounts[i];
+		size_t at = i;
+
+		for (; at > first && depth_of(s->mounts[at - 1]) > depth_of(m); at--)
+			s->mounts[at] = s->mounts[at - 1];
+		s->mounts[at] = m;
+	}
+}
+
 static int build_mounts(struct builder *b, Grpc__Spec *s, const struct spec_request *r,
 			struct err *e)
 {
@@ -396,6 +418,8 @@ static int build_mounts(struct builder *b, Grpc__Spec *s, const struct spec_requ
 		if (add_volume(b, s, first_volume, r->volumes->v[i], e) < 0)
 			return -1;
 	}
+	if (!b->oom)
+		order_volumes(s, first_volume);
 	return 0;
 }
 

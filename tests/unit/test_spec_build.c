@@ -138,6 +138,24 @@ static void test_options_win(void **state)
 	assert_string_equal(s->mounts[s->n_mounts - 1]->destination, "/host");
 }
 
+/* What lies within another volume is mounted after it; else the order is the caller's. */
+static void test_nested_volumes(void **state)
+{
+	static const char *const given[] = { "/:/x/y/z", "/:/b", "/:/x/y", "/:/a", "/:/x" };
+	static const char *const want[] = { "/b", "/a", "/x", "/x/y", "/x/y/z" };
+	struct fixture *f = *state;
+	char *const none[] = { NULL };
+	struct err e;
+	Grpc__Spec *s;
+
+	for (size_t i = 0; i < ARRAY_LEN(given); i++)
+		assert_ok(strv_add(&f->volumes, given[i], &e), &e);
+	s = build(f, none);
+	for (size_t i = 0; i < ARRAY_LEN(want); i++)
+		assert_string_equal(s->mounts[s->n_mounts - ARRAY_LEN(want) + i]->destination,
+				    want[i]);
+}
+
 static void test_refusals(void **state)
 {
 	static const char *const volumes[] = { "x",          "rel:/x",           "/x:rel",
@@ -166,6 +184,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_image_defaults, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_options_win, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_nested_volumes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
 	};
 
