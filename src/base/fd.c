@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,28 @@ int fd_write_all(int fd, const void *p, size_t len, struct err *e)
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0)
+			return err_sys(e, "write");
+		s += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int fd_write_waiting(int fd, const void *p, size_t len, struct err *e)
+{
+	const char *s = p;
+
+	while (len) {
+		ssize_t n = write(fd, s, len);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+			struct pollfd ready = { .fd = fd, .events = POLLOUT };
+
+			if (errno == EAGAIN && poll(&ready, 1, -1) < 0 && errno != EINTR)
+				return err_sys(e, "wait to write");
+			continue;
+		}
 		if (n < 0)
 			return err_sys(e, "write");
 		s += n;

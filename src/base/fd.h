@@ -11,6 +11,11 @@ struct buf;
 
 /* Writes all of it, going on after EINTR and short writes (blocking descriptors). */
 int fd_write_all(int fd, const void *p, size_t len, struct err *e);
+/*
+ * The same where the descriptor may be a non-blocking one that a parent has handed on: waits,
+ * as long as it takes, until it takes more. Never in an event loop.
+ */
+int fd_write_waiting(int fd, const void *p, size_t len, struct err *e);
 /* Reads exactly `len` bytes; ERR_PEER when the end comes first. */
 int fd_read_exact(int fd, void *p, size_t len, struct err *e);
 /* Reads to the end of file into `b` (at most its limit, which must be set). */

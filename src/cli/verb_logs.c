@@ -44,12 +44,12 @@ static int print_record(const struct options *o, const uint8_t *line, size_t len
 	if (stream_log_parse(line, len, &r, e) < 0)
 		return err_wrap(e, "the container's output.log is damaged");
 	fd = str_eq(r.stream, "stderr") ? STDERR_FILENO : STDOUT_FILENO;
-	if (o->timestamps && (fd_write_all(fd, r.time, strlen(r.time), e) < 0 ||
-			      fd_write_all(fd, " ", 1, e) < 0))
+	if (o->timestamps && (fd_write_waiting(fd, r.time, strlen(r.time), e) < 0 ||
+			      fd_write_waiting(fd, " ", 1, e) < 0))
 		return -1;
-	if (fd_write_all(fd, r.text, r.len, e) < 0)
+	if (fd_write_waiting(fd, r.text, r.len, e) < 0)
 		return -1;
-	return r.partial && !o->timestamps ? 0 : fd_write_all(fd, "\n", 1, e);
+	return r.partial && !o->timestamps ? 0 : fd_write_waiting(fd, "\n", 1, e);
 }
 
 /* Prints the complete lines in the buffer. */
