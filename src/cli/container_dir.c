@@ -132,6 +132,18 @@ static int match_prefix(struct container_dir *d, void *arg)
 	return 0;
 }
 
+/* Whether `ref` is the whole id of a container: no other's name comes before that. */
+static bool is_id(const char *root, const char *ref)
+{
+	OWN(free) char *path = NULL;
+
+	if (strlen(ref) != CONTAINER_ID_LEN ||
+	    strspn(ref, "0123456789abcdef") != CONTAINER_ID_LEN)
+		return false;
+	path = str_printf("%s/containers/%s", root, ref);
+	return path && access(path, F_OK) == 0;
+}
+
 int container_dir_find(const char *root, const char *ref, struct container_dir *out,
 		       struct err *e)
 {
@@ -139,6 +151,8 @@ int container_dir_find(const char *root, const char *ref, struct container_dir *
 	char id[CONTAINER_ID_LEN + 1];
 	int rc = 1;
 
+	if (is_id(root, ref))
+		return fill(root, ref, out, e);
 	if (path_is_component(ref)) {
 		rc = resolve_name(root, ref, id, sizeof(id), e);
 		if (rc < 0)

@@ -39,7 +39,7 @@ static inline void own_container_dir(struct container_dir *d)
 /* Makes a directory with a fresh id and takes `name` (NULL: the id's first 12 digits). */
 int container_dir_create(const char *root, const char *name, struct container_dir *out,
 			 struct err *e);
-/* By name, id, or an unambiguous beginning of an id. ERR_NOT_FOUND names it. */
+/* By id, name, or an unambiguous beginning of an id, in this order. ERR_NOT_FOUND names it. */
 int container_dir_find(const char *root, const char *ref, struct container_dir *out,
 		       struct err *e);
 /* Calls `each` for every container, newest first; stops when it returns non-zero. */

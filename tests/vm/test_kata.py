@@ -286,6 +286,27 @@ class Life(KataCase):
         self.assertEqual(done.returncode, 125)
         self.assertIn("same", done.stderr)
 
+    def test_logs_to_who_does_not_wait(self):
+        """A parent's pipe may be a non-blocking one: the log waits for it, and is whole."""
+        self.kata_ok("run", "-d", "--name", "l", "busybox", "sh", "-c", "seq 100000")
+        self.kata_ok("wait", "l")
+        ours, theirs = os.pipe()
+        os.set_blocking(theirs, False)
+        with subprocess.Popen([os.path.join(BIN, "kata"), "--root", self.root, "logs", "l"],
+                              stdout=theirs) as logs, os.fdopen(ours, "rb") as out:
+            os.close(theirs)
+            time.sleep(1)
+            self.assertEqual(out.read().split()[-1], b"100000")
+            self.assertEqual(logs.wait(60), 0)
+
+    def test_an_id_is_no_name(self):
+        """An id is its container's, whatever another one is called."""
+        first = self.kata_ok("run", "-d", "--name", "first", "busybox", "sleep", "1000").strip()
+        self.kata_ok("run", "-d", "--name", first, "busybox", "sleep", "1000")
+        self.kata_ok("rm", "-f", first)
+        self.assertNotIn("first", self.kata_ok("ps", "-a"))
+        self.kata_ok("rm", "-f", first)  # the other's name now
+
     def test_wait_and_kill(self):
         self.kata_ok("run", "-d", "--name", "k", "busybox", "sh", "-c",
                      "trap 'exit 3' USR1; while :; do sleep 0.1; done")
