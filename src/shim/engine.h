@@ -45,6 +45,7 @@ struct engine {
 	bool ending;
 	struct signal_watch signals;
 	struct timer idle;
+	int64_t idle_since; /* monotonic ms; 0: there is a container or a client */
 };
 
 /* Begins the end: takes the sandbox down in a fiber, then stops the loop. Idempotent. */
@@ -56,6 +57,8 @@ struct ttrpc_service sandbox_service(struct engine *en);
 
 /* What the sandbox reports to the engine (task.c), with `arg` the engine. */
 struct sandbox_observer task_observer(struct engine *en);
+/* Looks now and then whether it is of use to anybody, more often as long as `kata` makes it. */
+void engine_watch_idle(struct engine *en);
 /* The mounts of a request's root file system, in `a`; texts are the request's. */
 int task_rootfs(const Containerd__Task__CreateTaskRequest *r, struct arena *a,
 		struct rootfs_mount **out, struct err *e);

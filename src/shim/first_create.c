@@ -287,6 +287,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	if (en->status_path && file_reserve(AT_FDCWD, en->status_path, e) < 0)
 		return -1;
 	en->self_ending = o->self_ending;
+	engine_watch_idle(en);
 	return make_wished(en, &w, &a, e);
 }
 

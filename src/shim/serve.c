@@ -33,7 +33,8 @@ enum {
 	ANSWERS_POLL_MS = 5,
 	LINGER_MS = 100,
 	EVENTS_DRAIN_MS = 5000,
-	IDLE_MS = 60 * 1000
+	IDLE_MS = 60 * 1000,
+	IDLE_KATA_MS = 1000
 };
 
 static int fd_from_env(const char *name, int *out, struct err *e)
@@ -112,18 +113,40 @@ static bool is_kept(const struct engine *en)
 	return en->is_pod && en->sandbox && sandbox_state(en->sandbox) != SANDBOX_STOPPED;
 }
 
-/* Nobody created anything, or everything has been deleted, and nobody says Shutdown. */
+static bool is_idle(const struct engine *en)
+{
+	return !en->creating && !is_kept(en) &&
+	       (!en->sandbox || container_count(en->sandbox) == 0) &&
+	       ttrpc_server_connections(en->server) == 0;
+}
+
+/*
+ * Nobody created anything, or everything has been deleted, and nobody says Shutdown. `kata`
+ * that was killed while it made its container does not come back; other callers may.
+ */
 static void on_idle(struct timer *t)
 {
 	struct engine *en = container_of(t, struct engine, idle);
+	int64_t now = time_mono_ms();
 
-	if (!en->creating && !is_kept(en) &&
-	    (!en->sandbox || container_count(en->sandbox) == 0) &&
-	    ttrpc_server_connections(en->server) == 0) {
+	if (!is_idle(en))
+		en->idle_since = 0;
+	else if (!en->idle_since)
+		en->idle_since = now;
+	/* one look may fall between two calls of `kata` */
+	if (en->idle_since && (!en->self_ending || now - en->idle_since >= IDLE_KATA_MS)) {
 		log_info(NULL, "no container and no client: ending");
 		engine_end(en);
 	}
-	timer_set(en->loop, &en->idle, deadline_in(IDLE_MS));
+	engine_watch_idle(en);
+}
+
+void engine_watch_idle(struct engine *en)
+{
+	bool empty = !en->sandbox || container_count(en->sandbox) == 0;
+
+	timer_set(en->loop, &en->idle,
+		  deadline_in(empty && en->self_ending ? IDLE_KATA_MS : IDLE_MS));
 }
 
 static int set_up(struct engine *en, const struct shim_options *o, struct err *e)
@@ -152,7 +175,7 @@ static int set_up(struct engine *en, const struct shim_options *o, struct err *e
 			     ENGINE_SERVICES, &en->server, e) < 0)
 		return -1;
 	en->idle.fire = on_idle;
-	timer_set(en->loop, &en->idle, deadline_in(IDLE_MS));
+	engine_watch_idle(en);
 	return 0;
 }
 

@@ -55,6 +55,16 @@ class Killed(EndCase):
         self.assertEqual(self.call("rm", "-f", "c").returncode, 0)
         self.all_gone()
 
+    def test_client_while_it_makes(self):
+        """What was not made ends at once, and can be removed."""
+        p = self.start("run", "--name", "half", "--network", "none", "busybox", "sleep", "1000")
+        self.assertTrue(wait_until(lambda: self.ours("qemu-system-x86_64")))
+        p.kill()
+        p.communicate(timeout=20)
+        self.all_gone()
+        self.assertEqual(self.inspect("half")["state"]["status"], "dead")
+        self.assertEqual(self.call("rm", "half").returncode, 0)
+
     def test_machine(self):
         """run and exec exit with 125 and say why; so does wait, of the recorded 255."""
         p = self.start("run", "--name", "m", "--network", "none", "busybox", "sh", "-c",
