@@ -496,14 +496,6 @@ static int drop_refs(struct ref_table *refs, const char *hex, const char *only,
 	return 0;
 }
 
-/* Moves an image out of sight; its directory goes with the staging. */
-static int take_image(struct store *s, const char *hex, struct staging *st, struct err *e)
-{
-	if (renameat(s->images_fd, hex, st->fd, hex) < 0)
-		return err_sys(e, "remove image '%s'", hex);
-	return 0;
-}
-
 static int remove_locked(struct store *s, const char *name, bool force, struct staging *st,
 			 struct remove_result *r, struct err *e)
 {
@@ -536,8 +528,8 @@ static int remove_locked(struct store *s, const char *name, bool force, struct s
 			name, holder,
 			r->untagged.n ? ", or force it to lose its name only" : "");
 	if (left == 0 && !holder[0]) {
-		if (take_image(s, hex, st, e) < 0)
-			return -1;
+		if (staging_adopt(s, s->images_fd, hex, st, e) < 0)
+			return err_wrap(e, "remove image '%s'", hex);
 		r->deleted = true;
 	}
 	if (r->untagged.n == 0 || ref_table_write(s, &refs, e) == 0)
@@ -546,8 +538,7 @@ static int remove_locked(struct store *s, const char *name, bool force, struct s
 		return -1;
 	/* on a full disk the little that the image itself held may be the room that is missing
 	 */
-	if (path_remove_tree(st->fd, hex, e) < 0)
-		return -1;
+	staging_close(st);
 	return ref_table_write(s, &refs, e);
 }
 
@@ -558,10 +549,10 @@ int store_remove(struct store *s, const char *name, bool force, struct remove_re
 	OWN(staging) struct staging st = { .fd = -1 };
 	OWN(fd) int lock = -1;
 
-	if (staging_open(s, &st, e) < 0 || store_lock(s, &lock, e) < 0 ||
-	    remove_locked(s, name, force, &st, &r, e) < 0)
+	if (store_lock(s, &lock, e) < 0 || remove_locked(s, name, force, &st, &r, e) < 0)
 		return -1;
 	fd_close(&lock);
+	staging_close(&st); /* its room is what the sweep may need */
 	if (r.deleted && store_sweep_layers(s, e) < 0)
 		return -1;
 	*out = r;

@@ -147,6 +147,27 @@ int staging_open(struct store *s, struct staging *out, struct err *e)
 	return 0;
 }
 
+int staging_adopt(struct store *s, int from, const char *name, struct staging *out,
+		  struct err *e)
+{
+	struct staging st = { .store = s, .fd = -1 };
+
+	if (rand_hex(st.name, (STAGING_NAME_SIZE - 1) / 2, e) < 0 ||
+	    open_dir(from, name, &st.fd, e) < 0)
+		return -1;
+	if (take_lock(st.fd, LOCK_EX, "work directory", e) < 0) {
+		fd_close(&st.fd);
+		return -1;
+	}
+	if (renameat(from, name, s->tmp_fd, st.name) < 0) {
+		(void)err_sys(e, "move '%s' to '%s/tmp'", name, s->root);
+		fd_close(&st.fd);
+		return -1;
+	}
+	*out = st;
+	return 0;
+}
+
 void staging_close(struct staging *st)
 {
 	struct err ignored;

@@ -30,6 +30,12 @@ int store_lock_loads(struct store *s, int *out, struct err *e);
 int store_try_loads(struct store *s, int *out, struct err *e);
 
 int staging_open(struct store *s, struct staging *out, struct err *e);
+/*
+ * The same out of a directory that is there: it goes to the work directories under another
+ * name, which needs no room. The caller holds the store's lock.
+ */
+int staging_adopt(struct store *s, int from, const char *name, struct staging *out,
+		  struct err *e);
 /* Removes it with all it holds. */
 void staging_close(struct staging *st);
 static inline void own_staging(struct staging *st)

@@ -691,6 +691,33 @@ class FullDisk(Store):
         self.assertIn("deleted", self.ok("rmi", "test:1"))
         self.assert_clean()
 
+    def test_removal_without_an_inode_to_spare(self):
+        self.load(docker([tar(item("f", b"x"))]))
+        used = os.statvfs(self.root)
+        subprocess.run(["mount", "-o", f"remount,nr_inodes={used.f_files - used.f_ffree}", self.root],
+                       check=True)
+        self.assertIn("deleted", self.ok("rmi", "test:1"))
+        self.assert_clean()
+
+    def test_removal_without_a_block_to_spare(self):
+        disk = os.path.join(self.dir, "disk")
+        with open(disk, "wb") as f:
+            f.truncate(16 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
+        subprocess.run(["mount", "-o", "loop", disk, self.root], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", self.root], check=False)
+        os.rmdir(os.path.join(self.root, "lost+found"))
+        os.chmod(self.root, 0o711)
+        self.load(docker([tar(item("f", b"x" * 9000))]))
+        for size in (65536, 4096, 1024, 1):
+            with self.assertRaises(OSError), open(self.root + "/filler", "ab", buffering=0) as f:
+                while True:
+                    f.write(bytes(size))
+        with self.assertRaises(OSError):
+            os.mkdir(self.root + "/more")
+        self.assertIn("deleted", self.ok("rmi", "test:1"))
+        self.assert_clean()
+
     def refused_but_kept(self, data):
         done = self.run_tool("load", "-", data=data)
         self.assertIn(b"no room", done.stderr)
