@@ -37,6 +37,7 @@ struct engine {
 	struct host_cgroup *cgroup; /* where we are; NULL: where we were started */
 	char *main_container;       /* the one whose end is the sandbox's; owned */
 	char *status_path;          /* see proto/engine.proto; owned */
+	bool no_manager;            /* no containerd has started it: `kata` */
 	bool self_ending;
 	bool is_pod; /* made by the Sandbox API: it ends by that, not with its containers */
 	char *pod_netns, *pod_bundle; /* of such a pod; owned */

@@ -34,6 +34,7 @@ enum {
 	LINGER_MS = 100,
 	EVENTS_DRAIN_MS = 5000,
 	IDLE_MS = 60 * 1000,
+	IDLE_ALONE_MS = 10 * 1000,
 	IDLE_KATA_MS = 1000
 };
 
@@ -113,10 +114,26 @@ static bool is_kept(const struct engine *en)
 	return en->is_pod && en->sandbox && sandbox_state(en->sandbox) != SANDBOX_STOPPED;
 }
 
+/* What `kata` makes, or has made and not started: nobody else will. */
+static bool is_never_started(const struct engine *en)
+{
+	struct container *ct =
+		en->self_ending ? container_find(en->sandbox, en->main_container) : NULL;
+	struct process *p;
+	struct err ignored;
+
+	return ct && process_find(ct, "", &p, &ignored) == 0 &&
+	       (process_state(p) == PROCESS_NEW || process_state(p) == PROCESS_CREATED);
+}
+
+static bool is_empty(const struct engine *en)
+{
+	return !en->sandbox || container_count(en->sandbox) == 0 || is_never_started(en);
+}
+
 static bool is_idle(const struct engine *en)
 {
-	return !en->creating && !is_kept(en) &&
-	       (!en->sandbox || container_count(en->sandbox) == 0) &&
+	return !en->creating && !is_kept(en) && is_empty(en) &&
 	       ttrpc_server_connections(en->server) == 0;
 }
 
@@ -135,7 +152,7 @@ static void on_idle(struct timer *t)
 		en->idle_since = now;
 	/* one look may fall between two calls of `kata` */
 	if (en->idle_since && (!en->self_ending || now - en->idle_since >= IDLE_KATA_MS)) {
-		log_info(NULL, "no container and no client: ending");
+		log_info(NULL, "no client, and nothing runs: ending");
 		engine_end(en);
 	}
 	engine_watch_idle(en);
@@ -143,10 +160,11 @@ static void on_idle(struct timer *t)
 
 void engine_watch_idle(struct engine *en)
 {
-	bool empty = !en->sandbox || container_count(en->sandbox) == 0;
+	int64_t ms = IDLE_MS;
 
-	timer_set(en->loop, &en->idle,
-		  deadline_in(empty && en->self_ending ? IDLE_KATA_MS : IDLE_MS));
+	if (is_empty(en))
+		ms = en->self_ending ? IDLE_KATA_MS : en->no_manager ? IDLE_ALONE_MS : IDLE_MS;
+	timer_set(en->loop, &en->idle, deadline_in(ms));
 }
 
 static int set_up(struct engine *en, const struct shim_options *o, struct err *e)
@@ -181,7 +199,10 @@ static int set_up(struct engine *en, const struct shim_options *o, struct err *e
 
 int shim_serve(const struct shim_options *o, struct err *e)
 {
-	struct engine en = { .id = o->id, .namespace = o->namespace, .run = RUNDIR_INIT };
+	struct engine en = { .id = o->id,
+			     .namespace = o->namespace,
+			     .run = RUNDIR_INIT,
+			     .no_manager = !*o->address };
 	const char *name = getenv(SHIM_ENV_NAME);
 	int listen_fd, lock_fd, rc;
 
