@@ -8,7 +8,7 @@ names those of a long file that are in every check.
 
 QEMU's emulation of virtualisation lets a guest die now and then (docs/decisions/0050): a test that
 fails is run once more, in a laboratory of its own, and its line says so and why. Where more than
-RETRIES_MAX fail it is not chance, and none is.
+RETRIES_MAX fail, or one in RETRIES_SHARE, it is not chance, and none is.
 """
 
 import json
@@ -27,9 +27,11 @@ INSIDE = os.path.join(process.ROOT, "tests/lab/suite.py")
 SLOWNESS = 4
 NO_RESULT = 125
 RETRIES_MAX = 4
+RETRIES_SHARE = 25
 RETRY_LIMIT_S = 600
 # A machine that dies or locks up is started again for what is left, so often at most in a round.
-LOSSES_MAX = 4
+LOSSES_MAX = 8
+IN_VAIN_MAX = 2
 
 
 def laboratory(options):
@@ -120,8 +122,9 @@ class Round:
 
     def try_failed_again(self):
         failed, self.failed = self.failed, []
+        most = max(RETRIES_MAX, len(self.done) // RETRIES_SHARE)
         for record in failed:
-            if len(failed) > RETRIES_MAX:
+            if len(failed) > most:
                 self.count(record)
             else:
                 self.try_again(record)
@@ -147,11 +150,12 @@ class Round:
     def attempts(self, plan, limit_s):
         """attempt() until one gave all results, or no more come. Returns the last one's."""
         end = time.monotonic() + limit_s
+        in_vain = 0  # losses one after the other without a result between them
         for losses in range(LOSSES_MAX + 1):
             ended = len(self.done)
             status, said = self.attempt(plan, max(60, int(end - time.monotonic())))
-            if status != NO_RESULT or losses == LOSSES_MAX or \
-                    (losses and len(self.done) == ended):
+            in_vain = in_vain + 1 if len(self.done) == ended else 0
+            if status != NO_RESULT or losses == LOSSES_MAX or in_vain > IN_VAIN_MAX:
                 break
             self.results.say(f"SECOND TRY: the laboratory was lost{self.title}, with "
                              f"{len(self.done)} results: {said}")

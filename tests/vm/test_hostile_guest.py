@@ -11,7 +11,7 @@ import time
 import unittest
 
 from bad_case import INITRD, BadCase, wait_until
-from kata_case import TREE, processes
+from kata_case import SLOWNESS, TREE, processes
 
 sys.path.insert(0, os.path.join(TREE, "guest"))
 from guestlib import cpio  # noqa: E402
@@ -88,7 +88,8 @@ class Start(HostileCase):
         for what, word in (("silence@Check", "does not answer"), ("half@Check", "does not answer"),
                            ("old@Check", "timed out"), ("silence@CreateSandbox", "CreateSandbox")):
             with self.subTest(what=what):
-                self.refused(word, config=self.hostile(what, timeout_ms=5000), within=15)
+                self.refused(word, config=self.hostile(what, timeout_ms=int(5000 * SLOWNESS)),
+                             within=15)
         self.refused("CreateContainer", within=15,
                      config=self.hostile("silence@CreateContainer", create_container_timeout=2))
 
