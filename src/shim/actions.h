@@ -30,6 +30,9 @@ int shim_info(const struct shim_options *o, struct err *e);
 /* How `start` tells the process it execs which descriptors it inherits. */
 #define SHIM_ENV_LISTEN_FD "KATA_SHIM_LISTEN_FD"
 #define SHIM_ENV_LOCK_FD   "KATA_SHIM_LOCK_FD"
+/* Where the engine writes SHIM_READY, or why it cannot begin. */
+#define SHIM_ENV_READY_FD "KATA_SHIM_READY_FD"
+#define SHIM_READY        '\1'
 /* The name of its run-time directory, which is not always the sandbox's id. */
 #define SHIM_ENV_NAME "KATA_SHIM_NAME"
 /* The configuration file that its caller named, if any; options of Create come first. */

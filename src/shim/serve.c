@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -197,29 +198,55 @@ static int set_up(struct engine *en, const struct shim_options *o, struct err *e
 	return 0;
 }
 
+/* Takes over what `start` has made. */
+static int adopt(struct engine *en, const struct shim_options *o, struct err *e)
+{
+	const char *name = getenv(SHIM_ENV_NAME);
+	int listen_fd, lock_fd;
+
+	if (fd_from_env(SHIM_ENV_LISTEN_FD, &listen_fd, e) < 0 ||
+	    fd_from_env(SHIM_ENV_LOCK_FD, &lock_fd, e) < 0)
+		return -1;
+	return rundir_adopt(RUNDIR_BASE, name ? name : o->id, lock_fd, listen_fd, &en->run, e);
+}
+
+/* `start` waits for it. */
+static void report(int ready_fd, const char *text, size_t len)
+{
+	struct err ignored;
+
+	(void)fd_write_all(ready_fd, text, len, &ignored);
+	(void)close(ready_fd);
+}
+
+static int serve(struct engine *en, const struct shim_options *o, int ready_fd, struct err *e)
+{
+	static const char ready = SHIM_READY;
+
+	if (adopt(en, o, e) < 0 || set_up(en, o, e) < 0) {
+		report(ready_fd, e->msg, strlen(e->msg));
+		return -1;
+	}
+	report(ready_fd, &ready, 1);
+	return loop_run(en->loop, e);
+}
+
 int shim_serve(const struct shim_options *o, struct err *e)
 {
 	struct engine en = { .id = o->id,
 			     .namespace = o->namespace,
 			     .run = RUNDIR_INIT,
 			     .no_manager = !*o->address };
-	const char *name = getenv(SHIM_ENV_NAME);
-	int listen_fd, lock_fd, rc;
+	int ready_fd, rc;
 
-	if (!name)
-		name = o->id;
-	if (fd_from_env(SHIM_ENV_LISTEN_FD, &listen_fd, e) < 0 ||
-	    fd_from_env(SHIM_ENV_LOCK_FD, &lock_fd, e) < 0 ||
-	    rundir_adopt(RUNDIR_BASE, name, lock_fd, listen_fd, &en.run, e) < 0)
+	if (fd_from_env(SHIM_ENV_READY_FD, &ready_fd, e) < 0)
 		return -1;
 	engine_log_open(o->debug, o->id);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)umask(0022);
 	log_info(NULL, "engine %s (%s) for sandbox '%s' of '%s'", KATA_VERSION, KATA_COMMIT,
 		 o->id, o->namespace);
-	rc = set_up(&en, o, e);
-	if (rc == 0)
-		rc = loop_run(en.loop, e);
+	rc = serve(&en, o, ready_fd, e);
 	if (rc < 0)
 		log_error(NULL, "%s", e->msg);
 	rundir_remove(&en.run);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `start`: makes the run-time directory with its lock and socket, starts itself again as the
- * engine with both inherited, and prints the address: when the caller connects, the socket is
- * already there. Whatever it prints is the answer, so what it does is logged in the bundle.
+ * engine with both inherited, and prints the address once the engine is ready: one that cannot
+ * begin says why. Whatever it prints is the answer, so what it does is logged in the bundle.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "base/time.h"
 #include "event/signal.h"
 #include "oci/annotations.h"
 #include "oci/spec.h"
@@ -33,6 +35,9 @@
 enum {
 	ENGINE_LISTEN_FD = 3,
 	ENGINE_LOCK_FD = 4,
+	ENGINE_READY_FD = 5,
+	READY_MS = 30 * 1000,
+	REPORT_MAX = 1024,
 	SCOPE_GROUP = 2 /* PR_SCHED_CORE_SCOPE_PROCESS_GROUP, Linux 5.16 */
 };
 
@@ -67,14 +72,11 @@ static int write_file(const char *name, const char *value, struct err *e)
 	return file_replace(AT_FDCWD, name, value, strlen(value), 0600, false, e);
 }
 
-/* What a child that could not become the engine writes to its parent. */
-struct failure {
-	enum step {
-		STEP_DESCRIPTORS,
-		STEP_CORE,
-		STEP_EXEC
-	} step;
-	int sys;
+/* What a child does to become the engine. */
+enum step {
+	STEP_DESCRIPTORS,
+	STEP_CORE,
+	STEP_EXEC
 };
 
 static const char *const step_names[] = {
@@ -113,7 +115,7 @@ static void set_oom_score(const struct shim_options *o)
 
 /* In the child, after fork: becomes the engine. Returns the step that failed. */
 static enum step become_engine(const struct shim_options *o, const struct rundir *r,
-			       const char *id)
+			       const char *id, int ready)
 {
 	const char *argv[16] = { "containerd-shim-kata-v2",
 				 "-id",
@@ -124,13 +126,14 @@ static enum step become_engine(const struct shim_options *o, const struct rundir
 				 o->address,
 				 "-publish-binary",
 				 o->publish_binary };
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), fds[2];
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), fds[3];
 
 	if (o->debug)
 		argv[9] = "-debug";
 	fds[0] = fcntl(r->listen_fd, F_DUPFD_CLOEXEC, 10);
 	fds[1] = fcntl(r->lock_fd, F_DUPFD_CLOEXEC, 10);
-	if (null < 0 || fds[0] < 0 || fds[1] < 0 || setsid() < 0)
+	fds[2] = fcntl(ready, F_DUPFD_CLOEXEC, 10);
+	if (null < 0 || fds[0] < 0 || fds[1] < 0 || fds[2] < 0 || setsid() < 0)
 		return STEP_DESCRIPTORS;
 	if (set_core() < 0)
 		return STEP_CORE;
@@ -140,14 +143,43 @@ static enum step become_engine(const struct shim_options *o, const struct rundir
 			return STEP_DESCRIPTORS;
 	}
 	if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ||
-	    dup2(fds[0], ENGINE_LISTEN_FD) < 0 || dup2(fds[1], ENGINE_LOCK_FD) < 0)
+	    dup2(fds[0], ENGINE_LISTEN_FD) < 0 || dup2(fds[1], ENGINE_LOCK_FD) < 0 ||
+	    dup2(fds[2], ENGINE_READY_FD) < 0)
 		return STEP_DESCRIPTORS;
 	if (setenv(SHIM_ENV_LISTEN_FD, "3", 1) < 0 || setenv(SHIM_ENV_LOCK_FD, "4", 1) < 0 ||
-	    setenv(SHIM_ENV_NAME, r->name, 1) < 0)
+	    setenv(SHIM_ENV_READY_FD, "5", 1) < 0 || setenv(SHIM_ENV_NAME, r->name, 1) < 0)
 		return STEP_DESCRIPTORS;
 	signal_reset_all();
 	(void)execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
 	return STEP_EXEC;
+}
+
+/* What it says of itself: one byte SHIM_READY, or why it cannot begin. */
+static int wait_ready(int fd, struct err *e)
+{
+	int64_t deadline = deadline_in(READY_MS);
+	char said[REPORT_MAX + 1];
+	size_t len = 0;
+	ssize_t n = 1;
+
+	while (n && len < REPORT_MAX) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		int ready = poll(&p, 1, deadline_left(deadline));
+
+		if (ready == 0)
+			return err_set(e, ERR_TIMEOUT, 0, "the engine does not get ready");
+		n = ready < 0 ? -1 : read(fd, said + len, REPORT_MAX - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, "the engine's report");
+		len += (size_t)n;
+		if (len && said[0] == SHIM_READY)
+			return 0;
+	}
+	said[len] = '\0';
+	return err_set(e, ERR_SYS, 0, "start the engine: %s",
+		       len ? said : "it ended before it was ready");
 }
 
 static int start_engine(const struct shim_options *o, const struct rundir *r, const char *id,
@@ -155,9 +187,7 @@ static int start_engine(const struct shim_options *o, const struct rundir *r, co
 {
 	OWN(fd) int rd = -1;
 	OWN(fd) int wr = -1;
-	struct failure failed;
 	int p[2];
-	struct err none;
 	pid_t pid;
 
 	if (fd_pipe(p, e) < 0)
@@ -168,16 +198,16 @@ static int start_engine(const struct shim_options *o, const struct rundir *r, co
 	if (pid < 0)
 		return err_sys(e, "fork");
 	if (pid == 0) {
-		failed.step = become_engine(o, r, id);
-		failed.sys = errno;
-		(void)!write(wr, &failed, sizeof(failed));
+		enum step failed = become_engine(o, r, id, wr);
+
+		(void)dprintf(wr, "%s: %s", step_names[failed], strerror(errno));
 		_exit(127);
 	}
 	fd_close(&wr);
-	if (fd_read_exact(rd, &failed, sizeof(failed), &none) == 0) {
+	if (wait_ready(rd, e) < 0) {
+		(void)kill(pid, SIGKILL);
 		(void)waitpid(pid, NULL, 0);
-		return err_set(e, ERR_SYS, failed.sys, "start the engine: %s",
-			       step_names[failed.step]);
+		return -1;
 	}
 	*pid_out = pid;
 	return 0;
