@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "base/sys.h"
+#include "oci/caps.h"
 #include "share/parts.h"
 #include "vmm/vmm.h"
 
@@ -84,9 +87,31 @@ bool share_fs_parse(const char *s, enum share_fs *out)
 int share_enter_namespace(struct err *e)
 {
 	if (unshare(CLONE_NEWNS) < 0)
-		return err_sys(e, "a mount namespace of our own");
+		return err_sys(e, "a mount namespace of our own%s",
+			       errno == EPERM ? " (CAP_SYS_ADMIN is needed)" : "");
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return err_sys(e, "cut our mounts off from the host's");
+	return 0;
+}
+
+/* Those it takes, and ends without: but only once somebody is connected. */
+static int may_virtiofsd(struct err *e)
+{
+	static const int needed[] = { CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,
+				      CAP_FSETID, CAP_SETGID,       CAP_SETUID,
+				      CAP_MKNOD,  CAP_SETFCAP,      CAP_SYS_ADMIN };
+	uint64_t effective, permitted, inheritable;
+
+	if (geteuid() != 0)
+		return err_set(e, ERR_UNSUPPORTED, 0, "virtiofsd needs root");
+	if (sys_capget(&effective, &permitted, &inheritable) < 0)
+		return err_sys(e, "capget");
+	for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
+		if (!(permitted >> needed[i] & 1))
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "virtiofsd needs %s, which is not ours to give",
+				       cap_name(needed[i]));
+	}
 	return 0;
 }
 
@@ -96,8 +121,8 @@ static int can_virtio_fs(const struct share_config *c, const char **program, str
 		return err_set(e, ERR_UNSUPPORTED, 0, "the hypervisor has no virtio-fs");
 	if (!(c->guest_fs & SHARE_GUEST_VIRTIO_FS))
 		return err_set(e, ERR_UNSUPPORTED, 0, "the guest's kernel has no virtio-fs");
-	if (geteuid() != 0)
-		return err_set(e, ERR_UNSUPPORTED, 0, "virtiofsd needs root");
+	if (may_virtiofsd(e) < 0)
+		return -1;
 	return virtiofsd_find(c->virtiofsd, program, e);
 }
 

@@ -6,7 +6,7 @@ import subprocess
 import unittest
 
 from bad_case import INITRD, KERNEL, BadCase
-from kata_case import BIN
+from kata_case import BIN, SLOWNESS
 
 TIMEOUT_S = 400
 LAB = "full"
@@ -60,6 +60,31 @@ class Settings(BadCase):
         missing = os.path.join(self.root, "no.toml")
         self.refused(missing, "No such file", config=missing)
         self.refused("/etc", config="/etc")
+
+    def without(self, capability, *args):
+        """kata run by a root that lacks one, as in containers of others."""
+        return subprocess.run(
+            ["setpriv", "--bounding-set", "-" + capability, "--inh-caps", "-" + capability,
+             os.path.join(BIN, "kata"), "--root", self.root, "run", "--rm", "--network", "none",
+             "busybox", *args], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            timeout=120 * SLOWNESS, check=False)
+
+    def test_root_without_a_capability(self):
+        done = self.without("sys_admin", "true")
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "start the engine", "CAP_SYS_ADMIN is needed")
+        done = self.without("mknod", "grep", " / ", "/proc/mounts")  # virtiofsd cannot do without
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(" 9p ", done.stdout)
+
+    def test_no_room_in_run(self):
+        script = ("mount -t tmpfs -o size=4k none /run && exec \"$@\"")
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script, "sh", os.path.join(BIN, "kata"), "--root",
+             self.root, "run", "--rm", "busybox", "true"], capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, timeout=60 * SLOWNESS, check=False)
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "No space left on device")
 
     def test_host_without_memory(self):
         """A machine is not started to be killed, or to slow all others down."""
