@@ -97,6 +97,15 @@ int child_kill(struct child *c, int sig, struct err *e)
 	return 0;
 }
 
+int child_kill_group(struct child *c, int sig, struct err *e)
+{
+	if (c->exited || !c->reaper)
+		return 0;
+	if (kill(-c->pid, sig) < 0)
+		return err_sys(e, "signal %d to process group %d", sig, (int)c->pid);
+	return 0;
+}
+
 int child_end(struct child *c, int64_t timeout_ms, struct err *e)
 {
 	if (!c->reaper)

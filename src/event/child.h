@@ -39,6 +39,8 @@ void child_unwatch(struct child *c);
 int child_wait(struct child *c, int64_t deadline, struct err *e);
 /* Sends a signal unless it has exited (its number is not reused before it is reaped). */
 int child_kill(struct child *c, int sig, struct err *e);
+/* The same for its process group, of one that leads a session of its own (spawn.h). */
+int child_kill_group(struct child *c, int sig, struct err *e);
 /* SIGKILL and wait at most `timeout_ms`. */
 int child_end(struct child *c, int64_t timeout_ms, struct err *e);
 

@@ -278,7 +278,10 @@ void virtiofsd_stop(struct virtiofsd *v)
 
 	v->lost = NULL;
 	if (v->child.reaper && !v->child.exited) {
-		(void)child_kill(&v->child, SIGKILL, &ignored);
+		/* its second process would be told by SIGTERM, which a stopped one does not
+		 * hear
+		 */
+		(void)child_kill_group(&v->child, SIGKILL, &ignored);
 		child_unwatch(&v->child);
 	}
 	console_close(&v->messages);
