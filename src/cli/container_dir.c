@@ -445,3 +445,15 @@ bool container_dir_why_lost(struct loop *l, const struct container_dir *d, char 
 		return false;
 	return true;
 }
+
+int container_dir_blame(struct loop *l, const struct container_dir *d, struct err *e)
+{
+	char why[400];
+
+	if (e->kind != ERR_PEER)
+		return -1;
+	if (!container_dir_why_lost(l, d, why, sizeof(why)))
+		(void)snprintf(why, sizeof(why), "the engine of container '%.12s' was killed",
+			       d->id);
+	return err_set(e, ERR_PEER, 0, "%s", why);
+}

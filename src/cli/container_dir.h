@@ -93,3 +93,5 @@ enum {
  */
 bool container_dir_why_lost(struct loop *l, const struct container_dir *d, char *out,
 			    size_t size);
+/* After a call that ended with the connection: *e is what became of the engine. Returns -1. */
+int container_dir_blame(struct loop *l, const struct container_dir *d, struct err *e);

@@ -589,7 +589,7 @@ static int run_foreground(struct run *r, struct engine_client *en, struct err *e
 	if (console_run(c, en, r->dir.id, "", &status, &end, e) < 0 &&
 	    recorded_status(r, &status, e) < 0) {
 		abandon(r, en);
-		return -1;
+		return container_dir_blame(r->cli->loop, &r->dir, e);
 	}
 	return after_console(r, en, end, status);
 }

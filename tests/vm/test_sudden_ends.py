@@ -117,7 +117,7 @@ class Killed(EndCase):
         self.kill("containerd-shim-kata-v2")
         err = p.communicate(timeout=20)[1]
         self.assertNotEqual(p.returncode, 0)
-        self.assertTrue(err.startswith("kata: "), err)
+        self.assertRegex(err, "^kata: the engine of container '[0-9a-f]{12}' was killed\n$")
         self.all_gone()
         self.assertEqual(self.inspect("e")["state"]["status"], "dead")
         self.works()
@@ -138,6 +138,13 @@ class Stopped(EndCase):
                     with open(log, encoding="utf-8") as f:
                         self.assertIn("does not answer any more", f.read())
                     self.assertEqual(self.call("rm", "s").returncode, 0)
+
+    def test_stopped_file_server(self):
+        """Both of its processes end with the sandbox, also those that hear nothing."""
+        self.detached("f")
+        self.kill("virtiofsd", signal.SIGSTOP)
+        self.assertEqual(self.call("rm", "-f", "f", within=60).returncode, 0)
+        self.all_gone()
 
     def test_stopped_engine(self):
         """Its container is not dead, and can be stopped: the machine goes with its engine."""
