@@ -256,11 +256,17 @@ static int build_user(struct builder *b, Grpc__Process *p, const struct image *i
 	return 0;
 }
 
+/* An empty --user or --workdir is none, as with docker: scripts give unset variables. */
+static bool is_given(const char *option)
+{
+	return option && *option;
+}
+
 static int build_process(struct builder *b, const struct spec_request *r, Grpc__Process **out,
 			 struct err *e)
 {
 	Grpc__Process *p = MAKE(b, Grpc__Process, grpc__process__init);
-	const char *cwd = r->workdir ? r->workdir : r->image->config.working_dir;
+	const char *cwd = is_given(r->workdir) ? r->workdir : r->image->config.working_dir;
 
 	if (!p)
 		return 0;
@@ -272,7 +278,8 @@ static int build_process(struct builder *b, const struct spec_request *r, Grpc__
 	p->nonewprivileges = false;
 	build_env(b, p, r);
 	if (build_args(b, p, r, e) < 0 ||
-	    build_user(b, p, r->image, r->user ? r->user : r->image->config.user, e) < 0)
+	    build_user(b, p, r->image, is_given(r->user) ? r->user : r->image->config.user, e) <
+		    0)
 		return -1;
 	build_caps(b, p, p->user && p->user->uid == 0);
 	*out = p;
@@ -532,7 +539,7 @@ int exec_build(const struct exec_request *r, struct arena *a, Grpc__Process **ou
 	room = own->n_env + r->env->n + 2;
 	p->terminal = r->terminal;
 	p->args = copy_list(&b, (const char *const *)r->command, n, &p->n_args);
-	p->cwd = copy(&b, r->workdir ? r->workdir : own->cwd);
+	p->cwd = copy(&b, is_given(r->workdir) ? r->workdir : own->cwd);
 	p->env = take(&b, room, sizeof(char *));
 	for (size_t i = 0; p->env && i < own->n_env; i++)
 		env_set(&b, p, own->env[i], room);
@@ -541,7 +548,7 @@ int exec_build(const struct exec_request *r, struct arena *a, Grpc__Process **ou
 	for (size_t i = 0; p->env && i < r->env->n; i++)
 		env_ask(&b, p, r->env->v[i], room);
 	p->user = own->user;
-	if (r->user && build_user(&b, p, r->image, r->user, e) < 0)
+	if (is_given(r->user) && build_user(&b, p, r->image, r->user, e) < 0)
 		return -1;
 	build_caps(&b, p, p->user && p->user->uid == 0);
 	if (p->cwd && p->cwd[0] != '/')

@@ -227,7 +227,7 @@ static int run_in(struct exec *x, struct engine_client *en, struct err *e)
 	if (start_exec(x, en, e) < 0)
 		return start_failed(x, en, signals.ended_by, e);
 	if (console_run(c, en, x->dir.id, x->id, &status, &end, e) < 0)
-		return -1;
+		return container_dir_blame(x->cli->loop, &x->dir, e);
 	if (end != CONSOLE_DETACHED)
 		delete_exec(x, en);
 	if (end == CONSOLE_ENDED && status == STATUS_LOST)
@@ -239,6 +239,10 @@ static int exec_flow(struct exec *x, struct err *e)
 {
 	OWN(engine_client) struct engine_client *en = NULL;
 
+	if (x->o.detach && x->o.interactive && !x->o.tty)
+		return err_set(
+			e, ERR_INVALID, 0,
+			"--detach and --interactive exclude each other: nobody would write");
 	if (x->o.tty && x->o.interactive && !isatty(STDIN_FILENO))
 		return err_set(e, ERR_INVALID, 0, "--tty: standard input is no terminal");
 	if (rand_hex(x->id, 16, e) < 0)

@@ -99,6 +99,21 @@ static void test_image_defaults(void **state)
 	assert_int_equal(s->linux->n_namespaces, 6);
 }
 
+/* As docker takes them: a script's variable that is not set asks for nothing. */
+static void test_empty_options(void **state)
+{
+	struct fixture *f = *state;
+	char *const none[] = { NULL };
+	Grpc__Spec *s;
+
+	f->image.config.user = "7";
+	f->image.config.working_dir = "/home";
+	f->r.user = f->r.workdir = "";
+	s = build(f, none);
+	assert_int_equal(s->process->user->uid, 7);
+	assert_string_equal(s->process->cwd, "/home");
+}
+
 static void test_options_win(void **state)
 {
 	struct fixture *f = *state;
@@ -183,6 +198,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_image_defaults, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_empty_options, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_options_win, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nested_volumes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
