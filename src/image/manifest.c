@@ -210,6 +210,31 @@ static enum descriptor_kind kind_of(const char *media_type)
 	return DESCRIPTOR_OTHER;
 }
 
+/* What images say, and what the kernel, and some tools, say for it. */
+static const struct arch {
+	const char *machine, *arch;
+} archs[] = {
+	{ "x86_64", "amd64" },    { "x86-64", "amd64" }, { "aarch64", "arm64" },
+	{ "riscv64", "riscv64" }, { "s390x", "s390x" },  { "ppc64le", "ppc64le" },
+};
+
+/* The name an architecture has in images; one that is not known as it is. */
+static const char *normal_arch(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(archs); i++) {
+		if (str_eq(archs[i].machine, name))
+			return archs[i].arch;
+	}
+	return name;
+}
+
+const char *manifest_host_arch(void)
+{
+	static struct utsname u;
+
+	return uname(&u) < 0 ? "" : normal_arch(u.machine);
+}
+
 static int read_descriptor(const struct reader *r, const struct jval *v, const char *key,
 			   struct descriptor *out)
 {
@@ -233,6 +258,7 @@ static int read_descriptor(const struct reader *r, const struct jval *v, const c
 	    read_member(r, notes, "org.opencontainers.image.ref.name", &d.ref_name) < 0 ||
 	    read_member(r, notes, "vnd.docker.reference.type", &reference_type) < 0)
 		return -1;
+	d.arch = normal_arch(d.arch);
 	d.attestation = *reference_type != '\0' || str_eq(d.arch, "unknown");
 	d.kind = kind_of(d.media_type);
 	*out = d;
@@ -382,26 +408,7 @@ int manifest_parse_config(struct arena *a, const char *p, size_t len, const char
 	    read_keys(&r, run, "Volumes", &c.volumes) < 0 || read_labels(&r, run, &c) < 0 ||
 	    read_diff_ids(&r, doc, &c) < 0)
 		return -1;
+	c.arch = normal_arch(c.arch);
 	*out = c;
 	return 0;
-}
-
-const char *manifest_host_arch(void)
-{
-	static const struct {
-		const char *machine;
-		const char *arch;
-	} archs[] = {
-		{ "x86_64", "amd64" }, { "aarch64", "arm64" },   { "riscv64", "riscv64" },
-		{ "s390x", "s390x" },  { "ppc64le", "ppc64le" },
-	};
-	struct utsname u;
-
-	if (uname(&u) < 0)
-		return "";
-	for (size_t i = 0; i < ARRAY_LEN(archs); i++) {
-		if (strcmp(archs[i].machine, u.machine) == 0)
-			return archs[i].arch;
-	}
-	return "";
 }

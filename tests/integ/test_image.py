@@ -310,6 +310,10 @@ class Kinds(Store):
         self.refused(docker([self.LAYER], config=config), "linux/" + ia.OTHER_ARCH,
                      kind="UNSUPPORTED")
 
+    def test_architecture_in_the_kernels_words(self):
+        config = ia.config_of([self.LAYER], arch=os.uname().machine)
+        self.load(docker([self.LAYER], config=config))
+
     def test_rootfs_tar(self):
         self.load(gzip.compress(self.LAYER), "root/fs")
         self.assertEqual(os.listdir(self.layers("root/fs:latest")[0]), ["bin"])
