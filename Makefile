@@ -37,14 +37,14 @@ endif
 
 # The prefix is in the manual pages; the programs find their files by their own place.
 prefix: $(HOST)/build.ninja $(AGENT)/build.ninja
-	@meson configure $(HOST) -Dprefix=$(PREFIX)
-	@meson configure $(AGENT) -Dprefix=$(PREFIX)
+	@meson configure $(HOST) -Dprefix="$(PREFIX)"
+	@meson configure $(AGENT) -Dprefix="$(PREFIX)"
 
 $(HOST)/build.ninja:
-	meson setup $(HOST) --prefix=$(PREFIX)
+	meson setup $(HOST) --prefix="$(PREFIX)"
 
 $(AGENT)/build.ninja:
-	CC=musl-gcc meson setup $(AGENT) --prefix=$(PREFIX) -Dparts=agent --buildtype=minsize
+	CC=musl-gcc meson setup $(AGENT) --prefix="$(PREFIX)" -Dparts=agent --buildtype=minsize
 
 ## guest: prepare kernel, initrd and the busybox image in build/guest
 guest: all

@@ -73,7 +73,22 @@ class InstallTest(unittest.TestCase):
         self.install()
         done = self.call("uninstall")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertFalse(os.path.exists(self.base))
+        self.assertFalse(os.path.exists(self.dest))  # nothing above the prefix either
+
+    def test_what_is_above_stays_if_it_was_there(self):
+        os.makedirs(self.dest)
+        self.install()
+        self.assertEqual(self.call("uninstall").returncode, 0)
+        self.assertEqual(os.listdir(self.dest), [])
+
+    def test_everybody_may_look(self):
+        before = os.umask(0o077)
+        try:
+            self.install()
+        finally:
+            os.umask(before)
+        for name in ("", "bin", "share/kata-containers"):
+            self.assertEqual(os.stat(os.path.join(self.base, name)).st_mode & 0o777, 0o755, name)
 
     def test_foreign_files_stay(self):
         foreign = {"bin/other": b"x", "share/kata-containers/own.toml": b"y"}
