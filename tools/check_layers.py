@@ -23,6 +23,7 @@ MAY_USE = {
     "sandbox": tuple(name for name in HOST if name != "sandbox"),
     "shim": HOST,
     "cli": (*HOST, "image"),
+    "runtime": (*HOST, "cli"),
     "agent": ("base", "event", "wire", "oci"),
     "standin": (),
 }

@@ -45,6 +45,8 @@ struct vmm_driver {
 	size_t size; /* of its own struct, which begins with struct vmm */
 	/* ERR_UNSUPPORTED for a machine type it does not know. */
 	int (*caps)(const char *machine, enum accel a, uint64_t *out, struct err *e);
+	/* As vmm_program(). */
+	int (*program)(const char *configured, char **out, struct err *e);
 	const struct vmm_ops *ops;
 };
 

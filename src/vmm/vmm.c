@@ -116,6 +116,13 @@ int vmm_caps_of(const char *hypervisor, const char *machine, enum accel a, uint6
 	return d->caps(machine ? machine : d->default_machine, a, out, e);
 }
 
+int vmm_program(const char *hypervisor, const char *configured, char **out, struct err *e)
+{
+	const struct vmm_driver *d;
+
+	return find_driver(hypervisor, &d, e) < 0 ? -1 : d->program(configured, out, e);
+}
+
 bool vmm_has(const struct vmm *v, enum vmm_cap c)
 {
 	return c < VMM_CAP_COUNT_ && (v->caps & VMM_BIT(c));

@@ -191,6 +191,11 @@ OWN_DEFINE(vmm, struct vmm *, vmm_free)
 /* Capabilities as a bit set (1ULL << VMM_CAP_…) of a machine type (NULL: the default). */
 int vmm_caps_of(const char *hypervisor, const char *machine, enum accel a, uint64_t *out,
 		struct err *e);
+/*
+ * The monitor's program (malloc'd, links followed): `configured`, or with NULL where the driver
+ * looks for it. ERR_NOT_FOUND says where.
+ */
+int vmm_program(const char *hypervisor, const char *configured, char **out, struct err *e);
 bool vmm_has(const struct vmm *v, enum vmm_cap c);
 /* ERR_UNSUPPORTED "qemu/microvm: no block hot-plug" if it cannot. */
 int vmm_require(const struct vmm *v, enum vmm_cap c, struct err *e);

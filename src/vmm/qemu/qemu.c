@@ -453,5 +453,6 @@ const struct vmm_driver qemu_driver = {
 	.default_machine = "q35",
 	.size = sizeof(struct qemu),
 	.caps = qemu_caps,
+	.program = qemu_find_program,
 	.ops = &qemu_ops,
 };

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kata-runtime: what it says of this host."""
+import json
+import os
+import subprocess
+import tempfile
+import tomllib
+import unittest
+
+from kata_case import BIN
+
+PROGRAM = os.path.join(BIN, "kata-runtime")
+
+
+def call(*args, env=None):
+    return subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=60, check=False,
+                          stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
+
+
+class Env(unittest.TestCase):
+    def config(self, text):
+        f = tempfile.NamedTemporaryFile("w", suffix=".toml")  # pylint: disable=consider-using-with
+        self.addCleanup(f.close)
+        f.write(text)
+        f.flush()
+        return f.name
+
+    def env(self, *args):
+        done = call(*args)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def test_both_forms_agree(self):
+        one, other = tomllib.loads(self.env("env")), json.loads(self.env("kata-env", "--json"))
+        for found in (one, other):
+            for key in ("Free", "Available"):
+                found["Host"]["Memory"].pop(key)
+        self.assertEqual(one, other)
+        self.assertEqual(one["Meta"]["Version"], "1.0.27")
+        self.assertEqual(one["Host"]["Kernel"], os.uname().release)
+        self.assertIn(one["Host"]["Acceleration"], ("kvm", "tcg"))
+        self.assertEqual(one["Host"]["VMContainerCapable"], one["Host"]["Acceleration"] == "kvm")
+        self.assertIn("QEMU", one["Hypervisor"]["Version"])
+        self.assertIs(one["Runtime"]["DisableGuestSeccomp"], True)
+        for part in ("Kernel", "Initrd"):
+            self.assertTrue(os.path.exists(one[part]["Path"]), one[part])
+
+    def test_what_is_configured(self):
+        path = self.config('[hypervisor.qemu]\nkernel_params = "quiet \\"x\\\\y\\""\n'
+                           'machine_type = "microvm"\nshared_fs = "virtio-9p"\n'
+                           '[runtime]\ndisable_guest_seccomp = false\n')
+        for options in (("--config", path), ("--kata-config=" + path,)):
+            found = tomllib.loads(self.env(*options, "env"))
+            self.assertEqual(found["Runtime"]["Config"]["Path"], path)
+            self.assertEqual(found["Kernel"]["Parameters"], 'quiet "x\\y"')
+            self.assertEqual(found["Hypervisor"]["MachineType"], "microvm")
+            self.assertEqual(found["Hypervisor"]["SharedFS"], "virtio-9p")
+            self.assertIs(found["Runtime"]["DisableGuestSeccomp"], False)
+
+    def test_host_without_programs_or_guest(self):
+        path = self.config('[hypervisor.qemu]\npath = "/nowhere/qemu"\nkernel = "/nowhere/vmlinux"\n')
+        found = tomllib.loads(self.env("--config", path, "env"))
+        self.assertEqual(found["Kernel"]["Path"], "/nowhere/vmlinux")
+        self.assertEqual(found["Hypervisor"]["Path"], "/nowhere/qemu")
+        self.assertEqual(found["Hypervisor"]["Version"], "")
+
+    def test_refused(self):
+        wrong = self.config("[hypervisor.qemu]\ndefalt_memory = 1\n")
+        for args, words in ((("--config", wrong, "env"), (wrong + ":2", "default_memory")),
+                            (("--config", "/nowhere", "env"), ("/nowhere",)),
+                            (("env", "--yaml"), ("--yaml",)), (("env", "x"), ("'x'",)),
+                            (("policy",), ("'policy' is no command",)), (("--nope",), ("--nope",))):
+            done = call(*args)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), args)
+            self.assertRegex(done.stderr, "^kata-runtime: [^\\n]*\\n$")
+            for word in words:
+                self.assertIn(word, done.stderr)
+
+    def test_other_words(self):
+        self.assertRegex(self.env("--version"), r"^kata-runtime  : \S+\n   commit   : \w+\n   OCI specs: 1\.\S+\n$")
+        self.assertIn("/etc/kata-containers/configuration.toml\n", self.env("--show-default-config-paths"))
+        for args in (("--help",), ("env", "--help"), ("--man",)):
+            self.assertIn("--json" if args[0] == "env" else "env", self.env(*args).replace("\\-", "-"))
+        self.assertEqual(call().returncode, 1)
+
+    def test_output_that_cannot_be_written(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run([PROGRAM, "env"], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("No space left", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
