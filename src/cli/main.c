@@ -226,7 +226,7 @@ int main(int argc, char **argv)
 	}
 	if (g.version) {
 		(void)printf("kata version %s, commit %s\n", KATA_VERSION, KATA_COMMIT);
-		return 0;
+		return flush_output(0, EXIT_OURS);
 	}
 	argv += 1 + first;
 	argc -= 1 + first;

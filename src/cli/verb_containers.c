@@ -402,9 +402,12 @@ static int stop_one(struct cli *cli, struct container_dir *d, void *arg, struct 
 
 	if (wait_made(cli, d, e) < 0)
 		return -1;
-	if (engine_connect(cli->loop, d->id, &en, e) < 0)
-		return e->kind == ERR_NOT_FOUND ? 0
-						: -1; /* it has ended: that is what was asked */
+	if (engine_connect(cli->loop, d->id, &en, e) < 0) {
+		if (e->kind != ERR_NOT_FOUND)
+			return -1;
+		(void)printf("%.*s\n", SHORT_ID, d->id); /* it has ended, as was asked */
+		return 0;
+	}
 	if (send_signal(en, d, stop_signal_of(d), e) < 0 && e->kind != ERR_NOT_FOUND &&
 	    e->kind != ERR_PEER) {
 		is_deaf = e->kind == ERR_TIMEOUT || e->kind == ERR_CANCELLED;

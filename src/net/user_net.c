@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -174,8 +175,12 @@ static void passt_ended(struct child *c)
 	if (!n->ready || n->ending)
 		return;
 	console_drain(&n->messages);
-	err_set(&why, ERR_PEER, 0, "passt ended with status %d: %s", child_exit_code(c->status),
-		last_words(n, words, sizeof(words)));
+	if (WIFSIGNALED(c->status))
+		err_set(&why, ERR_PEER, 0, "passt was killed by signal %d",
+			WTERMSIG(c->status));
+	else
+		err_set(&why, ERR_PEER, 0, "passt ended with status %d: %s",
+			child_exit_code(c->status), last_words(n, words, sizeof(words)));
 	if (n->c.lost)
 		n->c.lost(&why, n->c.arg);
 }

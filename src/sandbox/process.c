@@ -246,8 +246,10 @@ static int need_running(const struct container *c, struct err *e)
 {
 	if (c->init->state == PROCESS_RUNNING)
 		return 0;
-	return err_set(e, ERR_STATE, 0, "cannot exec in container '%s', which is %s", c->id,
-		       process_state_name(c->init->state));
+	return err_set(e, ERR_STATE, 0, "cannot exec in container '%s', which %s%s", c->id,
+		       c->init->state >= PROCESS_STOPPED ? "has ended" : "is ",
+		       c->init->state >= PROCESS_STOPPED ? ""
+							 : process_state_name(c->init->state));
 }
 
 /* What a caller has put into the network namespace until now is there for its program. */

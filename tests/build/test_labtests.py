@@ -85,8 +85,11 @@ class SecondTry(unittest.TestCase):
         self.assertEqual(plans[2]["skip"], [rows[0][0]["name"], rows[1][0]["name"]])
 
     def test_lost_without_progress_fails(self):
-        counts, plans = self.lose([[record("a: b", PASS)], [], [record("a: c", PASS)]])
-        self.assertEqual((counts[PASS], counts[FAIL], len(plans)), (1, 1, 2))
+        in_vain = [[]] * labtests.IN_VAIN_MAX
+        counts, plans = self.lose([[record("a: b", PASS)], *in_vain, [record("a: c", PASS)]])
+        self.assertEqual((counts[PASS], counts[FAIL], len(plans)), (2, 0, len(in_vain) + 2))
+        counts, plans = self.lose([[record("a: b", PASS)], *in_vain, [], [record("a: c", PASS)]])
+        self.assertEqual((counts[PASS], counts[FAIL], len(plans)), (1, 1, len(in_vain) + 2))
 
     def test_lost_too_often_fails(self):
         rows = [[record(f"a: b{i}", PASS)] for i in range(labtests.LOSSES_MAX + 2)]

@@ -22,7 +22,7 @@ static int fail(struct archive *a, struct err *e)
 	const char *text = archive_error_string(a);
 
 	return err_set(e, ERR_INVALID, 0, "compressed data is damaged: %s",
-		       text ? text : "no details");
+		       text ? text : "it ends too early");
 }
 
 /* archive_read_data() sees the bytes behind the filters because the format is "raw". */
