@@ -47,6 +47,7 @@ int sandbox_init(struct sandbox *s, struct loop *l, const struct agent_config *c
 	*s = (struct sandbox){ .loop = l, .config = *c, .exe_fd = -1, .oom_fd = -1 };
 	list_init(&s->containers);
 	list_init(&s->storages);
+	list_init(&s->forwards);
 	s->own_pidns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	if (s->own_pidns < 0)
 		return err_sys(e, "/proc/self/ns/pid");

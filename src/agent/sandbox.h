@@ -87,7 +87,10 @@ struct sandbox {
 	struct list storages;
 	int exe_fd;                /* read-only mount of our own program */
 	int own_pidns, own_timens; /* to come back to after making children elsewhere; -1 */
-	int oom_fd;                /* inotify; -1 */
+	struct list forwards;      /* see forward.h */
+	size_t forward_count;
+	uint64_t forward_last; /* their ids so far */
+	int oom_fd;            /* inotify; -1 */
 	struct source oom_source;
 	struct list oom_queue; /* struct oom_entry */
 	size_t oom_count;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* grpc.AgentService and grpc.Health. */
+/* grpc.AgentService, grpc.Health, and ours. */
 #include "agent/service.h"
 
 #include <signal.h>
@@ -8,6 +8,7 @@
 
 #include "agent.pb-c.h"
 #include "agent/copyfile.h"
+#include "agent/forward.h"
 #include "agent/guest.h"
 #include "agent/network.h"
 #include "agent/sandbox.h"
@@ -372,6 +373,12 @@ void service_table(struct sandbox *s, struct ttrpc_service out[SERVICE_COUNT])
 		.name = "grpc.Health",
 		.methods = health_methods,
 		.method_count = ARRAY_LEN(health_methods),
+		.context = s,
+	};
+	out[2] = (struct ttrpc_service){
+		.name = "katac.forward.Forward",
+		.methods = forward_methods,
+		.method_count = forward_method_count,
 		.context = s,
 	};
 }

@@ -113,8 +113,8 @@ static int read_number(const struct reader *r, const struct toml_value *v,
 	d = v->type == TOML_FLOAT ? v->real : (double)v->integer;
 	if (!(d >= (double)k->min && d <= (double)k->max))
 		return config_key_fail(r, v, k->section, ERR_INVALID,
-				       "%.12g is not between %" PRId64 " and %" PRId64, d, k->min,
-				       k->max);
+				       "%.12g is not between %" PRId64 " and %" PRId64, d,
+				       k->min, k->max);
 	if (real)
 		*(double *)at = d;
 	else

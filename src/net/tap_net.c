@@ -319,6 +319,11 @@ void tap_net_drain(struct tap_net *n)
 	nl_drain(n->events);
 }
 
+int tap_net_namespace(const struct tap_net *n)
+{
+	return n->ns;
+}
+
 const char *tap_net_model(const struct tap_net *n)
 {
 	return n->model == TAP_MACVTAP ? "a macvtap" : "traffic control";

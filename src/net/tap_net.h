@@ -64,6 +64,8 @@ void tap_net_part(struct tap_net *n, size_t place);
 int tap_net_event_fd(const struct tap_net *n);
 void tap_net_drain(struct tap_net *n);
 
+/* The namespace's descriptor; it belongs to *n. */
+int tap_net_namespace(const struct tap_net *n);
 /* How links are joined, for messages. */
 const char *tap_net_model(const struct tap_net *n);
 /* What was found by the last look; valid until the next. */

@@ -11,11 +11,13 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "event/fiber.h"
+#include "forward.pb-c.h"
 #include "google.pb-c.h"
 #include "wire/ttrpc.h"
 
-#define SERVICE_AGENT  "grpc.AgentService"
-#define SERVICE_HEALTH "grpc.Health"
+#define SERVICE_AGENT   "grpc.AgentService"
+#define SERVICE_HEALTH  "grpc.Health"
+#define SERVICE_FORWARD "katac.forward.Forward"
 
 enum {
 	NAMES_MAX = 64,
@@ -60,6 +62,10 @@ static const struct row {
 	ROW(SET_GUEST_DATE_TIME, SERVICE_AGENT, "SetGuestDateTime", grpc__set_guest_date_time_request__descriptor, EMPTY, false),
 	ROW(ONLINE_CPU_MEM, SERVICE_AGENT, "OnlineCPUMem", grpc__online_cpumem_request__descriptor, EMPTY, false),
 	ROW(GET_OOM_EVENT, SERVICE_AGENT, "GetOOMEvent", grpc__get_oomevent_request__descriptor, &grpc__oomevent__descriptor, true),
+	ROW(FORWARD_CONNECT, SERVICE_FORWARD, "Connect", katac__forward__connect_request__descriptor, &katac__forward__connect_response__descriptor, false),
+	ROW(FORWARD_READ, SERVICE_FORWARD, "Read", katac__forward__read_request__descriptor, &katac__forward__read_response__descriptor, true),
+	ROW(FORWARD_WRITE, SERVICE_FORWARD, "Write", katac__forward__write_request__descriptor, EMPTY, true),
+	ROW(FORWARD_END, SERVICE_FORWARD, "End", katac__forward__end_request__descriptor, EMPTY, false),
 	ROW(HEALTH_CHECK, SERVICE_HEALTH, "Check", grpc__check_request__descriptor, &grpc__health_check_response__descriptor, false),
 	/* clang-format on */
 };

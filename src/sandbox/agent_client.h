@@ -42,6 +42,11 @@ enum agent_method {
 	AGENT_ONLINE_CPU_MEM,
 	AGENT_GET_OOM_EVENT,
 	AGENT_HEALTH_CHECK,
+	/* with AGENT_FEATURE_FORWARD */
+	AGENT_FORWARD_CONNECT,
+	AGENT_FORWARD_READ,
+	AGENT_FORWARD_WRITE,
+	AGENT_FORWARD_END,
 	AGENT_METHOD_COUNT_
 };
 
@@ -51,6 +56,8 @@ struct agent_client;
 #define AGENT_FEATURE_SPEC "kata-c.spec.1"
 /* The same of proto/agent.proto. */
 #define AGENT_FEATURE_PROCESSES "kata-c.processes.1"
+/* The service of proto/forward.proto. */
+#define AGENT_FEATURE_FORWARD "kata-c.forward.1"
 
 /*
  * Speaks ttrpc on `fd` (taken over). `lost` is called once, from the loop, when the

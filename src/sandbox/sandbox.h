@@ -50,6 +50,8 @@ struct sandbox_config {
 	enum network_kind network;
 	/* with NETWORK_LINKS: the namespace's path, "" for the first container's own */
 	const char *netns;
+	/* of it: who connects to its loopback comes to the guest's, see forward.h */
+	bool forwards_loopback;
 	const char *link_record; /* path of a file, see net/link_record.h; NULL: none */
 	const struct user_net_port *ports;
 	size_t port_count;

@@ -21,6 +21,7 @@
 #include "net/tap_net.h"
 #include "net/user_net.h"
 #include "sandbox/admission.h"
+#include "sandbox/forward.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/guest_log.h"
 #include "sandbox/guest_net.h"
@@ -567,6 +568,7 @@ int vm_start(struct sandbox *s, struct err *e)
 	}
 	if (guest_events_follow(s, e) < 0 || links_follow(s, e) < 0)
 		return -1;
+	forward_begin(s);
 	(void)snprintf(s->description, sizeof(s->description),
 		       "%s %s, %s, %u vCPU, %llu MiB, share %s, transport %s, guest kernel %s",
 		       vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel),
@@ -640,6 +642,7 @@ void vm_stop(struct sandbox *s)
 		log_error(&s->log, "%s", e.msg);
 	/* fibers of streams and waits have it: it goes with the sandbox */
 	agent_client_close(s->agent);
+	forward_end(s);
 	end_stand_ins(s);
 	user_net_free(TAKE(s->net));
 	links_end(s);

@@ -204,6 +204,7 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 				     .namespace = en->namespace,
 				     .hostname = w->hostname,
 				     .netns = w->netns,
+				     .forwards_loopback = w->is_pod,
 				     .disk_places = w->disk_places,
 				     .shm_bytes = w->shm_bytes,
 				     .shm_source = w->shm_source,
@@ -269,13 +270,14 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 		return -1;
 	w.options = o;
 	w.hostname = spec->hostname;
+	w.is_pod = identity.kind == OCI_POD_SANDBOX;
 	w.netns = spec_network_namespace(spec);
 	if (has_disk || disks_are_named(spec))
 		w.disk_places = PLACES_FOR_ROOTS;
-	else if (identity.kind == OCI_POD_SANDBOX)
+	else if (w.is_pod)
 		w.disk_places = PLACES_FOR_VOLUMES;
 	w.cgroup = spec->linux ? spec->linux->cgroupspath : NULL;
-	if (identity.kind == OCI_POD_SANDBOX)
+	if (w.is_pod)
 		find_shm(spec, &w);
 	free(en->main_container);
 	free(en->status_path);

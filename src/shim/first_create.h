@@ -37,6 +37,7 @@ struct sandbox_wish {
 	const char *hostname;
 	const char *netns; /* "" for none */
 	struct sizing_limits limits;
+	bool is_pod;
 	unsigned disk_places; /* that its containers may need */
 	uint64_t shm_bytes;
 	const char *shm_source;

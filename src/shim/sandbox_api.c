@@ -131,6 +131,7 @@ static int api_create(struct ttrpc_call *c, const void *request, void *response,
 	const Containerd__Sandbox__LinuxContainerResources *limits;
 	const Containerd__Sandbox__PodSandboxConfig *p;
 	struct sandbox_wish w = { .options = &no_options,
+				  .is_pod = true,
 				  .shm_bytes = SHM_BYTES,
 				  .disk_places = PLACES_FOR_ROOTS };
 	struct engine *en = c->context;

@@ -17,6 +17,7 @@
 #include "cgroups_v2.pb-c.h"
 #include "engine.pb-c.h"
 #include "events.pb-c.h"
+#include "forward.pb-c.h"
 #include "oci.pb-c.h"
 #include "options.pb-c.h"
 #include "sandbox.pb-c.h"

@@ -144,6 +144,40 @@ class Pod(CriCase):
         self.assertNotIn("vda", set(self.output(c, "ls", "/dev").split()) & host - {"console"})
         self.remove_pod(pod)
 
+    def in_namespace(self, pod, code, *args, ok=True):
+        """Python in the pod's network namespace on the host, where containerd forwards ports from."""
+        rows = [line.split() for line in self.ok("task", "ls", namespace=NAMESPACE).splitlines()[1:]]
+        (pid,) = [row[1] for row in rows if row[0] == pod[0]]
+        enter = ["nsenter", f"--net=/proc/{pid}/ns/net"]
+        # a plug-in's work, which these pods are without
+        subprocess.run([*enter, "ip", "link", "set", "lo", "up"], check=True)
+        done = subprocess.run([*enter, "python3", "-c", code, *args], capture_output=True, timeout=120,
+                              check=False)
+        self.assertEqual(done.returncode == 0, ok, done.stderr)
+        return done.stdout if ok else done.stderr
+
+    def test_forwarded_ports(self):
+        """The namespace's loopback is the guest's: what containerd and kubectl port-forward need."""
+        pod = self.run_pod("ports")
+        ident = self.start(pod, "c", "sh", "-c", "mkdir /w; head -c 3000000 /dev/zero | tr '\\0' x >/w/big;"
+                           "httpd -p 127.0.0.1:8080 -h /w; while :; do nc -l -p 9000 -e cat; done")
+        self.sync(ident, "sh", "-c", "until wget -q -O /dev/null http://127.0.0.1:8080/big; do sleep 0.1; done")
+        fetch = ("import urllib.request,sys;"
+                 "sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1],timeout=60).read())")
+        for _ in range(2):
+            self.assertEqual(len(self.in_namespace(pod, fetch, "http://localhost:8080/big")), 3000000)
+        # both ways at once, ended by one side first; a big answer after the end of the question
+        echo = ("import socket,sys,threading;s=socket.create_connection(('127.0.0.1',9000),60);"
+                "t=threading.Thread(target=lambda:(s.sendall(b'y'*2000000),s.shutdown(1)));t.start();"
+                "n=0\nwhile True:\n d=s.recv(65536)\n n+=len(d)\n if not d: break\nprint(n)")
+        self.assertEqual(self.in_namespace(pod, echo), b"2000000\n")
+        # where nobody listens in the guest, neither does anybody here
+        self.assertIn(b"Error", self.in_namespace(pod, fetch, "http://127.0.0.1:8081/", ok=False))
+        many = ("import socket\nl=[socket.create_connection(('127.0.0.1',8080),60) for _ in range(40)]\n"
+                "for s in l: s.sendall(b'GET /none HTTP/1.0\\r\\n\\r\\n')\n"
+                "print(sum(b'404' in s.recv(4096) for s in l))")
+        self.assertEqual(self.in_namespace(pod, many), b"40\n")
+
     def test_host_network_is_refused(self):
         with self.assertRaises(rpc.RpcError) as caught:
             self.run_pod("host", linux={2: {1: {1: NODE}}})

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A fiber for each socket that listens, two for each connection: one for what goes into the
+ * guest, which made it and ends it, and one for what comes out.
+ */
+#include "sandbox/forward.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/own.h"
+#include "base/time.h"
+#include "forward.pb-c.h"
+#include "net/loopback.h"
+#include "net/tap_net.h"
+#include "sandbox/internal.h"
+
+enum {
+	CONNECTIONS_MAX = 64,
+	CHUNK = 64 * 1024,
+	RETRY_MS = 100
+};
+
+struct forwarder {
+	struct sandbox *s;
+	struct loopback loopback;
+	struct fiber *accepting[2];
+	struct list connections;
+	size_t count, running; /* connections; fibers that are not over */
+	bool ending;
+	struct cond idle; /* woken as fibers end */
+};
+
+struct connection {
+	struct list node;
+	struct forwarder *f;
+	uint64_t id;
+	int in, out; /* one socket */
+	unsigned refs;
+};
+
+static void leave(struct forwarder *f)
+{
+	f->running--;
+	cond_wake_all(&f->idle);
+}
+
+static void connection_unref(struct connection *c)
+{
+	if (--c->refs)
+		return;
+	list_remove(&c->node);
+	c->f->count--;
+	fd_close(&c->in);
+	fd_close(&c->out);
+	free(c);
+}
+
+/* What the guest sends, to its end. */
+static void pump_out(void *arg)
+{
+	Katac__Forward__ReadRequest req = KATAC__FORWARD__READ_REQUEST__INIT;
+	struct connection *c = arg;
+	struct forwarder *f = c->f;
+	struct err e;
+	bool more = true;
+
+	req.id = c->id;
+	req.len = CHUNK;
+	while (more) {
+		OWN(arena) struct arena a = { .limit = 4 * CHUNK };
+		Katac__Forward__ReadResponse *resp;
+
+		more = agent_call(f->s->agent, AGENT_FORWARD_READ, &req, &a, &resp, &e) == 0 &&
+		       resp->data.len &&
+		       fiber_write_all(f->s->loop, c->out, resp->data.data, resp->data.len,
+				       DEADLINE_NONE, &e) == 0;
+	}
+	(void)shutdown(c->out, SHUT_WR);
+	connection_unref(c);
+	leave(f);
+}
+
+static int tell_end(struct connection *c, bool both)
+{
+	Katac__Forward__EndRequest req = KATAC__FORWARD__END_REQUEST__INIT;
+	struct err ignored;
+
+	req.id = c->id;
+	req.both = both;
+	return agent_do(c->f->s->agent, AGENT_FORWARD_END, &req, &ignored);
+}
+
+/* What the caller sends, to its end; then, once nothing comes any more, the end of it all. */
+static void pump_in(struct connection *c)
+{
+	Katac__Forward__WriteRequest req = KATAC__FORWARD__WRITE_REQUEST__INIT;
+	struct sandbox *s = c->f->s;
+	OWN(free) uint8_t *chunk = malloc(CHUNK);
+	struct err e;
+	size_t n = 0;
+
+	req.id = c->id;
+	req.data.data = chunk;
+	while (chunk && fiber_read(s->loop, c->in, chunk, CHUNK, DEADLINE_NONE, &n, &e) == 0) {
+		req.data.len = n;
+		if (n == 0 || agent_do(s->agent, AGENT_FORWARD_WRITE, &req, &e) < 0)
+			break;
+	}
+	/* an answer may still be on its way to who has said all he wants */
+	if (n == 0 && chunk && tell_end(c, false) == 0) {
+		while (c->refs > 1 && cond_wait(&c->f->idle, DEADLINE_NONE, &e) == 0)
+			;
+	}
+	(void)tell_end(c, true);
+	(void)shutdown(c->in, SHUT_RDWR);
+}
+
+/* The port that was asked for is the connection's own name. */
+static int port_of(int fd, Katac__Forward__ConnectRequest *req, struct err *e)
+{
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+
+	if (getsockname(fd, (void *)&name, &len) < 0)
+		return err_sys(e, "a connection's port");
+	req->ipv6 = name.ss_family == AF_INET6;
+	req->port = ntohs(req->ipv6 ? ((struct sockaddr_in6 *)&name)->sin6_port
+				    : ((struct sockaddr_in *)&name)->sin_port);
+	return 0;
+}
+
+static int connect_guest(struct connection *c, struct err *e)
+{
+	Katac__Forward__ConnectRequest req = KATAC__FORWARD__CONNECT_REQUEST__INIT;
+	OWN(arena) struct arena a = { .limit = 4096 };
+	Katac__Forward__ConnectResponse *resp;
+
+	if (port_of(c->in, &req, e) < 0)
+		return -1;
+	if (agent_call(c->f->s->agent, AGENT_FORWARD_CONNECT, &req, &a, &resp, e) < 0) {
+		/* who asks "localhost" for one family would have tried the other after a
+		 * refusal, and we have taken his connection */
+		req.ipv6 = !req.ipv6;
+		if (agent_call(c->f->s->agent, AGENT_FORWARD_CONNECT, &req, &a, &resp, e) < 0)
+			return -1;
+	}
+	c->id = resp->id;
+	c->out = fcntl(c->in, F_DUPFD_CLOEXEC, 3);
+	return c->out < 0 ? err_sys(e, "a connection") : 0;
+}
+
+/* Who waits for it sees a reset, as if nobody had listened. */
+static void refuse(int fd)
+{
+	const struct linger now = { .l_onoff = 1 };
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+static void serve(void *arg)
+{
+	struct connection *c = arg;
+	struct forwarder *f = c->f;
+	struct err e;
+
+	if (connect_guest(c, &e) < 0) {
+		log_debug(&f->s->log, "a connection to the pod's loopback: %s", e.msg);
+		refuse(c->in);
+	} else {
+		c->refs++;
+		f->running++;
+		if (fiber_spawn(f->s->loop, "forward", pump_out, c, NULL, &e) == 0) {
+			pump_in(c);
+		} else {
+			(void)tell_end(c, true);
+			c->refs--;
+			f->running--;
+		}
+	}
+	connection_unref(c);
+	leave(f);
+}
+
+static void take(struct forwarder *f, int fd)
+{
+	OWN(fd) int own = fd;
+	struct connection *c;
+	struct err e;
+
+	c = f->count < CONNECTIONS_MAX ? mem_new(struct connection) : NULL;
+	if (!c) {
+		refuse(own);
+		return;
+	}
+	c->f = f;
+	c->refs = 1;
+	c->in = fd_take(&own);
+	c->out = -1;
+	list_append(&f->connections, &c->node);
+	f->count++;
+	f->running++;
+	if (fiber_spawn(f->s->loop, "forward", serve, c, NULL, &e) == 0)
+		return;
+	connection_unref(c);
+	leave(f);
+}
+
+static void accept_on(struct forwarder *f, int fd)
+{
+	struct err e;
+
+	while (!f->ending && fiber_wait_fd(f->s->loop, fd, EPOLLIN, DEADLINE_NONE, &e) == 0) {
+		int got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (got >= 0)
+			take(f, got);
+		else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED &&
+			 fiber_sleep(f->s->loop, RETRY_MS, &e) < 0)
+			break;
+	}
+}
+
+static void accept_v4(void *arg)
+{
+	struct forwarder *f = arg;
+
+	accept_on(f, f->loopback.sockets[0]);
+	f->accepting[0] = NULL;
+	leave(f);
+}
+
+static void accept_v6(void *arg)
+{
+	struct forwarder *f = arg;
+
+	accept_on(f, f->loopback.sockets[1]);
+	f->accepting[1] = NULL;
+	leave(f);
+}
+
+static int begin(struct forwarder *f, struct err *e)
+{
+	static void (*const accept_fns[2])(void *) = { accept_v4, accept_v6 };
+
+	if (loopback_open(tap_net_namespace(f->s->taps), &f->loopback, e) < 0)
+		return -1;
+	for (size_t i = 0; i < 2; i++) {
+		if (f->loopback.sockets[i] < 0)
+			continue;
+		f->running++;
+		if (fiber_spawn(f->s->loop, "accept", accept_fns[i], f, &f->accepting[i], e) <
+		    0) {
+			f->running--;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+void forward_begin(struct sandbox *s)
+{
+	struct err e;
+
+	if (!s->c.forwards_loopback || !s->taps || s->forwarder ||
+	    !agent_has_feature(s->agent, AGENT_FEATURE_FORWARD))
+		return;
+	s->forwarder = mem_new(struct forwarder);
+	if (!s->forwarder)
+		return;
+	*s->forwarder = (struct forwarder){ .s = s, .loopback = LOOPBACK_INIT };
+	list_init(&s->forwarder->connections);
+	cond_init(&s->forwarder->idle, s->loop);
+	if (begin(s->forwarder, &e) < 0) {
+		log_info(&s->log, "ports of the pod cannot be forwarded: %s", e.msg);
+		forward_end(s);
+	}
+}
+
+void forward_end(struct sandbox *s)
+{
+	struct forwarder *f = s->forwarder;
+	struct err e;
+
+	if (!f)
+		return;
+	f->ending = true;
+	s->forwarder = NULL;
+	for (size_t i = 0; i < 2; i++) {
+		if (f->accepting[i])
+			fiber_cancel(f->accepting[i]);
+	}
+	list_for_each(n, tmp, &f->connections) {
+		struct connection *c = list_entry(n, struct connection, node);
+
+		(void)shutdown(c->in, SHUT_RDWR);
+	}
+	while (f->running && cond_wait(&f->idle, DEADLINE_NONE, &e) == 0)
+		;
+	loopback_close(&f->loopback);
+	if (f->running == 0)
+		free(f);
+}
