@@ -60,8 +60,14 @@ int confine_root(int dir_fd, int read_only, struct err *e)
 
 static int limit(int which, uint64_t max, struct err *e)
 {
-	struct rlimit r = { .rlim_cur = max, .rlim_max = max };
+	struct rlimit r;
 
+	/* a caller that allows less is not overruled: it may need a privilege */
+	if (getrlimit(which, &r) < 0)
+		return err_sys(e, "unpacker: getrlimit %d", which);
+	if (r.rlim_max == RLIM_INFINITY || r.rlim_max > max)
+		r.rlim_max = max;
+	r.rlim_cur = r.rlim_max;
 	if (setrlimit(which, &r) < 0)
 		return err_sys(e, "unpacker: setrlimit %d", which);
 	return 0;
