@@ -124,21 +124,33 @@ int sandbox_create(struct sandbox *s, const Grpc__CreateSandboxRequest *r, struc
 	return 0;
 }
 
+/* The newest that nobody else is at work on. */
+static struct container *newest_settled(struct sandbox *s)
+{
+	for (struct list *n = s->containers.prev; n != &s->containers; n = n->prev) {
+		struct container *c = list_entry(n, struct container, node);
+
+		if (!c->removing)
+			return c;
+	}
+	return NULL;
+}
+
 int sandbox_destroy(struct sandbox *s, struct err *e)
 {
 	int64_t deadline = deadline_in(DESTROY_MS);
+	struct container *c;
 	int rc = 0;
 
 	s->destroyed = true;
-	while (!list_empty(&s->containers)) {
-		OWN(container_ref)
-		struct container *c = list_entry(s->containers.prev, struct container, node);
-
+	sync(); /* whatever becomes of the rest: the engine does not wait for long */
+	while (rc == 0 && (c = newest_settled(s))) {
 		container_ref(c);
 		rc = container_remove(c, deadline, e);
-		if (rc < 0)
-			break;
+		container_unref(c);
 	}
+	if (rc == 0 && !list_empty(&s->containers))
+		rc = err_set(e, ERR_STATE, 0, "a container is being made or removed");
 	while (rc == 0 && !list_empty(&s->storages)) {
 		struct storage *st = list_entry(s->storages.prev, struct storage, node);
 

@@ -380,6 +380,10 @@ static int container_teardown(struct container *c, struct err *e)
 	if (c->in_guest && s->state == SANDBOX_READY) {
 		req.container_id = c->id;
 		req.timeout = REMOVE_TIMEOUT_S;
+		/* the guest may still be at its making, for as long as that may take */
+		if (c->init->state == PROCESS_NEW &&
+		    s->c.config->agent.create_container_timeout_s > REMOVE_TIMEOUT_S)
+			req.timeout = s->c.config->agent.create_container_timeout_s;
 		rc = agent_do(s->agent, AGENT_REMOVE_CONTAINER, &req, e);
 		if (rc < 0 && e->kind == ERR_NOT_FOUND)
 			rc = 0;
