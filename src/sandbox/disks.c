@@ -162,6 +162,22 @@ static int disk_release(struct sandbox *s, struct disk *d, struct err *e)
 	return rc;
 }
 
+/* 1: the guest has let go of it by now. */
+static int free_stuck(struct sandbox *s, struct disk *d, const char *path, struct err *e)
+{
+	int rc;
+
+	settle(d, DISK_LEAVING);
+	fiber_shield(s->loop, true);
+	rc = vmm_device_remove(s->vmm, d->id, deadline_in(PLUG_MS), e);
+	fiber_shield(s->loop, false);
+	settle(d, rc < 0 ? DISK_STUCK : DISK_GONE);
+	if (rc < 0)
+		return err_wrap(e, "the guest has not let go of '%s' yet", path);
+	disk_unref(d); /* the list's */
+	return 1;
+}
+
 /* One use more of a disk that somebody else plugs in; 1: it has gone meanwhile. */
 static int disk_join(struct sandbox *s, struct disk *d, bool read_only, const char *path,
 		     struct err *e)
@@ -172,7 +188,7 @@ static int disk_join(struct sandbox *s, struct disk *d, bool read_only, const ch
 	int rc = 0;
 
 	if (d->state == DISK_STUCK)
-		return err_set(e, ERR_STATE, 0, "the guest has not let go of '%s' yet", path);
+		return free_stuck(s, d, path, e);
 	if (!leaves && d->read_only && !read_only)
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "'%s' is plugged in read-only for another use", path);
