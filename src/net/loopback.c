@@ -92,10 +92,13 @@ static int load(int map, struct err *e)
 	a.insns = (uintptr_t)program;
 	a.insn_cnt = ARRAY_LEN(program);
 	a.license = (uintptr_t) "Apache-2.0";
-	a.log_buf = (uintptr_t)log;
-	a.log_size = sizeof(log);
-	a.log_level = 1;
 	fd = sys_bpf(BPF_PROG_LOAD, &a, sizeof(a));
+	if (fd < 0) { /* once more, for the reason: a log that is too small is a failure, too */
+		a.log_buf = (uintptr_t)log;
+		a.log_size = sizeof(log);
+		a.log_level = 1;
+		fd = sys_bpf(BPF_PROG_LOAD, &a, sizeof(a));
+	}
 	return fd < 0 ? err_sys(e, "load a program: %.300s", log) : fd;
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A fiber for each socket that listens, two for each connection: one for what goes into the
- * guest, which made it and ends it, and one for what comes out.
+ * A fiber for each socket that listens, three for each connection: one for what goes into the
+ * guest, which made it and ends it, one for what comes out, one that sees the caller go.
  */
 #include "sandbox/forward.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -42,7 +43,10 @@ struct connection {
 	struct list node;
 	struct forwarder *f;
 	uint64_t id;
-	int in, out; /* one socket */
+	int in, out, watched; /* one socket */
+	struct fiber *watcher;
+	bool broken;   /* it ends with a reset: what has come through is not all */
+	bool finished; /* the guest has said all */
 	unsigned refs;
 };
 
@@ -60,7 +64,19 @@ static void connection_unref(struct connection *c)
 	c->f->count--;
 	fd_close(&c->in);
 	fd_close(&c->out);
+	fd_close(&c->watched);
 	free(c);
+}
+
+/* Its last descriptor's end is a reset then, as if nobody had listened, or the wire were cut.
+ */
+static void reset(struct connection *c)
+{
+	const struct linger now = { .l_onoff = 1 };
+
+	c->broken = true;
+	(void)setsockopt(c->in, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	(void)shutdown(c->in, SHUT_RD); /* who reads it is told, and nothing is sent */
 }
 
 /* What the guest sends, to its end. */
@@ -70,20 +86,27 @@ static void pump_out(void *arg)
 	struct connection *c = arg;
 	struct forwarder *f = c->f;
 	struct err e;
-	bool more = true;
+	int more = 1;
 
 	req.id = c->id;
 	req.len = CHUNK;
-	while (more) {
+	while (more > 0) {
 		OWN(arena) struct arena a = { .limit = 4 * CHUNK };
 		Katac__Forward__ReadResponse *resp;
 
-		more = agent_call(f->s->agent, AGENT_FORWARD_READ, &req, &a, &resp, &e) == 0 &&
-		       resp->data.len &&
-		       fiber_write_all(f->s->loop, c->out, resp->data.data, resp->data.len,
-				       DEADLINE_NONE, &e) == 0;
+		if (agent_call(f->s->agent, AGENT_FORWARD_READ, &req, &a, &resp, &e) < 0)
+			more = -1;
+		else if (resp->data.len == 0)
+			more = 0;
+		else if (fiber_write_all(f->s->loop, c->out, resp->data.data, resp->data.len,
+					 DEADLINE_NONE, &e) < 0)
+			more = -1;
 	}
-	(void)shutdown(c->out, SHUT_WR);
+	if (more < 0)
+		reset(c);
+	c->finished = more == 0;
+	if (c->finished && !c->broken)
+		(void)shutdown(c->out, SHUT_WR);
 	connection_unref(c);
 	leave(f);
 }
@@ -98,29 +121,80 @@ static int tell_end(struct connection *c, bool both)
 	return agent_do(c->f->s->agent, AGENT_FORWARD_END, &req, &ignored);
 }
 
-/* What the caller sends, to its end; then, once nothing comes any more, the end of it all. */
-static void pump_in(struct connection *c)
+/* A caller that is gone, while the guest does not take what he sent, or has nothing to say. */
+static void watch(void *arg)
+{
+	struct connection *c = arg;
+	struct forwarder *f = c->f;
+	struct err e;
+
+	if (fiber_wait_fd(f->s->loop, c->watched, 0, DEADLINE_NONE, &e) == 0) {
+		if (!c->finished) /* else both have ended it, one after the other */
+			reset(c);
+		(void)tell_end(c, true);
+	}
+	c->watcher = NULL;
+	connection_unref(c);
+	leave(f);
+}
+
+/* 1: the caller has sent all; -1: he or the guest is gone. */
+static int pump_in(struct connection *c)
 {
 	Katac__Forward__WriteRequest req = KATAC__FORWARD__WRITE_REQUEST__INIT;
 	struct sandbox *s = c->f->s;
 	OWN(free) uint8_t *chunk = malloc(CHUNK);
 	struct err e;
-	size_t n = 0;
+	size_t n;
 
 	req.id = c->id;
 	req.data.data = chunk;
 	while (chunk && fiber_read(s->loop, c->in, chunk, CHUNK, DEADLINE_NONE, &n, &e) == 0) {
+		if (n == 0)
+			return c->broken ? -1 : 1;
 		req.data.len = n;
-		if (n == 0 || agent_do(s->agent, AGENT_FORWARD_WRITE, &req, &e) < 0)
+		if (agent_do(s->agent, AGENT_FORWARD_WRITE, &req, &e) < 0)
 			break;
 	}
-	/* an answer may still be on its way to who has said all he wants */
-	if (n == 0 && chunk && tell_end(c, false) == 0) {
-		while (c->refs > 1 && cond_wait(&c->f->idle, DEADLINE_NONE, &e) == 0)
+	return -1;
+}
+
+static int spawn_for(struct connection *c, fiber_fn fn, struct fiber **out)
+{
+	struct err e;
+
+	c->refs++;
+	c->f->running++;
+	if (fiber_spawn(c->f->s->loop, "forward", fn, c, out, &e) == 0)
+		return 0;
+	c->refs--;
+	c->f->running--;
+	return -1;
+}
+
+/* Both directions, until both are over. */
+static void pump(struct connection *c)
+{
+	struct forwarder *f = c->f;
+	unsigned alone = c->refs;
+	struct err e;
+
+	if (spawn_for(c, pump_out, NULL) == 0) {
+		if (spawn_for(c, watch, &c->watcher) < 0 || pump_in(c) < 0) {
+			reset(c);
+			(void)tell_end(c, true);
+		} else {
+			/* an answer may still be on its way to who has said all he wants */
+			(void)tell_end(c, false);
+		}
+		/* the watcher waits for the end, and may have seen it */
+		while (c->refs > alone + (c->watcher ? 1 : 0) &&
+		       cond_wait(&f->idle, DEADLINE_NONE, &e) == 0)
 			;
 	}
+	if (c->watcher)
+		fiber_cancel(c->watcher);
 	(void)tell_end(c, true);
-	(void)shutdown(c->in, SHUT_RDWR);
 }
 
 /* The port that was asked for is the connection's own name. */
@@ -153,16 +227,23 @@ static int connect_guest(struct connection *c, struct err *e)
 			return -1;
 	}
 	c->id = resp->id;
-	c->out = fcntl(c->in, F_DUPFD_CLOEXEC, 3);
-	return c->out < 0 ? err_sys(e, "a connection") : 0;
+	return 0;
 }
 
-/* Who waits for it sees a reset, as if nobody had listened. */
-static void refuse(int fd)
+/* A descriptor for each fiber that waits; and callers that vanish are noticed in a minute. */
+static int prepare(struct connection *c, struct err *e)
 {
-	const struct linger now = { .l_onoff = 1 };
+	const int on = 1, idle_s = 30, step_s = 10, steps = 3;
 
-	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	c->out = fcntl(c->in, F_DUPFD_CLOEXEC, 3);
+	c->watched = fcntl(c->in, F_DUPFD_CLOEXEC, 3);
+	if (c->out < 0 || c->watched < 0 ||
+	    setsockopt(c->in, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 ||
+	    setsockopt(c->in, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s)) < 0 ||
+	    setsockopt(c->in, IPPROTO_TCP, TCP_KEEPINTVL, &step_s, sizeof(step_s)) < 0 ||
+	    setsockopt(c->in, IPPROTO_TCP, TCP_KEEPCNT, &steps, sizeof(steps)) < 0)
+		return err_sys(e, "a connection");
+	return 0;
 }
 
 static void serve(void *arg)
@@ -171,19 +252,11 @@ static void serve(void *arg)
 	struct forwarder *f = c->f;
 	struct err e;
 
-	if (connect_guest(c, &e) < 0) {
+	if (prepare(c, &e) < 0 || connect_guest(c, &e) < 0) {
 		log_debug(&f->s->log, "a connection to the pod's loopback: %s", e.msg);
-		refuse(c->in);
+		reset(c);
 	} else {
-		c->refs++;
-		f->running++;
-		if (fiber_spawn(f->s->loop, "forward", pump_out, c, NULL, &e) == 0) {
-			pump_in(c);
-		} else {
-			(void)tell_end(c, true);
-			c->refs--;
-			f->running--;
-		}
+		pump(c);
 	}
 	connection_unref(c);
 	leave(f);
@@ -195,15 +268,13 @@ static void take(struct forwarder *f, int fd)
 	struct connection *c;
 	struct err e;
 
-	c = f->count < CONNECTIONS_MAX ? mem_new(struct connection) : NULL;
-	if (!c) {
-		refuse(own);
+	c = mem_new(struct connection);
+	if (!c)
 		return;
-	}
 	c->f = f;
 	c->refs = 1;
 	c->in = fd_take(&own);
-	c->out = -1;
+	c->out = c->watched = -1;
 	list_append(&f->connections, &c->node);
 	f->count++;
 	f->running++;
@@ -213,11 +284,22 @@ static void take(struct forwarder *f, int fd)
 	leave(f);
 }
 
+/* Those that are too many wait in the socket's queue. */
+static int wait_place(struct forwarder *f, struct err *e)
+{
+	while (f->count >= CONNECTIONS_MAX) {
+		if (cond_wait(&f->idle, DEADLINE_NONE, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static void accept_on(struct forwarder *f, int fd)
 {
 	struct err e;
 
-	while (!f->ending && fiber_wait_fd(f->s->loop, fd, EPOLLIN, DEADLINE_NONE, &e) == 0) {
+	while (!f->ending && wait_place(f, &e) == 0 &&
+	       fiber_wait_fd(f->s->loop, fd, EPOLLIN, DEADLINE_NONE, &e) == 0) {
 		int got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (got >= 0)
@@ -226,6 +308,11 @@ static void accept_on(struct forwarder *f, int fd)
 			 fiber_sleep(f->s->loop, RETRY_MS, &e) < 0)
 			break;
 	}
+	if (f->ending)
+		return;
+	/* a connection that nobody takes is worse than one that is refused */
+	log_warn(&f->s->log, "ports of the pod are not forwarded any more: %s", e.msg);
+	fd_close(&f->loopback.link);
 }
 
 static void accept_v4(void *arg)
@@ -300,7 +387,9 @@ void forward_end(struct sandbox *s)
 	list_for_each(n, tmp, &f->connections) {
 		struct connection *c = list_entry(n, struct connection, node);
 
-		(void)shutdown(c->in, SHUT_RDWR);
+		if (c->watcher)
+			fiber_cancel(c->watcher);
+		reset(c);
 	}
 	while (f->running && cond_wait(&f->idle, DEADLINE_NONE, &e) == 0)
 		;

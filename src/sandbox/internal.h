@@ -126,7 +126,7 @@ int storage_add_option(struct container *c, Grpc__Storage *st, const char *text,
 enum {
 	CONTAINERS_MAX = 256,
 	/* that have not ended, of all containers of a sandbox; the agent has four calls of the
-	 * engine under way for each */
+	 * engine under way for each, and two for each forwarded connection: TTRPC_MAX_CALLS */
 	PROCESSES_MAX = 1000,
 	/* execs that have ended and nobody has deleted, of a container: the oldest go first */
 	ENDED_EXECS_MAX = 128

@@ -29,7 +29,7 @@ struct loop;
 enum {
 	TTRPC_HEADER = 10,
 	TTRPC_MAX_DATA = 4 << 20,
-	TTRPC_MAX_CALLS = 4096,
+	TTRPC_MAX_CALLS = 4608,
 	TTRPC_STALL_MS = 30 * 1000,
 };
 

@@ -160,7 +160,8 @@ class Pod(CriCase):
         """The namespace's loopback is the guest's: what containerd and kubectl port-forward need."""
         pod = self.run_pod("ports")
         ident = self.start(pod, "c", "sh", "-c", "mkdir /w; head -c 3000000 /dev/zero | tr '\\0' x >/w/big;"
-                           "httpd -p 127.0.0.1:8080 -h /w; while :; do nc -l -p 9000 -e cat; done")
+                           "httpd -p 127.0.0.1:8080 -h /w; while :; do nc -l -p 9001 -e sh -c 'sleep 1; echo hi'; done &"
+                           "while :; do nc -l -p 9000 -e cat; done")
         self.sync(ident, "sh", "-c", "until wget -q -O /dev/null http://127.0.0.1:8080/big; do sleep 0.1; done")
         fetch = ("import urllib.request,sys;"
                  "sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1],timeout=60).read())")
@@ -173,6 +174,15 @@ class Pod(CriCase):
         self.assertEqual(self.in_namespace(pod, echo), b"2000000\n")
         # where nobody listens in the guest, neither does anybody here
         self.assertIn(b"Error", self.in_namespace(pod, fetch, "http://127.0.0.1:8081/", ok=False))
+        # who goes at once gives his place back
+        gone = ("import socket,struct\nfor _ in range(100):\n s=socket.create_connection(('127.0.0.1',8080),60)\n"
+                " s.sendall(b'GET ')\n s.setsockopt(socket.SOL_SOCKET,socket.SO_LINGER,struct.pack('ii',1,0))\n"
+                " s.close()")
+        self.in_namespace(pod, gone)
+        # an answer that was cut off does not look like a whole one: its server goes with input unread
+        cut = ("import socket\ns=socket.create_connection(('127.0.0.1',9001),60)\ns.sendall(b'x'*5000)\n"
+               "try:\n while s.recv(100): pass\n print('whole')\nexcept ConnectionResetError: print('cut')")
+        self.assertEqual(self.in_namespace(pod, cut), b"cut\n")
         many = ("import socket\nl=[socket.create_connection(('127.0.0.1',8080),60) for _ in range(40)]\n"
                 "for s in l: s.sendall(b'GET /none HTTP/1.0\\r\\n\\r\\n')\n"
                 "print(sum(b'404' in s.recv(4096) for s in l))")
