@@ -40,6 +40,7 @@ int ingress_remove(int nl, int index, struct err *e)
 	struct nl_request r;
 
 	nl_start(&r, RTM_DELQDISC, NLM_F_ACK, &m, sizeof(m));
+	nl_put_str(&r, TCA_KIND, "ingress"); /* another's clsact has the same place */
 	return nl_call(nl, &r, NULL, NULL, e);
 }
 

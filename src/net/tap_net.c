@@ -93,7 +93,9 @@ static void add_vhost(struct tap_net *n, struct tap *t)
 static int join_by_macvtap(struct tap_net *n, struct tap *t, struct err *e)
 {
 	if (macvtap_add(n->nl, t->link.index, t->name, t->link.mtu, e) < 0)
-		return err_wrap(e, "macvtap upon it");
+		return err_wrap(e, e->sys == EINVAL || e->sys == EBUSY
+					   ? "macvtap upon it (it is a macvlan, or has one)"
+					   : "macvtap upon it");
 	t->is_macvtap = true;
 	if (macvtap_open(t->name, &t->fd, e) < 0)
 		return -1;
@@ -191,8 +193,6 @@ static int write_record(struct tap_net *n, const struct scan *found, struct err 
 	int links[2 * SCAN_LINKS_MAX];
 	size_t count = 0;
 
-	for (size_t i = 0; n->model == TAP_MACVTAP && i < SCAN_LINKS_MAX; i++)
-		macvtaps[i] = n->taps[i].name;
 	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
 		if (n->taps[i].link.index)
 			links[count++] = n->taps[i].link.index;
@@ -201,9 +201,14 @@ static int write_record(struct tap_net *n, const struct scan *found, struct err 
 		if (!tap_of(n, found->links[i].index))
 			links[count++] = found->links[i].index;
 	}
-	return n->record && count ? link_record_write(n->record, n->ns, n->netns, links, count,
-						      macvtaps, e)
-				  : 0;
+	if (!n->record || count == 0)
+		return 0;
+	if (n->model == TAP_MACVTAP) {
+		count = 0; /* nothing of the links themselves is touched */
+		for (size_t i = 0; i < SCAN_LINKS_MAX; i++)
+			macvtaps[i] = n->taps[i].name;
+	}
+	return link_record_write(n->record, n->ns, n->netns, links, count, macvtaps, e);
 }
 
 int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)

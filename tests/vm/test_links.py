@@ -123,7 +123,7 @@ class Links(ContainerdCase):
         ip("-n", POD, "link", "add", "link", "eth0", "name", "other", "type", "macvlan")
         done = self.ctr(*self.run_args("net", "true", options=self.model("macvtap")))
         self.assertNotEqual(done.returncode, 0)
-        self.assertIn("link 'eth0': macvtap upon it: ", done.stderr)
+        self.assertIn("link 'eth0': macvtap upon it (it is a macvlan, or has one): ", done.stderr)
         self.nothing_left()
 
     def fetch(self, url, want):
