@@ -450,7 +450,8 @@ int container_dir_blame(struct loop *l, const struct container_dir *d, struct er
 {
 	char why[400];
 
-	if (e->kind != ERR_PEER)
+	/* what a living engine says of its guest is of the same kind */
+	if (e->kind != ERR_PEER || !strstr(e->msg, "connection ended"))
 		return -1;
 	if (!container_dir_why_lost(l, d, why, sizeof(why)))
 		(void)snprintf(why, sizeof(why), "the engine of container '%.12s' was killed",
