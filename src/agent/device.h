@@ -22,6 +22,7 @@ int device_wait_block(struct sandbox *s, const char *address, char *out, size_t 
  * The node of a part of the disk `node`, `where` = "FIRST:SECTORS" in units of 512 bytes: a
  * partition, made if it is not there, which goes with its disk.
  */
-int device_part(const char *node, const char *where, char *out, size_t size, struct err *e);
+int device_part(struct sandbox *s, const char *node, const char *where, char *out, size_t size,
+		struct err *e);
 /* Resolves CreateContainerRequest.devices into OCI.linux.devices' numbers. */
 int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct err *e);

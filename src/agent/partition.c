@@ -4,6 +4,7 @@
  * kernel is told by BLKPG (include/uapi/linux/blkpg.h).
  */
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/blkpg.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "agent/device.h"
+#include "agent/sandbox.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/own.h"
@@ -20,7 +22,8 @@
 
 enum {
 	SECTOR = 512,
-	NUMBERS = 255 /* Linux: DISK_MAX_PARTS - 1 */
+	NUMBERS = 255, /* Linux: DISK_MAX_PARTS - 1 */
+	PATH_SIZE = 160
 };
 
 #define MAX_SECTORS (INT64_MAX / SECTOR)
@@ -43,80 +46,116 @@ static int parse(const char *where, struct part *out, struct err *e)
 			  &out->sectors, e);
 }
 
-static int read_number(const char *disk, unsigned n, const char *what, uint64_t *out,
-		       struct err *e)
+/* The directory of a partition in sysfs, with `what` in it. */
+static void sysfs_path(const char *disk, unsigned n, const char *what, char out[PATH_SIZE])
+{
+	(void)snprintf(out, PATH_SIZE, "/sys/block/%.40s/%.40s%s%u%s", disk, disk,
+		       isdigit((unsigned char)disk[strlen(disk) - 1]) ? "p" : "", n, what);
+}
+
+static uint64_t read_number(const char *path)
 {
 	OWN(free) char *text = NULL;
-	char path[160];
+	struct err ignored;
 
-	(void)snprintf(path, sizeof(path), "/sys/block/%.40s/%.40s%s%u/%s", disk, disk,
-		       isdigit((unsigned char)disk[strlen(disk) - 1]) ? "p" : "", n, what);
-	if (file_read(AT_FDCWD, path, sizeof(path), &text, NULL, e) < 0)
-		return -1;
-	*out = strtoull(text, NULL, 10);
-	return 0;
+	return file_read(AT_FDCWD, path, PATH_SIZE, &text, NULL, &ignored) < 0
+		       ? UINT64_MAX
+		       : strtoull(text, NULL, 10);
 }
 
-/* 1: it is *out, 0: *out is free for it. */
-static int find(const char *disk, const struct part *p, unsigned *out, struct err *e)
+static bool is_there(const char *disk, unsigned n, const struct part *p)
 {
-	unsigned free_one = 0;
+	char start[PATH_SIZE], size[PATH_SIZE];
 
-	for (unsigned n = 1; n <= NUMBERS; n++) {
-		uint64_t first, sectors;
-		struct err ignored;
+	sysfs_path(disk, n, "/start", start);
+	sysfs_path(disk, n, "/size", size);
+	return read_number(start) == p->first && read_number(size) == p->sectors;
+}
 
-		if (read_number(disk, n, "start", &first, &ignored) < 0 ||
-		    read_number(disk, n, "size", &sectors, &ignored) < 0) {
-			free_one = free_one ? free_one : n;
-			continue;
-		}
-		*out = n;
-		if (first == p->first && sectors == p->sectors)
-			return 1;
+static int call_kernel(int fd, int op, struct blkpg_partition *partition)
+{
+	struct blkpg_ioctl_arg arg = {
+		.op = op,
+		.datalen = sizeof(*partition),
+		.data = partition,
+	};
+
+	return ioctl(fd, BLKPG, &arg);
+}
+
+/*
+ * A layer is a stranger's, and may look like a partition table, which the kernel has read as
+ * the disk came. What it made of that goes, before the first part of ours; those in use stay.
+ */
+static void clean(struct sandbox *s, int fd, const char *disk)
+{
+	char path[PATH_SIZE];
+	uint64_t sequence;
+
+	(void)snprintf(path, sizeof(path), "/sys/block/%.40s/diskseq", disk); /* Linux 5.15 */
+	sequence = read_number(path);
+	for (size_t i = 0; i < ARRAY_LEN(s->clean_disks); i++) {
+		if (sequence != UINT64_MAX && s->clean_disks[i] == sequence)
+			return;
 	}
-	*out = free_one;
-	return free_one ? 0
-			: err_set(e, ERR_UNSUPPORTED, 0, "disk '%s' has %d parts already", disk,
-				  NUMBERS);
+	for (unsigned n = 1; n <= NUMBERS; n++) {
+		struct blkpg_partition p = { .pno = (int)n };
+
+		(void)call_kernel(fd, BLKPG_DEL_PARTITION, &p);
+	}
+	s->clean_disks[s->clean_next++ % ARRAY_LEN(s->clean_disks)] = sequence;
 }
 
-static int add(const char *node, unsigned number, const struct part *p, struct err *e)
+static int add(int fd, const char *disk, const struct part *p, unsigned *out, struct err *e)
 {
-	OWN(fd) int fd = open(node, O_RDONLY | O_CLOEXEC);
 	struct blkpg_partition partition = {
 		.start = (long long)(p->first * SECTOR),
 		.length = (long long)(p->sectors * SECTOR),
-		.pno = (int)number,
 	};
-	struct blkpg_ioctl_arg arg = {
-		.op = BLKPG_ADD_PARTITION,
-		.datalen = sizeof(partition),
-		.data = &partition,
-	};
+	char path[PATH_SIZE];
+	unsigned n = 1;
 
-	if (fd < 0)
-		return err_sys(e, "open '%s'", node);
-	if (ioctl(fd, BLKPG, &arg) < 0)
-		return err_sys(e, "part of '%s': %llu sectors from %llu", node,
-			       (unsigned long long)p->sectors, (unsigned long long)p->first);
-	return 0;
+	for (; n <= NUMBERS; n++) {
+		sysfs_path(disk, n, "", path);
+		if (access(path, F_OK) < 0)
+			break;
+	}
+	if (n > NUMBERS)
+		return err_set(e, ERR_UNSUPPORTED, 0, "disk '%s' has %d parts already", disk,
+			       NUMBERS);
+	partition.pno = (int)n;
+	*out = n;
+	if (call_kernel(fd, BLKPG_ADD_PARTITION, &partition) == 0)
+		return 0;
+	/* a mount that failed has left it */
+	for (n = 1; errno == EBUSY && n <= NUMBERS; n++) {
+		*out = n;
+		if (is_there(disk, n, p))
+			return 0;
+		errno = EBUSY;
+	}
+	return err_sys(e, "part of '%s': %llu sectors from %llu", disk,
+		       (unsigned long long)p->sectors, (unsigned long long)p->first);
 }
 
-int device_part(const char *node, const char *where, char *out, size_t size, struct err *e)
+int device_part(struct sandbox *s, const char *node, const char *where, char *out, size_t size,
+		struct err *e)
 {
 	const char *disk = strrchr(node, '/');
+	OWN(fd) int fd = -1;
 	struct part p;
 	unsigned n;
-	int rc;
 
 	if (!disk || !disk[1] || strlen(disk) > 40)
 		return err_set(e, ERR_INVALID, 0, "'%.64s' is no disk", node);
 	disk++;
+	fd = open(node, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open '%s'", node);
 	if (parse(where, &p, e) < 0)
 		return -1;
-	rc = find(disk, &p, &n, e);
-	if (rc < 0 || (rc == 0 && add(node, n, &p, e) < 0))
+	clean(s, fd, disk);
+	if (add(fd, disk, &p, &n, e) < 0)
 		return -1;
 	(void)snprintf(out, size, "%s%s%u", node,
 		       isdigit((unsigned char)disk[strlen(disk) - 1]) ? "p" : "", n);

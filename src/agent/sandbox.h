@@ -87,7 +87,9 @@ struct sandbox {
 	struct list storages;
 	int exe_fd;                /* read-only mount of our own program */
 	int own_pidns, own_timens; /* to come back to after making children elsewhere; -1 */
-	struct list forwards;      /* see forward.h */
+	uint64_t clean_disks[64];  /* their sequence numbers, see partition.c */
+	size_t clean_next;
+	struct list forwards; /* see forward.h */
 	size_t forward_count;
 	uint64_t forward_last; /* their ids so far */
 	int oom_fd;            /* inotify; -1 */

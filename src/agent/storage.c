@@ -27,7 +27,8 @@
 #include "oci/overlay.h"
 
 enum {
-	NODE_SIZE = 256
+	NODE_SIZE = 256,
+	OPTIONS_MAX = 4095 /* Linux: a page, with the NUL */
 };
 
 /* Every mount point and every path that options name lies below one of these. */
@@ -87,6 +88,10 @@ static int mount_with(const Grpc__Storage *st, const char *source, const char *t
 	if (str_eq(type, "overlay"))
 		return overlay_mount(source, st->mount_point, o.flags & ~ours,
 				     o.data ? o.data : "", e);
+	if (o.data && strlen(o.data) > OPTIONS_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "%zu bytes of mount options, of which the kernel takes %d",
+			       strlen(o.data), OPTIONS_MAX);
 	if (mount(source, st->mount_point, type, o.flags & ~ours, o.data) < 0)
 		return err_sys(e, "mount %s '%.100s' on '%.100s'", type, source,
 			       st->mount_point);
@@ -243,8 +248,8 @@ static int mount_watched(struct sandbox *s, const Grpc__Storage *st, struct stor
  * What of the disk is mounted: "part=FIRST:SECTORS" of it in place of the whole, and each
  * "device=FIRST:SECTORS" is a part that the file system (EROFS) has its data on.
  */
-static int find_parts(const Grpc__Storage *st, char node[NODE_SIZE], struct strv *devices,
-		      struct err *e)
+static int find_parts(struct sandbox *s, const Grpc__Storage *st, char node[NODE_SIZE],
+		      struct strv *devices, struct err *e)
 {
 	char disk[NODE_SIZE], part[NODE_SIZE];
 
@@ -253,10 +258,10 @@ static int find_parts(const Grpc__Storage *st, char node[NODE_SIZE], struct strv
 		const char *o = st->driver_options[i];
 
 		if (str_starts(o, "part=")) {
-			if (device_part(disk, o + strlen("part="), node, NODE_SIZE, e) < 0)
+			if (device_part(s, disk, o + strlen("part="), node, NODE_SIZE, e) < 0)
 				return -1;
 		} else if (str_starts(o, "device=")) {
-			if (device_part(disk, o + strlen("device="), part, sizeof(part), e) <
+			if (device_part(s, disk, o + strlen("device="), part, sizeof(part), e) <
 				    0 ||
 			    strv_addf(devices, e, "device=%s", part) < 0)
 				return -1;
@@ -278,7 +283,7 @@ static int mount_block(struct sandbox *s, const Grpc__Storage *st, struct storag
 	if (!*st->fstype)
 		return err_set(e, ERR_INVALID, 0, "fstype is missing");
 	if (device_wait_block(s, st->source, node, sizeof(node), e) < 0 ||
-	    find_parts(st, node, &devices, e) < 0)
+	    find_parts(s, st, node, &devices, e) < 0)
 		return -1;
 	if (path_mkdirs(st->mount_point, 0755, e) < 0 ||
 	    mount_with(st, node, st->fstype, &devices, e) < 0)

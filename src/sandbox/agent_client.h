@@ -56,6 +56,8 @@ struct agent_client;
 #define AGENT_FEATURE_SPEC "kata-c.spec.1"
 /* The same of proto/agent.proto. */
 #define AGENT_FEATURE_PROCESSES "kata-c.processes.1"
+/* driver_options "part" and "device" of the storage driver "blk": see agent/storage.c. */
+#define AGENT_FEATURE_PARTS "kata-c.parts.1"
 /* The service of proto/forward.proto. */
 #define AGENT_FEATURE_FORWARD "kata-c.forward.1"
 

@@ -46,6 +46,7 @@ struct step {
 	bool formatted;   /* its texts are templates */
 	bool makes_dirs;
 	bool is_disk, is_layer; /* a layer is a disk that is only read, EROFS */
+	bool is_device;         /* of the host, rather than a file */
 	const char *place;      /* where it is mounted, once it is known */
 };
 
@@ -159,7 +160,7 @@ static const char *without_transforms(const char *type)
 	return slash ? slash + 1 : type;
 }
 
-static bool is_disk(const struct rootfs_mount *m)
+static bool is_disk(const struct rootfs_mount *m, bool *is_device)
 {
 	const char *type = without_transforms(m->type);
 	struct stat st;
@@ -169,7 +170,8 @@ static bool is_disk(const struct rootfs_mount *m)
 		known |= type && str_eq(disk_types[i], type);
 	if (!known || !m->source || m->source[0] != '/' || stat(m->source, &st) < 0)
 		return false;
-	return S_ISBLK(st.st_mode) || (S_ISREG(st.st_mode) && has_option(m, "loop"));
+	*is_device = S_ISBLK(st.st_mode);
+	return *is_device || (S_ISREG(st.st_mode) && has_option(m, "loop"));
 }
 
 bool mount_chain_is(const struct rootfs_mount *mounts, size_t count)
@@ -186,8 +188,10 @@ bool mount_chain_is(const struct rootfs_mount *mounts, size_t count)
 
 bool mount_chain_has_disks(const struct rootfs_mount *mounts, size_t count)
 {
+	bool ignored;
+
 	for (size_t i = 0; mount_chain_is(mounts, count) && i < count; i++) {
-		if (mounts[i].type && is_disk(&mounts[i]))
+		if (mounts[i].type && is_disk(&mounts[i], &ignored))
 			return true;
 	}
 	return false;
@@ -211,7 +215,7 @@ static int read_type(struct step *s, struct err *e)
 				       s->m->type, (int)(n < 32 ? n : 32), p);
 	}
 	s->type = p;
-	s->is_disk = is_disk(s->m);
+	s->is_disk = is_disk(s->m, &s->is_device);
 	s->is_layer = s->is_disk && str_eq(p, "erofs");
 	if (!*p || !s->m->source)
 		return err_set(e, ERR_INVALID, 0, "a mount without type or source");
@@ -228,6 +232,9 @@ static int check_options(const struct step *s, struct err *e)
 			return err_set(e, ERR_UNSUPPORTED, 0,
 				       "dm-verity of layers: set dmverity_mode = \"off\" of "
 				       "containerd's EROFS snapshotter");
+		if (str_starts(o, "lowerdir=") && strstr(o, CLOSE "/"))
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "mount option '%.100s': a directory within a layer", o);
 		if (str_starts(o, "uidmap=") || str_starts(o, "gidmap=") ||
 		    (str_starts(o, PRIVATE) && !(s->makes_dirs && str_starts(o, MKDIR))))
 			return err_set(e, ERR_UNSUPPORTED, 0, "mount option '%.100s'", o);
@@ -354,11 +361,19 @@ static const char *why_on_host(const struct chain *ch)
 		return "the machine has no block hot-plug";
 	if (files > 1 && !vmm_has(s->vmm, VMM_CAP_EXTENTS))
 		return "the machine has no disks of several files";
+	if (files > 1 && !agent_has_feature(s->agent, AGENT_FEATURE_PARTS))
+		return "the agent knows no parts of a disk";
 	if (files > DISK_PARTS_MAX)
 		return "too many layers for a disk";
-	for (size_t i = 0; i + 1 < ch->count; i++) {
-		if (!ch->steps[i].is_disk)
+	for (size_t i = 0; i < ch->count; i++) {
+		const struct step *step = &ch->steps[i];
+
+		if (i + 1 < ch->count && !step->is_disk)
 			return "a mount that is no disk";
+		if (step->is_disk && step->makes_dirs)
+			return "a directory to be made for a disk";
+		if (files > 1 && step->is_layer && step->is_device)
+			return "a layer is a block device";
 	}
 	return last_on_host(&ch->steps[ch->count - 1]);
 }
@@ -508,7 +523,8 @@ static int make_in_guest(struct chain *ch, struct share_entry *entry, struct err
 
 /* ---- on the host ---- */
 
-static int make_dir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct err *e)
+static int make_dir(const char *path, bool on_disk, mode_t mode, uid_t uid, gid_t gid,
+		    struct err *e)
 {
 	OWN(free) char *parent = strdup(path);
 	char *slash = parent ? strrchr(parent, '/') : NULL;
@@ -521,7 +537,7 @@ static int make_dir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct 
 	*slash = '\0';
 	/* a container may have left links on the disk where its directories were */
 	at = sys_openat2(AT_FDCWD, parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
-			 RESOLVE_NO_SYMLINKS);
+			 on_disk ? RESOLVE_NO_SYMLINKS : 0);
 	if (at < 0)
 		return err_sys(e, "'%.200s'", parent);
 	if (mkdirat(at, slash + 1, mode) == 0)
@@ -534,7 +550,7 @@ static int make_dir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct 
 }
 
 /* "PATH[:MODE[:UID:GID]]", filled in. */
-static int make_wanted(const char *text, struct err *e)
+static int make_wanted(const char *text, bool on_disk, struct err *e)
 {
 	OWN(free) char *path = strdup(text);
 	char *fields[3] = { NULL }, *rest;
@@ -560,7 +576,7 @@ static int make_wanted(const char *text, struct err *e)
 	if (fields[2] && (str_to_u64(fields[1], 0, UINT32_MAX - 1, "uid", &uid, e) < 0 ||
 			  str_to_u64(fields[2], 0, UINT32_MAX - 1, "gid", &gid, e) < 0))
 		return -1;
-	return make_dir(path, (mode_t)mode, (uid_t)uid, (gid_t)gid, e);
+	return make_dir(path, on_disk, (mode_t)mode, (uid_t)uid, (gid_t)gid, e);
 }
 
 /* Links on a disk that a container has written to would lead out of it. */
@@ -581,7 +597,7 @@ static int make_dirs(const struct chain *ch, const struct step *s, struct err *e
 		const char *o = s->m->options[i];
 
 		if (str_starts(o, MKDIR) && (fill_in(ch, s, o + strlen(MKDIR), &text, e) < 0 ||
-					     make_wanted(text, e) < 0))
+					     make_wanted(text, strstr(o, OPEN) != NULL, e) < 0))
 			return -1;
 	}
 	for (size_t i = 0; i < s->m->option_count; i++) {

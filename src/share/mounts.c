@@ -15,7 +15,8 @@
 #include "share/parts.h"
 
 enum {
-	DEVICES_MAX = 250
+	DEVICES_MAX = 250,
+	OPTIONS_MAX = 4095 /* Linux: a page, with the NUL */
 };
 
 #define DEVICE "device="
@@ -155,6 +156,10 @@ static int mount_file_system(const struct share_mount *m, struct words_of *w,
 	}
 	if (!buf_cstr(&w->data))
 		return err_oom(e, "mount options");
+	if (buf_len(&w->data) > OPTIONS_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "'%s': %zu bytes of mount options, of which the kernel takes %d",
+			       m->source, buf_len(&w->data), OPTIONS_MAX);
 	if (mount(source, target, m->type, w->flags, buf_cstr(&w->data)) < 0)
 		return err_sys(e, "mount %s '%s' at '%s'", m->type, m->source, target);
 	return 0;

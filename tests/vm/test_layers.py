@@ -3,6 +3,7 @@
 gives them to a shim that announces so."""
 import os
 import shutil
+import struct
 import subprocess
 import unittest
 
@@ -112,6 +113,17 @@ class Layers(EngineCase):
         self.assertRegex(out, r"(?m)^overlay / overlay rw\S*")
         self.assertEqual(self.on_disk(disk, "/upper/written"), "written\n")
         self.assertEqual(self.on_disk(disk, "/upper/which"), "changed\n")
+
+    def test_layer_that_looks_like_a_partition_table(self):
+        """What the kernel makes of the first sector is not in the way of where layers lie."""
+        disk, files = self.disk(), self.layers()
+        with open(files[0], "r+b") as f:  # EROFS begins at 1024
+            for number, (first, sectors) in enumerate(((1, 9), (10, 100))):
+                f.seek(446 + 16 * number)
+                f.write(bytes((0, 0, 0, 0, 0x83, 0, 0, 0)) + struct.pack("<II", first, sectors))
+            f.seek(510)
+            f.write(b"\x55\xaa")
+        self.look(self.chain_on_disk(disk, files))
 
     def test_three_layers_and_a_directory(self):
         """What is written is the host's: the mounts are made there, as containerd would."""

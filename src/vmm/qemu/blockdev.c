@@ -60,7 +60,7 @@ static int send_fd(struct qemu *q, int fd, int64_t deadline, unsigned *set, stru
 }
 
 /* The block layer holds its own duplicate; the set's would keep the file open for ever. */
-static void remove_set(struct qemu *q, unsigned set)
+static void remove_set(struct qemu *q, unsigned set, int64_t deadline)
 {
 	struct jval *args = set == NO_SET ? NULL : jval_new_object();
 	struct err ignored;
@@ -68,8 +68,7 @@ static void remove_set(struct qemu *q, unsigned set)
 	if (args && jval_set_int(args, "fdset-id", set, &ignored) < 0)
 		jval_free(TAKE(args));
 	if (args)
-		(void)qmp_execute(q->qmp, "remove-fd", args, deadline_in(CLOSE_MS), NULL,
-				  &ignored);
+		(void)qmp_execute(q->qmp, "remove-fd", args, deadline, NULL, &ignored);
 }
 
 static int open_disk(const char *path, bool read_only, int *out, bool *is_device,
@@ -126,7 +125,7 @@ static int add_one(struct qemu *q, const struct vmm_device *d, const char *node,
 		return -1;
 	rc = add_node(q, node, "raw", is_device ? "host_device" : "file", set, d->blk.read_only,
 		      deadline, e);
-	remove_set(q, set);
+	remove_set(q, set, deadline_in(CLOSE_MS));
 	return rc;
 }
 
@@ -190,13 +189,15 @@ static int add_several(struct qemu *q, const struct vmm_device *d, const char *n
 		       int64_t deadline, struct err *e)
 {
 	OWN(free) unsigned *sets = mem_calloc(d->blk.extent_count + 1, sizeof(*sets));
+	int64_t close_deadline;
 	int rc;
 
 	if (!sets)
 		return err_oom(e, "a disk");
 	rc = join_extents(q, d, node, deadline, sets, e);
+	close_deadline = deadline_in(CLOSE_MS); /* of all: the monitor may hang */
 	for (size_t i = 0; i <= d->blk.extent_count; i++)
-		remove_set(q, sets[i]);
+		remove_set(q, sets[i], close_deadline);
 	return rc;
 }
 
