@@ -147,7 +147,7 @@ int args_parse(int argc, char **argv, const struct arg_option *options, size_t c
 	return 0;
 }
 
-void args_help(int fd, const struct arg_option *options, size_t count)
+void args_help(FILE *f, const struct arg_option *options, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct arg_option *o = &options[i];
@@ -157,19 +157,19 @@ void args_help(int fd, const struct arg_option *options, size_t count)
 			(void)snprintf(letter, sizeof(letter), "-%c, ", o->letter);
 		(void)snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name,
 			       o->value ? " " : "", o->value ? o->value : "");
-		(void)dprintf(fd, "  %-28s %s\n", left, o->help);
+		(void)fprintf(f, "  %-28s %s\n", left, o->help);
 	}
 }
 
-void args_manual(int fd, const struct arg_option *options, size_t count)
+void args_manual(FILE *f, const struct arg_option *options, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct arg_option *o = &options[i];
 
-		(void)dprintf(fd, ".TP\n.B ");
+		(void)fprintf(f, ".TP\n.B ");
 		if (o->letter)
-			(void)dprintf(fd, "\\-%c, ", o->letter);
-		(void)dprintf(fd, "\\-\\-%s%s%s\n%s\n", o->name, o->value ? " " : "",
+			(void)fprintf(f, "\\-%c, ", o->letter);
+		(void)fprintf(f, "\\-\\-%s%s%s\n%s\n", o->name, o->value ? " " : "",
 			      o->value ? o->value : "", o->help);
 	}
 }

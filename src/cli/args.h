@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/str.h"
 
@@ -35,8 +36,8 @@ struct arg_option {
 int args_parse(int argc, char **argv, const struct arg_option *options, size_t count, void *out,
 	       int *first, struct err *e);
 /* Prints the options, one a line. */
-void args_help(int fd, const struct arg_option *options, size_t count);
+void args_help(FILE *f, const struct arg_option *options, size_t count);
 /* The same in the macros of man(7). */
-void args_manual(int fd, const struct arg_option *options, size_t count);
+void args_manual(FILE *f, const struct arg_option *options, size_t count);
 /* What becomes part of a specification must be UTF-8: ERR_INVALID names the argument. */
 int args_check_text(int argc, char *const *argv, struct err *e);

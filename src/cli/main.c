@@ -74,8 +74,7 @@ int cli_kept(const struct err *kept, struct err *e)
 static void verb_usage(const struct verb *v)
 {
 	(void)printf("usage: kata %s %s\n\n%s\n\n", v->name, v->usage, v->help);
-	(void)fflush(stdout);
-	args_help(STDOUT_FILENO, v->options, v->option_count);
+	args_help(stdout, v->options, v->option_count);
 }
 
 int verb_parse(const struct verb *v, int argc, char **argv, void *options, int *first, int min,
@@ -95,21 +94,21 @@ int verb_parse(const struct verb *v, int argc, char **argv, void *options, int *
 	return 0;
 }
 
-static void usage(int fd)
+static void usage(FILE *f)
 {
-	(void)dprintf(fd, "usage: kata [options] VERB [options] …\n\nverbs:\n");
+	(void)fprintf(f, "usage: kata [options] VERB [options] …\n\nverbs:\n");
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-		(void)dprintf(fd, "  %-10s %s\n", verbs[i]->name, verbs[i]->help);
-	(void)dprintf(fd, "\noptions:\n");
-	args_help(fd, global_options, ARRAY_LEN(global_options));
-	(void)dprintf(fd, "\n`kata VERB --help` shows the options of a verb.\n");
+		(void)fprintf(f, "  %-10s %s\n", verbs[i]->name, verbs[i]->help);
+	(void)fprintf(f, "\noptions:\n");
+	args_help(f, global_options, ARRAY_LEN(global_options));
+	(void)fprintf(f, "\n`kata VERB --help` shows the options of a verb.\n");
 }
 
 /* kata(1), from the same tables. */
-static void manual(int fd)
+static void manual(FILE *f)
 {
-	(void)dprintf(
-		fd,
+	(void)fprintf(
+		f,
 		".TH KATA 1 \"\" \"kata %s\"\n.SH NAME\nkata \\- run containers in virtual "
 		"machines\n.SH SYNOPSIS\n.B kata\n[options] VERB [options] ...\n"
 		".SH DESCRIPTION\nEach container gets a virtual machine of its own; there is "
@@ -117,13 +116,13 @@ static void manual(int fd)
 		"kata, 126 if the program cannot be executed, 127 if it does not exist, "
 		"128+n if signal n ended it.\n.SH OPTIONS\n",
 		KATA_VERSION);
-	args_manual(fd, global_options, ARRAY_LEN(global_options));
+	args_manual(f, global_options, ARRAY_LEN(global_options));
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-		(void)dprintf(fd, ".SH KATA %s\n.B kata %s\n%s\n.PP\n%s\n", verbs[i]->name,
+		(void)fprintf(f, ".SH KATA %s\n.B kata %s\n%s\n.PP\n%s\n", verbs[i]->name,
 			      verbs[i]->name, verbs[i]->usage, verbs[i]->help);
-		args_manual(fd, verbs[i]->options, verbs[i]->option_count);
+		args_manual(f, verbs[i]->options, verbs[i]->option_count);
 	}
-	(void)dprintf(fd, ".SH SEE ALSO\nconfiguration.toml(5), containerd-shim-kata-v2(8)\n");
+	(void)fprintf(f, ".SH SEE ALSO\nconfiguration.toml(5), containerd-shim-kata-v2(8)\n");
 }
 
 struct job {
@@ -221,8 +220,8 @@ int main(int argc, char **argv)
 	log.plain = !g.debug && isatty(STDERR_FILENO);
 	log_setup(&log);
 	if (g.manual) {
-		manual(STDOUT_FILENO);
-		return 0;
+		manual(stdout);
+		return flush_output(0, EXIT_OURS);
 	}
 	if (g.version) {
 		(void)printf("kata version %s, commit %s\n", KATA_VERSION, KATA_COMMIT);
@@ -236,8 +235,8 @@ int main(int argc, char **argv)
 		return flush_output(0, EXIT_OURS);
 	}
 	if (g.help || argc == 0 || str_eq(argv[0], "help")) {
-		usage(g.help || argc ? STDOUT_FILENO : STDERR_FILENO);
-		return g.help || argc ? 0 : EXIT_OURS;
+		usage(g.help || argc ? stdout : stderr);
+		return flush_output(g.help || argc ? 0 : EXIT_OURS, EXIT_OURS);
 	}
 	if (make_absolute(&g.root, &root, &e) < 0 ||
 	    make_absolute(&g.config, &config, &e) < 0) {

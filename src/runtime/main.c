@@ -100,37 +100,48 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
-static void usage(int fd)
+static void usage(FILE *f)
 {
-	(void)dprintf(fd, "usage: kata-runtime [options] COMMAND\n\ncommands:\n");
+	(void)fprintf(f, "usage: kata-runtime [options] COMMAND\n\ncommands:\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		(void)dprintf(fd, "  %s %s (or %s)\n      %s\n", commands[i].name,
+		(void)fprintf(f, "  %s %s (or %s)\n      %s\n", commands[i].name,
 			      commands[i].usage, commands[i].alias, commands[i].help);
-	(void)dprintf(fd, "\noptions:\n");
-	args_help(fd, global_options, ARRAY_LEN(global_options));
+	(void)fprintf(f, "\noptions:\n");
+	args_help(f, global_options, ARRAY_LEN(global_options));
 }
 
-static void manual(int fd)
+static void manual(FILE *f)
 {
-	(void)dprintf(fd,
+	(void)fprintf(f,
 		      ".TH KATA-RUNTIME 1 \"\" \"kata %s\"\n.SH NAME\nkata-runtime \\- what "
 		      "Kata Containers would run with\n.SH SYNOPSIS\n.B kata-runtime\n"
 		      "[options] COMMAND\n.SH OPTIONS\n",
 		      KATA_VERSION);
-	args_manual(fd, global_options, ARRAY_LEN(global_options));
+	args_manual(f, global_options, ARRAY_LEN(global_options));
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-		(void)dprintf(fd, ".SH KATA-RUNTIME %s\n.B kata-runtime %s\n%s\n.PP\n%s\n",
+		(void)fprintf(f, ".SH KATA-RUNTIME %s\n.B kata-runtime %s\n%s\n.PP\n%s\n",
 			      commands[i].name, commands[i].name, commands[i].usage,
 			      commands[i].help);
-		args_manual(fd, commands[i].options, commands[i].option_count);
+		args_manual(f, commands[i].options, commands[i].option_count);
 	}
-	(void)dprintf(fd, ".SH SEE ALSO\nkata(1), configuration.toml(5)\n");
+	(void)fprintf(f, ".SH SEE ALSO\nkata(1), configuration.toml(5)\n");
 }
 
 static int fail(const struct err *e)
 {
 	(void)fprintf(stderr, "kata-runtime: %s\n", e->msg);
 	return EXIT_FAILURE;
+}
+
+/* Whether all that was printed could be. */
+static int written(void)
+{
+	struct err e;
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return EXIT_SUCCESS;
+	(void)err_sys(&e, "write the output");
+	return fail(&e);
 }
 
 static int print_paths(void)
@@ -164,10 +175,9 @@ static int run_command(const struct command *c, struct job *j)
 	if (loop_new(&j->loop, &e) < 0 || fiber_main(j->loop, run_call, &call, &e) < 0)
 		return fail(&e);
 	if (j->rc < 0 && j->e.kind == ERR_CANCELLED) {
-		(void)dprintf(STDOUT_FILENO, "usage: kata-runtime %s %s\n\n%s\n\n", c->name,
-			      c->usage, c->help);
-		args_help(STDOUT_FILENO, c->options, c->option_count);
-		return EXIT_SUCCESS;
+		(void)printf("usage: kata-runtime %s %s\n\n%s\n\n", c->name, c->usage, c->help);
+		args_help(stdout, c->options, c->option_count);
+		return written();
 	}
 	return j->rc < 0 ? fail(&j->e) : EXIT_SUCCESS;
 }
@@ -191,22 +201,21 @@ int main(int argc, char **argv)
 		       &first, &e) < 0)
 		return fail(&e);
 	if (g.manual) {
-		manual(STDOUT_FILENO);
-		return EXIT_SUCCESS;
+		manual(stdout);
+		return written();
 	}
 	if (g.version) {
-		(void)dprintf(STDOUT_FILENO,
-			      "kata-runtime  : %s\n   commit   : %s\n   OCI specs: %s\n",
-			      KATA_VERSION, KATA_COMMIT, ENV_OCI_VERSION);
-		return EXIT_SUCCESS;
+		(void)printf("kata-runtime  : %s\n   commit   : %s\n   OCI specs: %s\n",
+			     KATA_VERSION, KATA_COMMIT, ENV_OCI_VERSION);
+		return written();
 	}
 	if (g.paths)
 		return print_paths();
 	argv += 1 + first;
 	argc -= 1 + first;
 	if (g.help || argc == 0) {
-		usage(g.help ? STDOUT_FILENO : STDERR_FILENO);
-		return g.help ? EXIT_SUCCESS : EXIT_FAILURE;
+		usage(g.help ? stdout : stderr);
+		return g.help ? written() : EXIT_FAILURE;
 	}
 	c = find_command(argv[0]);
 	if (!c) {

@@ -84,11 +84,14 @@ class Env(unittest.TestCase):
         self.assertEqual(call().returncode, 1)
 
     def test_output_that_cannot_be_written(self):
-        with open("/dev/full", "w", encoding="ascii") as full:
-            done = subprocess.run([PROGRAM, "env"], stdout=full, stderr=subprocess.PIPE, text=True,
-                                  timeout=60, check=False)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("No space left", done.stderr)
+        kata = os.path.join(BIN, "kata")
+        for call_of in ((PROGRAM, "env"), (PROGRAM, "--help"), (PROGRAM, "--man"), (PROGRAM, "--version"),
+                        (kata, "--help"), (kata, "--man"), (kata, "--version")):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                done = subprocess.run(call_of, stdout=full, stderr=subprocess.PIPE, text=True,
+                                      timeout=60, check=False)
+            self.assertNotEqual(done.returncode, 0, call_of)
+            self.assertIn("No space left", done.stderr)
 
 
 if __name__ == "__main__":
