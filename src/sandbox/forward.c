@@ -94,13 +94,12 @@ static void pump_out(void *arg)
 		OWN(arena) struct arena a = { .limit = 4 * CHUNK };
 		Katac__Forward__ReadResponse *resp;
 
-		if (agent_call(f->s->agent, AGENT_FORWARD_READ, &req, &a, &resp, &e) < 0)
+		if (agent_call(f->s->agent, AGENT_FORWARD_READ, &req, &a, &resp, &e) < 0 ||
+		    fiber_write_all(f->s->loop, c->out, resp->data.data, resp->data.len,
+				    DEADLINE_NONE, &e) < 0)
 			more = -1;
 		else if (resp->data.len == 0)
 			more = 0;
-		else if (fiber_write_all(f->s->loop, c->out, resp->data.data, resp->data.len,
-					 DEADLINE_NONE, &e) < 0)
-			more = -1;
 	}
 	if (more < 0)
 		reset(c);
@@ -200,14 +199,14 @@ static void pump(struct connection *c)
 /* The port that was asked for is the connection's own name. */
 static int port_of(int fd, Katac__Forward__ConnectRequest *req, struct err *e)
 {
-	struct sockaddr_storage name;
+	/* family and port lie where those of IPv4 do */
+	struct sockaddr_in6 name = { .sin6_family = AF_UNSPEC };
 	socklen_t len = sizeof(name);
 
 	if (getsockname(fd, (void *)&name, &len) < 0)
 		return err_sys(e, "a connection's port");
-	req->ipv6 = name.ss_family == AF_INET6;
-	req->port = ntohs(req->ipv6 ? ((struct sockaddr_in6 *)&name)->sin6_port
-				    : ((struct sockaddr_in *)&name)->sin_port);
+	req->ipv6 = name.sin6_family == AF_INET6;
+	req->port = ntohs(name.sin6_port);
 	return 0;
 }
 

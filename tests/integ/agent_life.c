@@ -33,6 +33,8 @@ static void test_health(struct test *t)
 
 static void test_details(struct test *t)
 {
+	static const char *const features[] = { "kata-c.spec.1", "kata-c.processes.1",
+						"kata-c.forward.1", "kata-c.parts.1" };
 	Grpc__GuestDetailsRequest r = GRPC__GUEST_DETAILS_REQUEST__INIT;
 	Grpc__GuestDetailsResponse *resp;
 
@@ -41,10 +43,12 @@ static void test_details(struct test *t)
 		   &grpc__guest_details_response__descriptor, &resp) == 0,
 	      "%s", t->e.msg);
 	CHECK(t,
-	      resp->agent_details && resp->agent_details->n_extra_features == 2 &&
-		      str_eq(resp->agent_details->extra_features[0], "kata-c.spec.1") &&
-		      str_eq(resp->agent_details->extra_features[1], "kata-c.processes.1"),
+	      resp->agent_details &&
+		      resp->agent_details->n_extra_features == ARRAY_LEN(features),
 	      "features");
+	for (size_t i = 0; !t->current_failed && i < ARRAY_LEN(features); i++)
+		CHECK(t, str_eq(resp->agent_details->extra_features[i], features[i]), "%s",
+		      features[i]);
 }
 
 static void test_unknown_method(struct test *t)
