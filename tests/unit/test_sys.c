@@ -161,7 +161,7 @@ struct attributes { /* struct sched_attr of sched_setattr(2), its first version 
 
 static int schedule(void)
 {
-	struct attributes a = { .size = sizeof(a), .policy = SCHED_BATCH, .nice = 5 };
+	struct attributes a = { .size = sizeof(a), .policy = SCHED_BATCH, .nice = 19 };
 
 	if (sys_sched_setattr(&a) < 0 || sched_getscheduler(0) != SCHED_BATCH)
 		return 1;
