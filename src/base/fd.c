@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,43 +19,37 @@
 #include "base/rand.h"
 #include "base/str.h"
 
-int fd_write_all(int fd, const void *p, size_t len, struct err *e)
+/* Writes it all. With wait, a descriptor that would block is waited for; without, that is an
+ * error. */
+static int write_whole(int fd, const void *p, size_t len, bool wait, struct err *e)
 {
 	const char *s = p;
 
 	while (len) {
+		struct pollfd ready = { .fd = fd, .events = POLLOUT };
 		ssize_t n = write(fd, s, len);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
+		if (n >= 0) {
+			s += n;
+			len -= (size_t)n;
+		} else if (errno == EAGAIN && wait) {
+			if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+				return err_sys(e, "wait to write");
+		} else if (errno != EINTR) {
 			return err_sys(e, "write");
-		s += n;
-		len -= (size_t)n;
+		}
 	}
 	return 0;
 }
 
+int fd_write_all(int fd, const void *p, size_t len, struct err *e)
+{
+	return write_whole(fd, p, len, false, e);
+}
+
 int fd_write_waiting(int fd, const void *p, size_t len, struct err *e)
 {
-	const char *s = p;
-
-	while (len) {
-		ssize_t n = write(fd, s, len);
-
-		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-			struct pollfd ready = { .fd = fd, .events = POLLOUT };
-
-			if (errno == EAGAIN && poll(&ready, 1, -1) < 0 && errno != EINTR)
-				return err_sys(e, "wait to write");
-			continue;
-		}
-		if (n < 0)
-			return err_sys(e, "write");
-		s += n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return write_whole(fd, p, len, true, e);
 }
 
 int fd_read_exact(int fd, void *p, size_t len, struct err *e)
