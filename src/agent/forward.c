@@ -105,9 +105,14 @@ static int forward_connect(struct ttrpc_call *call, const void *request, void *r
 		return err_set(e, ERR_NO_MEMORY, 0, "%d forwarded connections are the most",
 			       FORWARDS_MAX);
 	s->forward_count++; /* while it is made, too */
-	if (dial(s, r, &fd, e) < 0 || !(f = mem_new(struct forward))) {
+	if (dial(s, r, &fd, e) < 0) {
 		s->forward_count--;
-		return e->kind == ERR_NONE ? err_oom(e, "a connection") : -1;
+		return -1;
+	}
+	f = mem_new(struct forward);
+	if (!f) {
+		s->forward_count--;
+		return err_oom(e, "a connection");
 	}
 	f->refs = 1;
 	f->id = ++s->forward_last;

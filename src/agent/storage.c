@@ -246,7 +246,7 @@ static int mount_watched(struct sandbox *s, const Grpc__Storage *st, struct stor
 
 /*
  * What of the disk is mounted: "part=FIRST:SECTORS" of it in place of the whole, and each
- * "device=FIRST:SECTORS" is a part that the file system (EROFS) has its data on.
+ * "device=FIRST:SECTORS" is a part that holds data of an EROFS file system.
  */
 static int find_parts(struct sandbox *s, const Grpc__Storage *st, char node[NODE_SIZE],
 		      struct strv *devices, struct err *e)
