@@ -27,8 +27,7 @@
 #include "oci/overlay.h"
 
 enum {
-	NODE_SIZE = 256,
-	OPTIONS_MAX = 4095 /* Linux: a page, with the NUL */
+	NODE_SIZE = 256
 };
 
 /* Every mount point and every path that options name lies below one of these. */
@@ -88,10 +87,10 @@ static int mount_with(const Grpc__Storage *st, const char *source, const char *t
 	if (str_eq(type, "overlay"))
 		return overlay_mount(source, st->mount_point, o.flags & ~ours,
 				     o.data ? o.data : "", e);
-	if (o.data && strlen(o.data) > OPTIONS_MAX)
+	if (o.data && strlen(o.data) > MOUNT_OPTIONS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "%zu bytes of mount options, of which the kernel takes %d",
-			       strlen(o.data), OPTIONS_MAX);
+			       strlen(o.data), MOUNT_OPTIONS_MAX);
 	if (mount(source, st->mount_point, type, o.flags & ~ours, o.data) < 0)
 		return err_sys(e, "mount %s '%.100s' on '%.100s'", type, source,
 			       st->mount_point);

@@ -144,6 +144,11 @@ bool mount_options_knows(const char *word)
 	       mount_propagation_of(word) || str_eq(word, "tmpcopyup");
 }
 
+bool mount_word_is_loop(const char *word)
+{
+	return str_eq(word, "loop") || str_starts(word, "loop=");
+}
+
 /* The later word wins, bit by bit; an access time mode replaces the earlier one. */
 static void attr_apply(uint64_t *set, uint64_t *clear, uint64_t more_set, uint64_t more_clear)
 {

@@ -12,6 +12,10 @@
 
 struct err;
 
+enum {
+	MOUNT_OPTIONS_MAX = 4095 /* bytes for the file system; Linux: a page, with the NUL */
+};
+
 struct mount_options {
 	unsigned long flags; /* MS_* for mount(2); MS_BIND and MS_REC for "bind", "rbind" */
 	uint64_t attr_set;   /* MOUNT_ATTR_* for mount_setattr(2) of this mount */
@@ -32,6 +36,8 @@ int mount_options_parse(char *const *words, size_t count, struct mount_options *
 void mount_options_fini(struct mount_options *o);
 /* Whether a row knows the word. */
 bool mount_options_knows(const char *word);
+/* Whether it is mount(8)'s "loop" or "loop=DEVICE", which mount(2) does not know. */
+bool mount_word_is_loop(const char *word);
 /* MS_* of "private", "rshared" …; 0 if it is no such word. */
 unsigned long mount_propagation_of(const char *word);
 

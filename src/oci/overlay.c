@@ -16,10 +16,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
-
-enum {
-	OPTIONS_MAX = 4095 /* Linux: a page, with the NUL */
-};
+#include "oci/mount_options.h"
 
 #define LOWER "lowerdir="
 
@@ -114,7 +111,7 @@ int overlay_mount(const char *source, const char *target, unsigned long flags,
 	OWN(buf) struct buf shorter = BUF_INIT;
 	OWN(free) char *dir = NULL;
 
-	if (strlen(options) <= OPTIONS_MAX) {
+	if (strlen(options) <= MOUNT_OPTIONS_MAX) {
 		if (mount(source, target, "overlay", flags, options) == 0)
 			return 0;
 		return err_sys(e, "mount overlay '%s' at '%s'", source, target);
@@ -123,12 +120,12 @@ int overlay_mount(const char *source, const char *target, unsigned long flags,
 		return err_wrap(e,
 				"an overlay with %zu bytes of options, of which the kernel "
 				"takes %d",
-				strlen(options), OPTIONS_MAX);
-	if (buf_len(&shorter) > OPTIONS_MAX)
+				strlen(options), MOUNT_OPTIONS_MAX);
+	if (buf_len(&shorter) > MOUNT_OPTIONS_MAX)
 		return err_set(
 			e, ERR_UNSUPPORTED, 0,
 			"an overlay whose layers need %zu bytes of options, of which the "
 			"kernel takes %d: an image of fewer layers is needed",
-			buf_len(&shorter), OPTIONS_MAX);
+			buf_len(&shorter), MOUNT_OPTIONS_MAX);
 	return mount_from(dir, source, target, flags, buf_cstr(&shorter), e);
 }

@@ -7,17 +7,9 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "oci/mount_options.h"
 #include "sandbox/disks.h"
 #include "sandbox/internal.h"
-
-static bool has_option(const struct rootfs_mount *m, const char *word)
-{
-	for (size_t i = 0; i < m->option_count; i++) {
-		if (str_eq(m->options[i], word))
-			return true;
-	}
-	return false;
-}
 
 bool block_root_is(const struct rootfs_mount *mounts, size_t count)
 {
@@ -25,10 +17,10 @@ bool block_root_is(const struct rootfs_mount *mounts, size_t count)
 	struct stat st;
 
 	if (count != 1 || !m->source || m->source[0] != '/' || str_eq(m->type, "bind") ||
-	    str_eq(m->type, "overlay") || has_option(m, "bind") || has_option(m, "rbind") ||
-	    stat(m->source, &st) < 0)
+	    str_eq(m->type, "overlay") || rootfs_mount_has(m, "bind") ||
+	    rootfs_mount_has(m, "rbind") || stat(m->source, &st) < 0)
 		return false;
-	return S_ISBLK(st.st_mode) || (S_ISREG(st.st_mode) && has_option(m, "loop"));
+	return S_ISBLK(st.st_mode) || (S_ISREG(st.st_mode) && rootfs_mount_has(m, "loop"));
 }
 
 /* What is left for the guest's mount(2): the loop device is the host's affair. */
@@ -38,7 +30,7 @@ static int fill_options(struct container *c, const struct rootfs_mount *m, Grpc_
 	if (storage_options_room(c, st, m->option_count, e) < 0)
 		return -1;
 	for (size_t i = 0; i < m->option_count; i++) {
-		if (str_eq(m->options[i], "loop") || str_starts(m->options[i], "loop="))
+		if (mount_word_is_loop(m->options[i]))
 			continue;
 		if (storage_add_option(c, st, m->options[i], e) < 0)
 			return -1;
@@ -53,7 +45,7 @@ int block_root_plug(struct container *c, const struct rootfs_mount *m, struct er
 
 	if (!where)
 		return err_oom(e, "a path");
-	if (disk_plug(c, m->source, has_option(m, "ro"), &d, e) < 0)
+	if (disk_plug(c, m->source, rootfs_mount_has(m, "ro"), &d, e) < 0)
 		return err_wrap(e,
 				"root file system '%s' is a disk (disable_block_device_use "
 				"shares it instead)",

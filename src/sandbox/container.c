@@ -240,6 +240,15 @@ int container_add_storage(struct container *c, const char *driver, const char *s
 	return 0;
 }
 
+bool rootfs_mount_has(const struct rootfs_mount *m, const char *word)
+{
+	for (size_t i = 0; i < m->option_count; i++) {
+		if (str_eq(m->options[i], word))
+			return true;
+	}
+	return false;
+}
+
 int storage_options_room(struct container *c, Grpc__Storage *st, size_t n, struct err *e)
 {
 	st->options = arena_calloc(&c->arena, n + 1, sizeof(char *));

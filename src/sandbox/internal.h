@@ -114,6 +114,8 @@ struct container {
 	unsigned refs;  /* the sandbox's, and one per process object */
 };
 
+/* Whether its options have the word. */
+bool rootfs_mount_has(const struct rootfs_mount *m, const char *word);
 /* One more for CreateContainer, in the container's arena, without options. */
 int container_add_storage(struct container *c, const char *driver, const char *source,
 			  const char *fstype, const char *mount_point, Grpc__Storage **out,

@@ -19,6 +19,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "config/config.h"
+#include "oci/mount_options.h"
 #include "sandbox/disks.h"
 #include "sandbox/internal.h"
 #include "share/share.h"
@@ -135,15 +136,6 @@ int mount_chain_expand(const char *text, const char *const *places, size_t count
 
 /* ---- taking a chain apart ---- */
 
-static bool has_option(const struct rootfs_mount *m, const char *word)
-{
-	for (size_t i = 0; i < m->option_count; i++) {
-		if (str_eq(m->options[i], word))
-			return true;
-	}
-	return false;
-}
-
 static bool has_devices(const struct rootfs_mount *m)
 {
 	for (size_t i = 0; i < m->option_count; i++) {
@@ -171,7 +163,7 @@ static bool is_disk(const struct rootfs_mount *m, bool *is_device)
 	if (!known || !m->source || m->source[0] != '/' || stat(m->source, &st) < 0)
 		return false;
 	*is_device = S_ISBLK(st.st_mode);
-	return *is_device || (S_ISREG(st.st_mode) && has_option(m, "loop"));
+	return *is_device || (S_ISREG(st.st_mode) && rootfs_mount_has(m, "loop"));
 }
 
 bool mount_chain_is(const struct rootfs_mount *mounts, size_t count)
@@ -437,7 +429,7 @@ static int copy_options(struct chain *ch, const struct step *s, Grpc__Storage *s
 	for (size_t i = 0; i < s->m->option_count; i++) {
 		const char *o = s->m->options[i], *text;
 
-		if (str_eq(o, "loop") || str_starts(o, "loop=") || str_starts(o, MKDIR) ||
+		if (mount_word_is_loop(o) || str_starts(o, MKDIR) ||
 		    (s->is_disk && str_starts(o, DEVICE)))
 			continue;
 		if (fill_in(ch, s, o, &text, e) < 0 ||
@@ -470,7 +462,8 @@ static int mount_disk(struct chain *ch, struct step *s, struct err *e)
 	const char *place;
 	Grpc__Storage *st;
 
-	if (!s->is_layer && disk_plug(ch->c, s->m->source, has_option(s->m, "ro"), &d, e) < 0)
+	if (!s->is_layer &&
+	    disk_plug(ch->c, s->m->source, rootfs_mount_has(s->m, "ro"), &d, e) < 0)
 		return -1;
 	BUG_ON(!d); /* a layer is in the chain, so its disk is there */
 	place = disk_place(ch, s, d, part);

@@ -11,12 +11,12 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "base/sys.h"
+#include "oci/mount_options.h"
 #include "oci/overlay.h"
 #include "share/parts.h"
 
 enum {
-	DEVICES_MAX = 250,
-	OPTIONS_MAX = 4095 /* Linux: a page, with the NUL */
+	DEVICES_MAX = 250
 };
 
 #define DEVICE "device="
@@ -110,7 +110,7 @@ static int sort_words(const struct share_mount *m, struct words_of *w, struct er
 
 		if (known) {
 			w->flags = (w->flags & ~known->clear) | known->set;
-		} else if (str_eq(o, "loop") || str_starts(o, "loop=")) {
+		} else if (mount_word_is_loop(o)) {
 			w->loop = true;
 		} else if (str_eq(m->type, "erofs") && str_starts(o, DEVICE)) {
 			if (w->device_count == DEVICES_MAX)
@@ -156,10 +156,10 @@ static int mount_file_system(const struct share_mount *m, struct words_of *w,
 	}
 	if (!buf_cstr(&w->data))
 		return err_oom(e, "mount options");
-	if (buf_len(&w->data) > OPTIONS_MAX)
+	if (buf_len(&w->data) > MOUNT_OPTIONS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "'%s': %zu bytes of mount options, of which the kernel takes %d",
-			       m->source, buf_len(&w->data), OPTIONS_MAX);
+			       m->source, buf_len(&w->data), MOUNT_OPTIONS_MAX);
 	if (mount(source, target, m->type, w->flags, buf_cstr(&w->data)) < 0)
 		return err_sys(e, "mount %s '%s' at '%s'", m->type, m->source, target);
 	return 0;
