@@ -5,34 +5,22 @@ Its PID 1 is hostile_agent.c, which says what "MODE@METHOD" means; or the real o
 """
 import os
 import signal
-import stat
-import sys
 import time
 import unittest
 
-from bad_case import INITRD
+import hostile_initrd
 from containerd_case import ContainerdCase
-from kata_case import SLOWNESS, TREE, processes
-
-sys.path.insert(0, os.path.join(TREE, "guest"))
-from guestlib import cpio  # noqa: E402
+from kata_case import SLOWNESS, processes
 
 TIMEOUT_S = 600
 LAB = "full"
-AGENT = os.path.join(TREE, "build", "host", "tests", "vm", "hostile_agent")
 
 
 class Dying(ContainerdCase):
     @classmethod
     def prepare(cls):
         super().prepare()
-        archive = cpio.Archive()
-        with open(AGENT, "rb") as agent, open(INITRD, "rb") as initrd:
-            archive.add("init", cpio.Entry(stat.S_IFREG | 0o755, agent.read()))
-            data = initrd.read()
-        cls.initrd = os.path.join(cls.root, "hostile.initrd")
-        with open(cls.initrd, "wb") as f:  # the later /init replaces the agent
-            f.write(data + bytes(-len(data) % 512) + archive.pack())
+        cls.initrd = hostile_initrd.write_to(cls.root)
 
     def hostile(self, what):
         path = os.path.join(self.root, "hostile.toml")

@@ -5,20 +5,15 @@ Its PID 1 is hostile_agent.c, which says what "MODE@METHOD" means.
 """
 import glob
 import os
-import stat
-import sys
 import time
 import unittest
 
-from bad_case import INITRD, BadCase, wait_until
-from kata_case import SLOWNESS, TREE, processes
-
-sys.path.insert(0, os.path.join(TREE, "guest"))
-from guestlib import cpio  # noqa: E402
+import hostile_initrd
+from bad_case import BadCase, wait_until
+from kata_case import SLOWNESS, processes
 
 TIMEOUT_S = 400
 LAB = "full"
-AGENT = os.path.join(TREE, "build", "host", "tests", "vm", "hostile_agent")
 LIMIT_KIB = 64 << 10  # what an engine may hold, whatever its guest does
 
 
@@ -31,12 +26,7 @@ class HostileCase(BadCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        archive = cpio.Archive()
-        archive.add("init", cpio.Entry(stat.S_IFREG | 0o755, read(AGENT, "rb")))
-        data = read(INITRD, "rb")
-        cls.initrd = os.path.join(cls.root, "hostile.initrd")
-        with open(cls.initrd, "wb") as f:  # the later /init replaces the agent
-            f.write(data + bytes(-len(data) % 512) + archive.pack())
+        cls.initrd = hostile_initrd.write_to(cls.root)
 
     def hostile(self, what, timeout_ms=20000, **agent):
         return self.config({"initrd": self.initrd, "kernel_params": f"hostile={what}"},
