@@ -150,6 +150,20 @@ class TaskApi(EngineCase):
                               timeout=30, check=True).stdout
         self.assertEqual(said, "kept\n")
 
+    def test_root_is_a_disk_on_a_full_one(self):
+        """The file has holes, and the host no room for them: an error in the guest, which goes on."""
+        place = os.path.join(self.root, "small")
+        os.mkdir(place)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", place], check=True)
+        disk = os.path.join(place, "disk")
+        subprocess.run(["cp", "--sparse=always", self.make_disk(), disk], check=True)
+        self.start_engine()
+        status, out = self.run_from({1: "ext4", 2: disk, 4: ["rw", "loop"]}, "timeout", "40", "sh", "-c",
+                                    "dd if=/dev/urandom of=/big bs=1M count=20 conv=fsync; echo alive $?")
+        self.assertEqual((status, out.splitlines()[-1]), (0, "alive 1"), out)
+        self.task("Shutdown", {1: "x"})
+
     def test_root_is_a_disk_that_only_may_be_read(self):
         disk = self.make_disk()
         self.start_engine()

@@ -96,6 +96,8 @@ static int plug(struct qemu *q, struct jval *args, unsigned port, int64_t deadli
 	return qmp_execute(q->qmp, "device_add", args, deadline, NULL, e);
 }
 
+/* An error of the host's disk, a full one too, is the guest's: QEMU would stop the machine for
+ * it. */
 static int plug_blk(struct qemu *q, const struct vmm_device *d, unsigned port, int64_t deadline,
 		    struct err *e)
 {
@@ -106,7 +108,8 @@ static int plug_blk(struct qemu *q, const struct vmm_device *d, unsigned port, i
 		return -1;
 	if (plug(q,
 		 qemu_object(e, "driver", "virtio-blk-pci", "id", d->id, "drive", node,
-			     "serial", d->blk.serial ? d->blk.serial : d->id, NULL),
+			     "serial", d->blk.serial ? d->blk.serial : d->id, "werror",
+			     "report", "rerror", "report", NULL),
 		 port, deadline, e) == 0)
 		return 0;
 	undo(q, "blockdev-del", "node-name", node);
