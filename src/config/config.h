@@ -63,7 +63,10 @@ struct config_hypervisor {
 	uint32_t default_maxvcpus;  /* ceiling; 0: as many as the host has */
 	uint32_t default_memory;    /* MiB */
 	uint32_t default_maxmemory; /* MiB, ceiling; 0: as much as the host has */
-	int shared_fs;              /* enum config_shared_fs */
+	uint32_t memory_slots;      /* for memory that is added to a running machine */
+	bool enable_hugepages;      /* memory of the host's hugetlb pool */
+	bool enable_mem_prealloc;
+	int shared_fs; /* enum config_shared_fs */
 	const char *virtio_fs_daemon;
 	int virtio_fs_cache; /* enum config_fs_cache */
 	config_list virtio_fs_extra_args;

@@ -23,7 +23,8 @@ enum {
 	POLL_MS = 100,
 	MEMINFO_MAX = 1 << 16,
 	RESERVE_PART = 64, /* of the host's memory, which machines leave to it */
-	RESERVE_MIN_MIB = 64
+	RESERVE_MIN_MIB = 64,
+	KIB_PER_MIB = 1024
 };
 
 /* 1 if the place is ours now, 0 if somebody else has it. */
@@ -69,8 +70,8 @@ static int take_any(const struct admission_config *c, int *out, struct err *e)
 	return 0;
 }
 
-/* A line of /proc/meminfo (proc(5)), "NAME:  1234 kB", in MiB. */
-static int read_line_mib(const char *text, const char *name, uint64_t *out, struct err *e)
+/* A line of /proc/meminfo (proc(5)): "NAME:  1234 kB", a count without a unit. */
+static int read_line(const char *text, const char *name, uint64_t *out, struct err *e)
 {
 	const char *at = strstr(text, name);
 	char digits[24];
@@ -79,27 +80,41 @@ static int read_line_mib(const char *text, const char *name, uint64_t *out, stru
 	at = at ? at + strlen(name) + strspn(at + strlen(name), ": ") : "";
 	n = strspn(at, "0123456789");
 	(void)snprintf(digits, sizeof(digits), "%.*s", (int)n, at);
-	if (str_to_u64(digits, 0, UINT64_MAX, name, out, e) < 0)
-		return -1;
-	*out /= 1024;
-	return 0;
+	return str_to_u64(digits, 0, UINT64_MAX, name, out, e);
 }
 
 struct memory {
 	uint64_t available_mib, reserve_mib;
+	uint64_t huge_free, huge_total, huge_kib; /* pages nobody has reserved, size of one */
 };
+
+/* A page that is reserved (HugePages_Rsvd) is still counted as free. */
+static int look_at_huge_pages(const char *text, struct memory *m, struct err *e)
+{
+	uint64_t reserved;
+
+	if (read_line(text, "HugePages_Total", &m->huge_total, e) < 0 ||
+	    read_line(text, "HugePages_Free", &m->huge_free, e) < 0 ||
+	    read_line(text, "HugePages_Rsvd", &reserved, e) < 0 ||
+	    read_line(text, "Hugepagesize", &m->huge_kib, e) < 0)
+		return -1;
+	m->huge_free -= reserved < m->huge_free ? reserved : m->huge_free;
+	return 0;
+}
 
 static int look_at_memory(const struct admission_config *c, struct memory *m, struct err *e)
 {
 	OWN(free) char *text = NULL;
-	uint64_t total;
+	uint64_t total, available;
 
 	if (file_read(AT_FDCWD, c->meminfo, MEMINFO_MAX, &text, NULL, e) < 0)
 		return -1;
-	if (read_line_mib(text, "MemTotal", &total, e) < 0 ||
-	    read_line_mib(text, "MemAvailable", &m->available_mib, e) < 0)
+	if (read_line(text, "MemTotal", &total, e) < 0 ||
+	    read_line(text, "MemAvailable", &available, e) < 0 ||
+	    (c->huge_mib && look_at_huge_pages(text, m, e) < 0))
 		return err_wrap(e, "'%s'", c->meminfo);
-	m->reserve_mib = total / RESERVE_PART;
+	m->available_mib = available / KIB_PER_MIB;
+	m->reserve_mib = total / KIB_PER_MIB / RESERVE_PART;
 	if (m->reserve_mib < RESERVE_MIN_MIB)
 		m->reserve_mib = RESERVE_MIN_MIB;
 	return 0;
@@ -112,6 +127,27 @@ static int no_memory(const struct admission_config *c, const struct memory *m, s
 		       "free, and starting a virtual machine takes %llu: end others first",
 		       (unsigned long long)m->available_mib, (unsigned long long)m->reserve_mib,
 		       (unsigned long long)c->need_mib);
+}
+
+/* Those who start beside us may still come for theirs: the monitor's own error is the last. */
+static int check_huge_pages(const struct admission_config *c, const struct memory *m,
+			    struct err *e)
+{
+	uint64_t kib = c->huge_mib * KIB_PER_MIB, pages;
+
+	if (!c->huge_mib)
+		return 0;
+	if (!m->huge_kib)
+		return err_set(e, ERR_UNSUPPORTED, 0, "this host has no huge pages");
+	pages = (kib + m->huge_kib - 1) / m->huge_kib;
+	if (pages <= m->huge_free)
+		return 0;
+	return err_set(e, ERR_NO_MEMORY, 0,
+		       "enable_hugepages: %llu MiB of memory are %llu pages of %llu KiB, and "
+		       "%llu of this host's %llu are free: raise /proc/sys/vm/nr_hugepages",
+		       (unsigned long long)c->huge_mib, (unsigned long long)pages,
+		       (unsigned long long)m->huge_kib, (unsigned long long)m->huge_free,
+		       (unsigned long long)m->huge_total);
 }
 
 /*
@@ -132,7 +168,7 @@ static int attempt(const struct admission_config *c, bool last, int *fd, struct 
 				      c->places)
 			    : 0;
 	others = count_others(c, e);
-	if (others < 0 || look_at_memory(c, &m, e) < 0)
+	if (others < 0 || look_at_memory(c, &m, e) < 0 || check_huge_pages(c, &m, e) < 0)
 		return -1;
 	if (m.available_mib >= m.reserve_mib + c->need_mib * (uint64_t)(others + 1))
 		return 1;

@@ -18,6 +18,7 @@ struct admission_config {
 	const char *meminfo; /* "/proc/meminfo" */
 	unsigned places;     /* how many may start at the same time; at least 1 */
 	uint64_t need_mib;   /* what one takes of the host until its guest is up */
+	uint64_t huge_mib;   /* what ours takes of the host's pool of huge pages, 0: nothing */
 	int64_t deadline;    /* of waiting for both */
 	const struct log_ctx *log;
 };
@@ -33,7 +34,8 @@ struct admission {
 
 /*
  * Waits for a place and for memory, for a fiber. ERR_NO_MEMORY: the host has too little even
- * for one alone; ERR_TIMEOUT: there were others until the deadline.
+ * for one alone, or its pool of huge pages has; ERR_TIMEOUT: there were others until the
+ * deadline.
  */
 int admission_enter(struct loop *l, const struct admission_config *c, struct admission *out,
 		    struct err *e);

@@ -344,6 +344,9 @@ static int start_machine(struct plan *p, struct err *e)
 	p->vm.memory_mib = s->c.memory_mib;
 	p->vm.max_vcpus = s->c.max_vcpus;
 	p->vm.max_memory_mib = s->c.max_memory_mib;
+	p->vm.memory_slots = c->hypervisor.memory_slots;
+	p->vm.huge_pages = c->hypervisor.enable_hugepages;
+	p->vm.prealloc = c->hypervisor.enable_mem_prealloc;
 	/* each port costs an emulated boot 14 ms */
 	p->vm.hotplug_ports =
 		(s->c.network == NETWORK_LINKS ? PORTS_FOR_LINKS : 1) + s->c.disk_places;
@@ -521,12 +524,16 @@ static int prepare_guest(struct plan *p, struct err *e)
  */
 static int be_admitted(struct plan *p, struct admission *out, struct err *e)
 {
+	const struct config_hypervisor *h = &p->config->hypervisor;
+	uint64_t mib = p->s->c.memory_mib;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t at_start = h->enable_mem_prealloc ? mib : p->assets.overhead_mib;
 	struct admission_config c = {
 		.base = RUNDIR_BASE,
 		.meminfo = "/proc/meminfo",
 		.places = PLACES_PER_CPU * (cpus > 0 ? (unsigned)cpus : 1),
-		.need_mib = MONITOR_MIB + p->assets.overhead_mib,
+		.need_mib = MONITOR_MIB + (h->enable_hugepages ? 0 : at_start),
+		.huge_mib = h->enable_hugepages ? mib : 0,
 		.deadline = deadline_in(ADMISSION_MS),
 		.log = &p->s->log,
 	};

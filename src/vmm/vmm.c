@@ -42,6 +42,7 @@ static const char *const cap_names[] = {
 	[VMM_CAP_HOTPLUG_MEM] = "memory hot-plug",
 	[VMM_CAP_HOTPLUG_CPU] = "processor hot-plug",
 	[VMM_CAP_EXTENTS] = "disks of several files",
+	[VMM_CAP_HUGE_PAGES] = "huge pages",
 	[VMM_CAP_SHARED_MEM_FS] = "virtio-fs",
 	[VMM_CAP_9P] = "9p",
 	[VMM_CAP_VSOCK] = "vsock",
@@ -294,6 +295,8 @@ static int check_config(const struct vmm *v, struct err *e)
 			       "%llu MiB of memory of at most %llu (from %d)",
 			       (unsigned long long)c->memory_mib, (unsigned long long)max_mib,
 			       MIN_MEMORY_MIB);
+	if (c->huge_pages && vmm_require(v, VMM_CAP_HUGE_PAGES, e) < 0)
+		return -1;
 	if (!c->kernel)
 		return err_set(e, ERR_INVALID, 0, "no guest kernel is configured");
 	return check_devices(v, e);

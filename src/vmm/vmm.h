@@ -31,6 +31,7 @@ enum vmm_cap {
 	VMM_CAP_HOTPLUG_MEM,
 	VMM_CAP_HOTPLUG_CPU,
 	VMM_CAP_EXTENTS,       /* a hot-plugged disk of several files */
+	VMM_CAP_HUGE_PAGES,    /* memory of the host's hugetlb pool */
 	VMM_CAP_SHARED_MEM_FS, /* vhost-user-fs: virtiofsd */
 	VMM_CAP_9P,            /* a file server of its own */
 	VMM_CAP_VSOCK,         /* by the host kernel's vhost-vsock */
@@ -150,13 +151,15 @@ struct vmm_config {
 	unsigned max_vcpus;         /* 0: as vcpus */
 	uint64_t memory_mib;        /* at boot, at least 32 */
 	uint64_t max_memory_mib;    /* with hot-plugged memory; 0: as memory_mib */
-	unsigned memory_slots;
-	bool shared_memory;     /* vhost-user devices will be used, now or hot-plugged */
-	unsigned hotplug_ports; /* places for hot-plugged devices; 0: 8 */
-	bool debug;             /* early and verbose kernel messages; slow */
-	bool no_seccomp;        /* switch the monitor's own system call filter off */
-	const char *seccomp;    /* its value in the driver's words; NULL: the strictest */
-	int console_fd;         /* gets the guest's console as it comes; -1: none */
+	unsigned memory_slots;      /* for hot-plugged memory; 0: 10 */
+	bool shared_memory;         /* vhost-user devices will be used, now or hot-plugged */
+	bool huge_pages;            /* memory of the host's hugetlb pool, in its default size */
+	bool prealloc;              /* all memory is taken at once, hot-plugged memory too */
+	unsigned hotplug_ports;     /* places for hot-plugged devices; 0: 8 */
+	bool debug;                 /* early and verbose kernel messages; slow */
+	bool no_seccomp;            /* switch the monitor's own system call filter off */
+	const char *seccomp;        /* its value in the driver's words; NULL: the strictest */
+	int console_fd;             /* gets the guest's console as it comes; -1: none */
 	const struct vmm_device *devices; /* at boot */
 	size_t device_count;
 

@@ -21,19 +21,25 @@ static char dir[] = "/tmp/kata-admission.XXXXXX";
 static char meminfo[64];
 static struct loop *loop;
 
-static void set_memory(unsigned total_mib, unsigned available_mib)
+static void set_meminfo(unsigned total_mib, unsigned available_mib, const char *more)
 {
 	OWN(free)
-	char *text = str_printf("MemTotal: %u kB\nMemFree: 1 kB\nMemAvailable:   %u kB\n",
-				total_mib * 1024, available_mib * 1024);
+	char *text = str_printf("MemTotal: %u kB\nMemFree: 1 kB\nMemAvailable:   %u kB\n%s",
+				total_mib * 1024, available_mib * 1024, more);
 	struct err e;
 
 	assert_non_null(text);
 	assert_ok(file_replace(AT_FDCWD, meminfo, text, strlen(text), 0600, false, &e), &e);
 }
 
+static void set_memory(unsigned total_mib, unsigned available_mib)
+{
+	set_meminfo(total_mib, available_mib, "");
+}
+
 struct one {
 	int64_t wait_ms, hold_ms; /* hold: gives its place back after that; 0: keeps it */
+	uint64_t huge_mib;
 	int rc;
 	int64_t took_ms;
 	struct admission a;
@@ -48,6 +54,7 @@ static void enter(void *arg)
 		.meminfo = meminfo,
 		.places = 2,
 		.need_mib = 100,
+		.huge_mib = o->huge_mib,
 		.deadline = deadline_in(o->wait_ms),
 	};
 	int64_t began = time_mono_ms();
@@ -137,6 +144,41 @@ static void test_memory(void **state)
 	admission_leave(&alone.a);
 }
 
+static void test_huge_pages(void **state)
+{
+	struct one o = { .wait_ms = 60000, .huge_mib = 129 };
+
+	(void)state;
+	set_meminfo(8192, 4096,
+		    "HugePages_Total: 100\nHugePages_Free: 70\nHugePages_Rsvd: 6\n"
+		    "HugePages_Surp: 0\nHugepagesize:       2048 kB\n");
+	run(&o);
+	assert_int_equal(o.rc, -1);
+	assert_int_equal(o.e.kind, ERR_NO_MEMORY);
+	assert_true(o.took_ms < 10000);
+	assert_non_null(strstr(o.e.msg, "129 MiB of memory are 65 pages of 2048 KiB"));
+	assert_non_null(strstr(o.e.msg, "64 of this host's 100 are free"));
+	o.huge_mib = 128;
+	run(&o);
+	assert_ok(o.rc, &o.e);
+	admission_leave(&o.a);
+	/* more reserved than free: between two lines of the kernel's */
+	set_meminfo(8192, 4096,
+		    "HugePages_Total: 9\nHugePages_Free: 1\nHugePages_Rsvd: 2\n"
+		    "Hugepagesize: 2048 kB\n");
+	run(&o);
+	assert_non_null(strstr(o.e.msg, "0 of this host's 9"));
+	/* a kernel without them has no such lines */
+	set_memory(8192, 4096);
+	run(&o);
+	assert_int_equal(o.rc, -1);
+	assert_int_equal(o.e.kind, ERR_INVALID);
+	o.huge_mib = 0;
+	run(&o);
+	assert_ok(o.rc, &o.e);
+	admission_leave(&o.a);
+}
+
 static void test_broken(void **state)
 {
 	static const char *const texts[] = { "", "MemTotal: 1 kB\n",
@@ -181,9 +223,8 @@ static int tear_down(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_places),
-		cmocka_unit_test(test_waits_for_a_place),
-		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_places), cmocka_unit_test(test_waits_for_a_place),
+		cmocka_unit_test(test_memory), cmocka_unit_test(test_huge_pages),
 		cmocka_unit_test(test_broken),
 	};
 

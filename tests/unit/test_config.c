@@ -295,6 +295,9 @@ static void test_annotations(void **state)
 		{ HYPERVISOR "default_memory", "512" },
 		{ HYPERVISOR "default_vcpus", "1.5" },
 		{ HYPERVISOR "default_max_vcpus", "7" },
+		{ HYPERVISOR "enable_hugepages", "true" },
+		{ HYPERVISOR "enable_mem_prealloc", "true" },
+		{ HYPERVISOR "memory_slots", "128" },
 		{ HYPERVISOR "kernel_params", "a=\"b c\" # d" },
 		{ HYPERVISOR "virtio_fs_extra_args", "[\"-o\", \"x\"]" },
 		{ HYPERVISOR "path", "/opt/x/qemu" },
@@ -312,6 +315,9 @@ static void test_annotations(void **state)
 	assert_int_equal(c->hypervisor.default_memory, 512);
 	assert_true(c->hypervisor.default_vcpus == 1.5);
 	assert_int_equal(c->hypervisor.default_maxvcpus, 7);
+	assert_true(c->hypervisor.enable_hugepages);
+	assert_true(c->hypervisor.enable_mem_prealloc);
+	assert_int_equal(c->hypervisor.memory_slots, 128);
 	assert_string_equal(c->hypervisor.kernel_params, "a=\"b c\" # d");
 	assert_string_equal(c->hypervisor.virtio_fs_extra_args[1], "x");
 	assert_string_equal(c->hypervisor.path, "/opt/x/qemu");
@@ -332,7 +338,8 @@ static void test_bad_annotations(void **state)
 		{ HYPERVISOR "default_memroy", "128", "did you mean 'default_memory'",
 		  ERR_INVALID },
 		{ HYPERVISOR "machine_type", "pc", "none of q35", ERR_INVALID },
-		{ HYPERVISOR "enable_hugepages", "true", "not supported", ERR_UNSUPPORTED },
+		{ HYPERVISOR "hugepage_type", "thp", "not supported", ERR_UNSUPPORTED },
+		{ HYPERVISOR "memory_slots", "0", "not between", ERR_INVALID },
 		{ HYPERVISOR "path", "/opt/a/b/qemu", "valid_hypervisor_paths", ERR_DENIED },
 		{ HYPERVISOR "path", "/opt/../qemu", "valid_hypervisor_paths", ERR_DENIED },
 		{ HYPERVISOR "virtio_fs_daemon", "/x", "valid_virtio_fs_daemon_paths",

@@ -103,6 +103,24 @@ static void test_kvm_and_growth(void **state)
 	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 earlyprintk=ttyS0 loglevel=8");
 }
 
+/* hugetlb needs shared memory, whatever the devices do. */
+static void test_memory(void **state)
+{
+	struct vmm_config c = base();
+
+	(void)state;
+	c.huge_pages = true;
+	c.prealloc = true;
+	expect(&c, "q35", NULL, NULL,
+	       HEAD Q35
+	       " -accel tcg,tb-size=32 -cpu max -smp 1,maxcpus=1,sockets=1,cores=1,threads=1 -m 256M "
+	       "-object memory-backend-memfd,id=mem,size=256M,share=on,hugetlb=on,prealloc=on " CHANNELS
+		       FIXED PORT0
+	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
+	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
+	       "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer");
+}
+
 static void test_devices(void **state)
 {
 	static const int taps[] = { 70, 71 };
@@ -180,9 +198,8 @@ static void test_microvm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain),
-		cmocka_unit_test(test_kvm_and_growth),
-		cmocka_unit_test(test_devices),
+		cmocka_unit_test(test_plain),   cmocka_unit_test(test_kvm_and_growth),
+		cmocka_unit_test(test_memory),  cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_microvm),
 	};
 

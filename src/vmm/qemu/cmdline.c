@@ -17,7 +17,8 @@ enum {
 #define CAPS_COMMON                                                                            \
 	(VMM_BIT(VMM_CAP_SHARED_MEM_FS) | VMM_BIT(VMM_CAP_9P) | VMM_BIT(VMM_CAP_VSOCK) |       \
 	 VMM_BIT(VMM_CAP_SERIAL_PORTS) | VMM_BIT(VMM_CAP_NET_TAP) |                            \
-	 VMM_BIT(VMM_CAP_NET_STREAM) | VMM_BIT(VMM_CAP_PAUSE) | VMM_BIT(VMM_CAP_TCG))
+	 VMM_BIT(VMM_CAP_NET_STREAM) | VMM_BIT(VMM_CAP_PAUSE) | VMM_BIT(VMM_CAP_TCG) |         \
+	 VMM_BIT(VMM_CAP_HUGE_PAGES))
 #define CAPS_PLUG                                                                              \
 	(VMM_BIT(VMM_CAP_HOTPLUG_BLK) | VMM_BIT(VMM_CAP_HOTPLUG_NET) |                         \
 	 VMM_BIT(VMM_CAP_HOTPLUG_FS) | VMM_BIT(VMM_CAP_HOTPLUG_MEM) |                          \
@@ -60,6 +61,21 @@ unsigned qemu_port_count(const struct vmm_config *c, const struct qemu_machine *
 	if (!m->has_pci)
 		return 0;
 	return n < QEMU_MAX_PORTS ? n : QEMU_MAX_PORTS;
+}
+
+bool qemu_memory_is_shared(const struct vmm_config *c)
+{
+	return c->shared_memory || c->huge_pages;
+}
+
+const char *qemu_memory_backend(const struct vmm_config *c)
+{
+	return qemu_memory_is_shared(c) ? "memory-backend-memfd" : "memory-backend-ram";
+}
+
+unsigned qemu_memory_slots(const struct vmm_config *c)
+{
+	return c->memory_slots ? c->memory_slots : 10;
 }
 
 /* The number a descriptor will have in the monitor. -1: too many. */
@@ -174,16 +190,16 @@ static int add_cpu_and_memory(const struct qemu_inputs *in, struct qemu_launch *
 	if (c->max_memory_mib > c->memory_mib &&
 	    in->machine->caps & VMM_BIT(VMM_CAP_HOTPLUG_MEM))
 		r = addf(l, e, "-m", "%lluM,slots=%u,maxmem=%lluM",
-			 (unsigned long long)c->memory_mib,
-			 c->memory_slots ? c->memory_slots : 10,
+			 (unsigned long long)c->memory_mib, qemu_memory_slots(c),
 			 (unsigned long long)c->max_memory_mib);
 	else
 		r = addf(l, e, "-m", "%lluM", (unsigned long long)c->memory_mib);
 	if (r < 0)
 		return -1;
-	return addf(l, e, "-object", "memory-backend-%s,id=mem,size=%lluM%s",
-		    c->shared_memory ? "memfd" : "ram", (unsigned long long)c->memory_mib,
-		    c->shared_memory ? ",share=on" : "");
+	return addf(l, e, "-object", "%s,id=mem,size=%lluM%s%s%s", qemu_memory_backend(c),
+		    (unsigned long long)c->memory_mib,
+		    qemu_memory_is_shared(c) ? ",share=on" : "",
+		    c->huge_pages ? ",hugetlb=on" : "", c->prealloc ? ",prealloc=on" : "");
 }
 
 static int add_boot(const struct qemu_inputs *in, struct qemu_launch *l, struct err *e)

@@ -421,17 +421,18 @@ static int wait_for_memory(struct qemu *q, const char *dimm, int64_t deadline, s
 
 static int add_memory(struct qemu *q, uint64_t mib, int64_t deadline, struct err *e)
 {
+	const struct vmm_config *c = &q->vmm.config;
 	OWN(jval) struct jval *object = NULL, *device = NULL;
 	char mem[24], dimm[24];
 
 	(void)snprintf(mem, sizeof(mem), "mem%u", q->memory_plugged);
 	(void)snprintf(dimm, sizeof(dimm), "dimm%u", q->memory_plugged);
-	object = qemu_object(e, "qom-type",
-			     q->shared_memory ? "memory-backend-memfd" : "memory-backend-ram",
-			     "id", mem, NULL);
+	object = qemu_object(e, "qom-type", qemu_memory_backend(c), "id", mem, NULL);
 	device = qemu_object(e, "driver", "pc-dimm", "id", dimm, "memdev", mem, NULL);
 	if (!object || !device || jval_set_int(object, "size", (int64_t)(mib << 20), e) < 0 ||
-	    (q->shared_memory && jval_set_bool(object, "share", true, e) < 0) ||
+	    jval_set_bool(object, "share", qemu_memory_is_shared(c), e) < 0 ||
+	    jval_set_bool(object, "prealloc", c->prealloc, e) < 0 ||
+	    (c->huge_pages && jval_set_bool(object, "hugetlb", true, e) < 0) ||
 	    qmp_execute(q->qmp, "object-add", TAKE(object), deadline, NULL, e) < 0)
 		return -1;
 	if (qmp_execute(q->qmp, "device_add", TAKE(device), deadline, NULL, e) < 0) {
@@ -453,9 +454,9 @@ int qemu_resize_memory(struct vmm *v, uint64_t mib, int64_t deadline, uint64_t *
 		return err_set(e, ERR_INVALID, 0, "%llu MiB of memory of at most %llu",
 			       (unsigned long long)mib, (unsigned long long)q->max_memory_mib);
 	if (mib > q->memory_mib) {
-		if (q->memory_plugged >= q->memory_slots)
+		if (q->memory_plugged >= qemu_memory_slots(&v->config))
 			return err_set(e, ERR_STATE, 0, "all %u memory slots are taken",
-				       q->memory_slots);
+				       qemu_memory_slots(&v->config));
 		more = (mib - q->memory_mib + MEMORY_BLOCK_MIB - 1) / MEMORY_BLOCK_MIB *
 		       MEMORY_BLOCK_MIB;
 		if (q->memory_mib + more > q->max_memory_mib)

@@ -255,8 +255,6 @@ static void remember(struct qemu *q)
 	q->memory_mib = c->memory_mib;
 	q->max_memory_mib =
 		c->max_memory_mib > c->memory_mib ? c->max_memory_mib : c->memory_mib;
-	q->memory_slots = c->memory_slots ? c->memory_slots : 10;
-	q->shared_memory = c->shared_memory;
 	q->next_fdset = 1000; /* above those of the command line */
 }
 

@@ -66,6 +66,10 @@ int qemu_kernel_words(const struct qemu_inputs *in, struct buf *out, struct err 
 unsigned qemu_device_slot(size_t index);
 /* Hot-plug places a configuration gets. */
 unsigned qemu_port_count(const struct vmm_config *c, const struct qemu_machine *m);
+/* Memory of the boot and hot-plugged alike: files in memory are shared, which hugetlb needs. */
+bool qemu_memory_is_shared(const struct vmm_config *c);
+const char *qemu_memory_backend(const struct vmm_config *c);
+unsigned qemu_memory_slots(const struct vmm_config *c);
 
 /*
  * Opens and checks what the guest boots. *initrd_out is -1 without one; several become one
@@ -130,8 +134,7 @@ struct qemu {
 	struct cond unplugged;
 	unsigned vcpus, max_vcpus;
 	uint64_t memory_mib, max_memory_mib;
-	unsigned memory_slots, memory_plugged;
-	bool shared_memory;
+	unsigned memory_plugged; /* slots that are taken */
 	unsigned next_fdset;
 	/* what the monitor told last about the machine's end */
 	char shutdown_reason[32];

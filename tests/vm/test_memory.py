@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a machine's memory comes from: huge pages of the host, and all of it at once."""
+import json
+import os
+import unittest
+from unittest import mock
+
+from bad_case import BadCase, wait_until
+from engine_case import EngineCase
+from kata_case import processes
+
+LAB = "full"
+POOL = "/proc/sys/vm/nr_hugepages"
+PAGES = 320
+
+
+def meminfo():
+    """Numbers of /proc/meminfo: KiB, or pages."""
+    with open("/proc/meminfo", encoding="ascii") as f:
+        return {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in f)}
+
+
+def pool(pages=None):
+    """The size of the host's pool, which becomes `pages` if that is given."""
+    if pages is not None:
+        with open(POOL, "w", encoding="ascii") as f:
+            f.write(str(pages))
+    with open(POOL, encoding="ascii") as f:
+        return int(f.read())
+
+
+def taken():
+    """Pages of the pool that somebody has, or has reserved."""
+    now = meminfo()
+    return now["HugePages_Total"] - now["HugePages_Free"] + now["HugePages_Rsvd"]
+
+
+def fill_pool(case, pages=PAGES):
+    """The pool for the length of a test."""
+    try:
+        before = pool()
+        case.addCleanup(pool, before)
+        got = pool(before + pages) - before
+    except OSError as e:
+        raise unittest.SkipTest(f"{POOL}: {e.strerror}") from e
+    if got < pages:
+        raise unittest.SkipTest(f"this host has {got} of {pages} huge pages to spare")
+
+
+def monitor():
+    """The machine's process."""
+    return next(pid for pid, name in processes().items() if name.startswith("qemu"))
+
+
+def resident_mib(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Rss:")) >> 10
+
+
+class Memory(BadCase):
+    def test_huge_pages(self):
+        fill_pool(self)
+        before, huge = taken(), meminfo()["Hugepagesize"]
+        for fs in ("virtio-fs", "virtio-9p"):
+            with self.subTest(fs=fs):
+                config = self.config({"enable_hugepages": True, "default_memory": 256,
+                                      "shared_fs": fs})
+                self.kata_ok("--config", config, "run", "-d", "--name", "huge", "busybox",
+                             "sleep", "1000")
+                self.assertEqual(taken() - before, (256 << 10) // huge)
+                self.assertEqual(self.kata_ok("exec", "huge", "echo", "well"), "well\n")
+                self.kata_ok("rm", "-f", "huge")
+                self.assertTrue(wait_until(lambda: taken() == before))
+
+    def test_too_few_huge_pages(self):
+        fill_pool(self, 8)
+        config = self.config({"enable_hugepages": True, "default_memory": 256})
+        self.refused("enable_hugepages: 256 MiB", "of this host's", POOL, config=config)
+
+    def test_all_of_it_at_once(self):
+        for wanted in (False, True):
+            with self.subTest(wanted=wanted):
+                config = self.config({"enable_mem_prealloc": wanted, "default_memory": 512})
+                self.kata_ok("--config", config, "run", "-d", "--name", "all", "busybox",
+                             "sleep", "1000")
+                self.assertEqual(resident_mib(monitor()) >= 512, wanted)
+                self.kata_ok("rm", "-f", "all")
+
+    def test_all_of_it_at_once_and_none_there(self):
+        """What an ordinary machine would start with is not enough for one that takes it all."""
+        config = self.config({"enable_mem_prealloc": True, "default_memory": 1 << 20})
+        self.refused("MiB of memory available", "end others first", config=config)
+
+
+class Growth(EngineCase):
+    """Memory that is plugged in is of the same kind."""
+
+    def update(self, mib):
+        self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps({"memory": {"limit": mib << 20}})}})
+
+    def start(self, keys):
+        path = os.path.join(self.bundle, "configuration.toml")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(f"[hypervisor.qemu]\ndefault_memory = 256\n{keys}"
+                    "[runtime]\nstatic_sandbox_resource_mgmt = false\n")
+        spec = self.spec("sleep", "1000")
+        spec["linux"]["resources"] = {}
+        self.write_spec(self.bundle, spec)
+        with mock.patch.dict(os.environ, {"KATA_CONF_FILE": path}):
+            self.start_engine()
+        self.task("Create", {1: "x", 2: self.bundle})
+        self.task("Start", {1: "x"})
+
+    def end(self):
+        self.task("Kill", {1: "x", 3: 9, 4: True})
+        self.task("Wait", {1: "x"})
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
+    def test_huge_pages(self):
+        fill_pool(self)
+        before = taken()
+        self.start("enable_hugepages = true\n")
+        at_start = taken()
+        self.update(400)
+        more = (taken() - at_start) * meminfo()["Hugepagesize"] >> 10
+        self.assertTrue(128 <= more <= 384, more)
+        self.end()
+        self.assertTrue(wait_until(lambda: taken() == before))
+
+    def test_memory_slots(self):
+        self.start("memory_slots = 1\n")
+        self.update(300)
+        with self.assertRaisesRegex(Exception, "all 1 memory slots are taken"):
+            self.update(800)
+        self.end()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
