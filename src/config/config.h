@@ -74,6 +74,7 @@ struct config_hypervisor {
 	/* what annotations may set: patterns, see config_annotate() */
 	config_list enable_annotations, valid_hypervisor_paths, valid_virtio_fs_daemon_paths,
 		valid_entropy_sources;
+	uint32_t pcie_root_port; /* places for plugged devices, besides the usual ones */
 	bool disable_vhost_net;
 	bool disable_block_device_use;
 	bool enable_debug;

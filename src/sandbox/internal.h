@@ -81,7 +81,7 @@ struct process {
 };
 
 enum {
-	DISKS_MAX = 8
+	DISKS_MAX = 64
 };
 
 struct container {

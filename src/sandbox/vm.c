@@ -159,10 +159,10 @@ static struct vmm_device *add_device(struct plan *p, enum vmm_device_kind kind, 
 /* What is in the configuration and does not reach the machine as it stands there. */
 static int check_config(struct plan *p, struct err *e)
 {
-	const char *seccomp = p->config->hypervisor.seccomp_sandbox;
-	const char *entropy = p->config->hypervisor.entropy_source;
+	const struct config_hypervisor *h = &p->config->hypervisor;
+	const char *seccomp = h->seccomp_sandbox, *entropy = h->entropy_source;
 
-	if (p->config->hypervisor.shared_fs == CONFIG_SHARED_FS_NONE)
+	if (h->shared_fs == CONFIG_SHARED_FS_NONE)
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "shared_fs = \"none\": root file systems come by a share only; "
 			       "leave it out, or set it to \"auto\"");
@@ -258,6 +258,20 @@ static int choose_network(struct plan *p, struct err *e)
 }
 
 /* vhost-vsock where it works, else serial ports. */
+/* Each port costs an emulated boot 14 ms. */
+static int choose_places(struct plan *p, struct err *e)
+{
+	const struct config_hypervisor *h = &p->config->hypervisor;
+	const struct sandbox_config *c = &p->s->c;
+
+	if (h->pcie_root_port && !(p->caps & 1ULL << VMM_CAP_HOTPLUG_BLK))
+		return err_set(e, ERR_UNSUPPORTED, 0, "pcie_root_port: %s/%s: no %s",
+			       HYPERVISOR, h->machine_type, vmm_cap_name(VMM_CAP_HOTPLUG_BLK));
+	p->vm.hotplug_ports = (c->network == NETWORK_LINKS ? PORTS_FOR_LINKS : 1) +
+			      c->disk_places + h->pcie_root_port;
+	return 0;
+}
+
 static int choose_transport(struct plan *p, struct err *e)
 {
 	int wanted = p->config->hypervisor.transport;
@@ -347,9 +361,6 @@ static int start_machine(struct plan *p, struct err *e)
 	p->vm.memory_slots = c->hypervisor.memory_slots;
 	p->vm.huge_pages = c->hypervisor.enable_hugepages;
 	p->vm.prealloc = c->hypervisor.enable_mem_prealloc;
-	/* each port costs an emulated boot 14 ms */
-	p->vm.hotplug_ports =
-		(s->c.network == NETWORK_LINKS ? PORTS_FOR_LINKS : 1) + s->c.disk_places;
 	p->vm.debug = c->hypervisor.enable_debug;
 	p->vm.devices = p->devices;
 	p->vm.device_count = p->device_count;
@@ -552,7 +563,7 @@ static int bring_up(struct plan *p, struct err *e)
 		return -1;
 	p->deadline = deadline_in(timeout_ms);
 	if (choose_accel(p, e) < 0 || choose_share(p, e) < 0 || choose_network(p, e) < 0 ||
-	    choose_transport(p, e) < 0 || start_machine(p, e) < 0)
+	    choose_transport(p, e) < 0 || choose_places(p, e) < 0 || start_machine(p, e) < 0)
 		return -1;
 	p->deadline = deadline_in(timeout_ms);
 	if (reach_agent(p, e) < 0 || prepare_guest(p, e) < 0)

@@ -112,7 +112,8 @@ struct vmm_device {
 
 /* Where the guest finds a device. */
 struct vmm_device_addr {
-	char pci_path[24]; /* slots from the root, hexadecimal, "02/00"; "" off PCI */
+	/* slots from the root, hexadecimal, "02/00", "10.1/00" with a function; "" off PCI */
+	char pci_path[24];
 };
 
 /* Why a machine is no more. */

@@ -23,7 +23,7 @@
 		       "rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,id=vrng,rng=rng" AT( \
 			       "0x2") " "
 #define PORT0                                                                                  \
-	"-device pcie-root-port,id=port0,bus=pcie.0,addr=0x10,chassis=1,slot=1,io-reserve=0 "
+	"-device pcie-root-port,id=port0,bus=pcie.0,addr=0x10.0,chassis=1,slot=1,io-reserve=0 "
 
 static struct vmm_config base(void)
 {
@@ -101,6 +101,35 @@ static void test_kvm_and_growth(void **state)
 	       "-object memory-backend-memfd,id=mem,size=256M,share=on " CHANNELS FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
 	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 earlyprintk=ttyS0 loglevel=8");
+}
+
+/* More than there are slots: functions of the same slots, each of which says so. */
+static void test_many_ports(void **state)
+{
+	static const char *const want[] = {
+		"port0,bus=pcie.0,addr=0x10.0,chassis=1,slot=1,io-reserve=0,multifunction=on",
+		"port1,bus=pcie.0,addr=0x11.0,chassis=2,slot=2,io-reserve=0",
+		"port13,bus=pcie.0,addr=0x1d.0,chassis=14,slot=14,io-reserve=0",
+		"port14,bus=pcie.0,addr=0x10.1,chassis=15,slot=15,io-reserve=0,multifunction=on",
+	};
+	struct vmm_config c = base();
+	struct qemu_inputs in = { .config = &c, .program = "/q" };
+	OWN(qemu_launch) struct qemu_launch l = { 0 };
+	size_t found = 0;
+	struct err e;
+
+	(void)state;
+	c.hotplug_ports = 15;
+	in.machine = qemu_machine_find("q35");
+	assert_ok(qemu_cmdline(&in, &l, &e), &e);
+	for (size_t i = 0; i < l.argv.n; i++) {
+		const char *port = strstr(l.argv.v[i], "pcie-root-port,id=");
+
+		if (port && found < ARRAY_LEN(want) &&
+		    str_eq(port + strlen("pcie-root-port,id="), want[found]))
+			found++;
+	}
+	assert_int_equal(found, ARRAY_LEN(want));
 }
 
 /* hugetlb needs shared memory, whatever the devices do. */
@@ -199,8 +228,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain),   cmocka_unit_test(test_kvm_and_growth),
-		cmocka_unit_test(test_memory),  cmocka_unit_test(test_devices),
-		cmocka_unit_test(test_microvm),
+		cmocka_unit_test(test_memory),  cmocka_unit_test(test_many_ports),
+		cmocka_unit_test(test_devices), cmocka_unit_test(test_microvm),
 	};
 
 	return cmocka_run_group_tests_name("qemu_cmdline", tests, NULL, NULL);

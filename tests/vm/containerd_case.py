@@ -15,7 +15,7 @@ import threading
 import time
 import unittest
 
-from kata_case import BIN, BUSYBOX, MARK, SLOWNESS, footprint
+from kata_case import BIN, BUSYBOX, MARK, SLOWNESS, footprint, loop_device
 
 IMAGE = "docker.io/library/busybox:latest"
 RUNTIME = "io.containerd.kata.v2"
@@ -199,15 +199,7 @@ class ContainerdCase(unittest.TestCase):
 
     def loop_device(self, content, name="disk"):
         """One of the host over a file with that content, 1 MiB."""
-        path = os.path.join(self.root, f"{self._testMethodName}.{name}")
-        with open(path, "wb") as f:
-            f.write(content.ljust(1 << 20, b"\0"))
-        done = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True,
-                              timeout=30, check=False)
-        if done.returncode:
-            self.skipTest(f"no loop device: {done.stderr.strip()}")
-        self.addCleanup(subprocess.run, ["losetup", "--detach", done.stdout.strip()], check=True)
-        return done.stdout.strip()
+        return loop_device(self, os.path.join(self.root, f"{self._testMethodName}.{name}"), content)
 
     @classmethod
     def run_args(cls, name, *command, options=()):

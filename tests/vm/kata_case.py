@@ -72,6 +72,19 @@ def footprint():
             "links": sorted(os.listdir("/sys/class/net"))}
 
 
+def loop_device(case, path, content):
+    """A disk of the host with that content, 1 MiB in a file at `path`, for the length of a test."""
+    with open(path, "wb") as f:
+        f.write(content.ljust(1 << 20, b"\0"))
+    done = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True,
+                          timeout=30, check=False)
+    if done.returncode:
+        case.skipTest(f"no loop device: {done.stderr.strip()}")
+    device = done.stdout.strip()
+    case.addCleanup(subprocess.run, ["losetup", "--detach", device], check=True, timeout=30)
+    return device
+
+
 class KataCase(unittest.TestCase):
     """One store for the class, loaded with busybox; each test must leave the host as it was."""
 

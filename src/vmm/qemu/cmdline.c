@@ -63,6 +63,16 @@ unsigned qemu_port_count(const struct vmm_config *c, const struct qemu_machine *
 	return n < QEMU_MAX_PORTS ? n : QEMU_MAX_PORTS;
 }
 
+unsigned qemu_port_slot(unsigned port)
+{
+	return QEMU_FIRST_PORT_SLOT + port % QEMU_PORT_SLOTS;
+}
+
+unsigned qemu_port_function(unsigned port)
+{
+	return port / QEMU_PORT_SLOTS;
+}
+
 bool qemu_memory_is_shared(const struct vmm_config *c)
 {
 	return c->shared_memory || c->huge_pages;
@@ -435,10 +445,13 @@ static int add_ports(const struct qemu_inputs *in, struct qemu_launch *l, struct
 	unsigned n = qemu_port_count(in->config, in->machine);
 
 	for (unsigned i = 0; i < n; i++) {
+		bool shared = i >= QEMU_PORT_SLOTS || i + QEMU_PORT_SLOTS < n;
+
 		if (addf(l, e, "-device",
-			 "pcie-root-port,id=port%u,bus=pcie.0,addr=0x%x,chassis=%u,slot=%u,"
-			 "io-reserve=0",
-			 i, QEMU_FIRST_PORT_SLOT + i, i + 1, i + 1) < 0)
+			 "pcie-root-port,id=port%u,bus=pcie.0,addr=0x%x.%u,chassis=%u,slot=%u,"
+			 "io-reserve=0%s",
+			 i, qemu_port_slot(i), qemu_port_function(i), i + 1, i + 1,
+			 shared ? ",multifunction=on" : "") < 0)
 			return -1;
 	}
 	return 0;

@@ -48,7 +48,8 @@ static int take_port(struct qemu *q, const char *id, unsigned *out, struct err *
 	i = find_port(q, "");
 	if (i < 0)
 		return err_set(e, ERR_STATE, 0,
-			       "all %u places for hot-plugged devices are taken",
+			       "all %u places for hot-plugged devices are taken "
+			       "(pcie_root_port adds some)",
 			       q->port_count);
 	(void)snprintf(q->ports[i].id, sizeof(q->ports[i].id), "%s", id);
 	q->ports[i].deleted = false;
@@ -58,8 +59,14 @@ static int take_port(struct qemu *q, const char *id, unsigned *out, struct err *
 
 static void port_addr(unsigned port, struct vmm_device_addr *out)
 {
-	(void)snprintf(out->pci_path, sizeof(out->pci_path), "%02x/00",
-		       QEMU_FIRST_PORT_SLOT + port);
+	unsigned function = qemu_port_function(port);
+
+	if (function)
+		(void)snprintf(out->pci_path, sizeof(out->pci_path), "%02x.%x/00",
+			       qemu_port_slot(port), function);
+	else
+		(void)snprintf(out->pci_path, sizeof(out->pci_path), "%02x/00",
+			       qemu_port_slot(port));
 }
 
 /* A best-effort command that takes something back. */

@@ -13,8 +13,11 @@ struct qmp;
 enum {
 	QEMU_MAX_FDS = 60,
 	QEMU_MAX_MOUNTS = 32,
-	QEMU_MAX_PORTS = 14, /* hot-plug places: PCI slots 0x10 to 0x1d of q35 */
+	/* hot-plug places: functions of q35's PCI slots 0x10 to 0x1d, the first of each first
+	 */
 	QEMU_FIRST_PORT_SLOT = 0x10,
+	QEMU_PORT_SLOTS = 14,
+	QEMU_MAX_PORTS = QEMU_PORT_SLOTS * 8,
 	QEMU_FIRST_SLOT = 3, /* of the configured devices; 1 and 2 are ours */
 	QEMU_TB_SIZE_MIB = 32,
 };
@@ -66,6 +69,8 @@ int qemu_kernel_words(const struct qemu_inputs *in, struct buf *out, struct err 
 unsigned qemu_device_slot(size_t index);
 /* Hot-plug places a configuration gets. */
 unsigned qemu_port_count(const struct vmm_config *c, const struct qemu_machine *m);
+unsigned qemu_port_slot(unsigned port);
+unsigned qemu_port_function(unsigned port);
 /* Memory of the boot and hot-plugged alike: files in memory are shared, which hugetlb needs. */
 bool qemu_memory_is_shared(const struct vmm_config *c);
 const char *qemu_memory_backend(const struct vmm_config *c);

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a machine's memory comes from: huge pages of the host, and all of it at once."""
+"""What a machine is given: huge pages of the host, all memory at once, places for devices."""
 import json
 import os
 import unittest
 from unittest import mock
 
+import grpc_client as rpc
 from bad_case import BadCase, wait_until
 from engine_case import EngineCase
-from kata_case import processes
+from kata_case import loop_device, processes
 
 LAB = "full"
 POOL = "/proc/sys/vm/nr_hugepages"
@@ -92,23 +93,31 @@ class Memory(BadCase):
         self.refused("MiB of memory available", "end others first", config=config)
 
 
-class Growth(EngineCase):
-    """Memory that is plugged in is of the same kind."""
+class Plugged(EngineCase):
+    """Memory and devices of a machine that runs."""
 
     def update(self, mib):
         self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps({"memory": {"limit": mib << 20}})}})
 
-    def start(self, keys):
+    def engine(self, keys):
         path = os.path.join(self.bundle, "configuration.toml")
         with open(path, "w", encoding="ascii") as f:
             f.write(f"[hypervisor.qemu]\ndefault_memory = 256\n{keys}"
                     "[runtime]\nstatic_sandbox_resource_mgmt = false\n")
-        spec = self.spec("sleep", "1000")
-        spec["linux"]["resources"] = {}
-        self.write_spec(self.bundle, spec)
         with mock.patch.dict(os.environ, {"KATA_CONF_FILE": path}):
             self.start_engine()
-        self.task("Create", {1: "x", 2: self.bundle})
+
+    def start(self, keys, *command, devices=(), out=""):
+        spec = self.spec(*(command or ("sleep", "1000")))
+        spec["linux"]["resources"] = {}
+        for number, device in enumerate(devices):
+            rdev = os.stat(device).st_rdev
+            spec["linux"].setdefault("devices", []).append(
+                {"path": f"/dev/disk{number}", "type": "b", "major": os.major(rdev),
+                 "minor": os.minor(rdev), "fileMode": 0o600, "uid": 0, "gid": 0})
+        self.write_spec(self.bundle, spec)
+        self.engine(keys)
+        self.task("Create", {1: "x", 2: self.bundle, 6: out})
         self.task("Start", {1: "x"})
 
     def end(self):
@@ -131,9 +140,33 @@ class Growth(EngineCase):
     def test_memory_slots(self):
         self.start("memory_slots = 1\n")
         self.update(300)
-        with self.assertRaisesRegex(Exception, "all 1 memory slots are taken"):
+        with self.assertRaisesRegex(rpc.RpcError, "all 1 memory slots are taken"):
             self.update(800)
         self.end()
+
+    def test_places(self):
+        """More disks than a machine has slots; each is the one that it is taken for."""
+        devices = [loop_device(self, os.path.join(self.root, f"disk{n}"), f"disk {n}\n".encode())
+                   for n in range(20)]
+        with self.assertRaisesRegex(rpc.RpcError, r"all \d+ places .*pcie_root_port adds some"):
+            self.start("", devices=devices)
+        self.task("Shutdown", {1: "x"})
+        self.shim("delete", "-bundle", self.bundle)
+        self.bundle = self.make_bundle("more")
+        out = os.path.join(self.bundle, "out")
+        self.start("pcie_root_port = 12\n", "sh", "-c",
+                   "for n in $(seq 0 19); do head -n 1 /dev/disk$n; done", devices=devices,
+                   out=f"file://{out}")
+        self.task("Wait", {1: "x"})
+        with open(out, encoding="ascii") as f:
+            self.assertEqual(f.read(), "".join(f"disk {n}\n" for n in range(20)))
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
+    def test_places_of_a_machine_without_slots(self):
+        with self.assertRaisesRegex(rpc.RpcError, "pcie_root_port: qemu/microvm: no block hot-plug"):
+            self.start('machine_type = "microvm"\npcie_root_port = 1\n')
+        self.task("Shutdown", {1: "x"})
 
 
 if __name__ == "__main__":
