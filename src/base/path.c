@@ -18,6 +18,10 @@
 #include "base/rand.h"
 #include "base/sys.h"
 
+enum {
+	LINKS_MAX = 40 /* in one walk, as path_resolution(7) has it */
+};
+
 int path_open_beneath(int rootfd, const char *path, int flags, mode_t mode, int *out,
 		      struct err *e)
 {
@@ -42,53 +46,109 @@ int path_open_beneath(int rootfd, const char *path, int flags, mode_t mode, int 
 	return 0;
 }
 
-/* Makes one directory (or finds it) and moves *at to it. */
-static int step_into(int rootfd, int *at, const char *sofar, const char *name, mode_t mode,
-		     struct err *e)
-{
-	int next;
+/* A walk that makes what is missing; `path` changes where a link is put in. */
+struct making {
+	int root;
+	mode_t mode; /* of directories */
+	char path[PATH_MAX];
+	unsigned links;
+};
 
-	if (strcmp(name, "..") != 0 && mkdirat(*at, name, mode) < 0 && errno != EEXIST)
-		return err_sys(e, "mkdir '%s'", sofar);
-	/* from the root again: the name may be a link, which must resolve inside the root */
-	if (path_open_beneath(rootfd, sofar, O_PATH | O_DIRECTORY, 0, &next, e) < 0)
-		return -1;
-	fd_close(at);
-	*at = next;
+static int making_begin(struct making *m, int root, const char *path, mode_t mode,
+			struct err *e)
+{
+	size_t n = strlen(path);
+
+	if (n >= sizeof(m->path))
+		return err_set(e, ERR_INVALID, ENAMETOOLONG, "path of %zu bytes", n);
+	m->root = root;
+	m->mode = mode;
+	m->links = 0;
+	memcpy(m->path, path, n + 1);
 	return 0;
 }
 
-/* Walks to the directory `path`, making what is missing; *out is owned by the caller. */
-static int walk_making(int rootfd, const char *path, mode_t mode, int *out, struct err *e)
+/*
+ * Puts what a link says in the place of the component name[0..len) of m->path, which lies in
+ * the directory `at`: the walk then begins anew and makes what the link leads to. 1 if that
+ * was done, 0 if there is no link.
+ */
+static int put_link_in(struct making *m, int at, char *name, size_t len, struct err *e)
 {
-	char sofar[PATH_MAX], name[NAME_MAX + 1];
-	OWN(fd) int at = -1;
-	const char *p = path;
+	char target[PATH_MAX], component[NAME_MAX + 1];
+	size_t before = (size_t)(name - m->path), after = strlen(name + len);
+	ssize_t n;
 
-	if (strlen(path) >= sizeof(sofar))
-		return err_set(e, ERR_INVALID, ENAMETOOLONG, "path of %zu bytes", strlen(path));
-	if (path_open_beneath(rootfd, ".", O_PATH | O_DIRECTORY, 0, &at, e) < 0)
+	(void)snprintf(component, sizeof(component), "%.*s", (int)len, name);
+	n = readlinkat(at, component, target, sizeof(target));
+	if (n < 0)
+		return errno == EINVAL || errno == ENOENT
+			       ? 0
+			       : err_sys(e, "read link '%s'", component);
+	if (++m->links > LINKS_MAX)
+		return err_set(e, ERR_SYS, ELOOP, "'%s': more than %d links", m->path,
+			       LINKS_MAX);
+	if (n && target[0] == '/')
+		before = 0;
+	if (before + (size_t)n + after >= sizeof(m->path))
+		return err_set(e, ERR_INVALID, ENAMETOOLONG, "link '%s'", component);
+	memmove(m->path + before + n, name + len, after + 1);
+	memcpy(m->path + before, target, (size_t)n);
+	return 1;
+}
+
+/*
+ * Makes the directory name[0..len) of m->path, or finds it, and moves *at to it. 1: a link that
+ * led nowhere was put in. Looks from the root again: the name may be a link, which must resolve
+ * inside the root.
+ */
+static int step_into(struct making *m, int *at, char *name, size_t len, struct err *e)
+{
+	char rest = name[len], component[NAME_MAX + 1];
+	int next = -1, failed = 0, rc;
+
+	if (len > NAME_MAX)
+		return err_set(e, ERR_INVALID, ENAMETOOLONG, "component of '%.64s'", m->path);
+	(void)snprintf(component, sizeof(component), "%.*s", (int)len, name);
+	name[len] = '\0';
+	if (strcmp(component, "..") != 0 && mkdirat(*at, component, m->mode) < 0 &&
+	    errno != EEXIST)
+		failed = err_sys(e, "mkdir '%s'", m->path);
+	if (!failed)
+		failed = path_open_beneath(m->root, m->path, O_PATH | O_DIRECTORY, 0, &next, e);
+	name[len] = rest;
+	if (!failed) {
+		fd_close(at);
+		*at = next;
+		return 0;
+	}
+	if (e->kind != ERR_NOT_FOUND)
+		return -1;
+	rc = put_link_in(m, *at, name, len, e);
+	return rc == 0 ? -1 : rc;
+}
+
+/* Walks to m->path[0..end), making what is missing. 1: a link was put in, walk again. */
+static int walk_once(struct making *m, size_t end, int *out, struct err *e)
+{
+	OWN(fd) int at = -1;
+	char *p = m->path;
+
+	if (path_open_beneath(m->root, ".", O_PATH | O_DIRECTORY, 0, &at, e) < 0)
 		return -1;
 	for (;;) {
 		size_t n;
+		int rc;
 
-		while (*p == '/')
+		while (p < m->path + end && *p == '/')
 			p++;
-		n = strcspn(p, "/");
-		if (n == 0)
+		if (p >= m->path + end)
 			break;
-		if (n > NAME_MAX)
-			return err_set(e, ERR_INVALID, ENAMETOOLONG, "component of '%.64s'",
-				       path);
-		memcpy(name, p, n);
-		name[n] = '\0';
+		n = strcspn(p, "/");
+		rc = n == 1 && *p == '.' ? 0 : step_into(m, &at, p, n, e);
+		if (rc)
+			return rc;
 		p += n;
-		if (strcmp(name, ".") == 0)
-			continue;
-		memcpy(sofar, path, (size_t)(p - path));
-		sofar[p - path] = '\0';
-		if (step_into(rootfd, &at, sofar, name, mode, e) < 0)
-			return -1;
 	}
 	*out = fd_take(&at);
 	return 0;
@@ -97,42 +157,59 @@ static int walk_making(int rootfd, const char *path, mode_t mode, int *out, stru
 int path_mkdirs_beneath(int rootfd, const char *path, mode_t mode, int *out, struct err *e)
 {
 	OWN(fd) int fd = -1;
+	struct making m;
+	int rc;
 
-	if (walk_making(rootfd, path, mode, &fd, e) < 0)
+	if (making_begin(&m, rootfd, path, mode, e) < 0)
 		return -1;
-	if (out)
+	do
+		rc = walk_once(&m, strlen(m.path), &fd, e);
+	while (rc > 0);
+	if (rc == 0 && out)
 		*out = fd_take(&fd);
-	return 0;
+	return rc;
+}
+
+/* The file at m->path, as path_mkfile_beneath(). 1: a link was put in, try again. */
+static int make_file(struct making *m, mode_t mode, int *out, struct err *e)
+{
+	char *slash = strrchr(m->path, '/'), *name = slash ? slash + 1 : m->path;
+	OWN(fd) int dir = -1;
+	int rc;
+
+	if (!path_is_component(name))
+		return err_set(e, ERR_INVALID, 0, "'%s' does not end in a file's name",
+			       m->path);
+	rc = walk_once(m, (size_t)(name - m->path), &dir, e);
+	if (rc)
+		return rc;
+	/* an existing file is opened as it is, whatever its type: O_PATH needs no permission */
+	if (path_open_beneath(m->root, m->path, O_PATH, 0, out, e) == 0)
+		return 0;
+	if (e->kind != ERR_NOT_FOUND)
+		return -1;
+	rc = put_link_in(m, dir, name, strlen(name), e);
+	if (rc)
+		return rc;
+	/* O_NONBLOCK: whoever fills the root may put a fifo there in between */
+	return path_open_beneath(m->root, m->path, O_WRONLY | O_CREAT | O_NOCTTY | O_NONBLOCK,
+				 mode, out, e);
 }
 
 int path_mkfile_beneath(int rootfd, const char *path, mode_t mode, int *out, struct err *e)
 {
-	OWN(fd) int dir = -1;
 	OWN(fd) int fd = -1;
-	OWN(free) char *parent = strdup(path);
-	char *slash;
+	struct making m;
+	int rc;
 
-	if (!parent)
-		return err_oom(e, "a path");
-	slash = strrchr(parent, '/');
-	if (!path_is_component(slash ? slash + 1 : parent))
-		return err_set(e, ERR_INVALID, 0, "'%s' does not end in a file's name", path);
-	if (slash)
-		*slash = '\0';
-	if (walk_making(rootfd, slash ? parent : "", 0755, &dir, e) < 0)
+	if (making_begin(&m, rootfd, path, 0755, e) < 0)
 		return -1;
-	/* an existing file is opened as it is, whatever its type: O_PATH needs no permission */
-	if (path_open_beneath(rootfd, path, O_PATH, 0, &fd, e) < 0) {
-		if (e->kind != ERR_NOT_FOUND)
-			return -1;
-		/* O_NONBLOCK: whoever fills the root may put a fifo there in between */
-		if (path_open_beneath(rootfd, path, O_WRONLY | O_CREAT | O_NOCTTY | O_NONBLOCK,
-				      mode, &fd, e) < 0)
-			return -1;
-	}
-	if (out)
+	do
+		rc = make_file(&m, mode, &fd, e);
+	while (rc > 0);
+	if (rc == 0 && out)
 		*out = fd_take(&fd);
-	return 0;
+	return rc;
 }
 
 int path_mkdirs(const char *path, mode_t mode, struct err *e)

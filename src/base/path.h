@@ -20,7 +20,8 @@ int path_open_beneath(int rootfd, const char *path, int flags, mode_t mode, int 
 		      struct err *e);
 /*
  * Makes `path` and its missing parents as directories below `rootfd` (as above), existing
- * ones are kept. *out (may be NULL) gets an O_PATH descriptor of the last one.
+ * ones are kept; what a link leads to is made, too. *out (may be NULL) gets an O_PATH
+ * descriptor of the last one.
  */
 int path_mkdirs_beneath(int rootfd, const char *path, mode_t mode, int *out, struct err *e);
 /* The same for an empty file at `path`: parents with mode 0755, the file kept if it exists. */

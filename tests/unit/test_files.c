@@ -307,6 +307,35 @@ static void test_mkfile(void **state)
 	assert_err(path_mkdirs_beneath(r->root_fd, "plain/x", 0755, NULL, &e), &e, ERR_SYS);
 }
 
+/* As a runtime on a host does: /etc/resolv.conf of a root that systemd-resolved filled. */
+static void test_links_to_what_is_missing(void **state)
+{
+	struct room *r = *state;
+	OWN(fd) int fd = -1;
+	struct err e;
+
+	assert_int_equal(mkdirat(r->root_fd, "etc", 0755), 0);
+	assert_int_equal(symlinkat("../run/resolve/stub", r->root_fd, "etc/resolv"), 0);
+	assert_ok(path_mkfile_beneath(r->root_fd, "/etc/resolv", 0644, &fd, &e), &e);
+	assert_true(exists(r->root_fd, "run/resolve/stub"));
+	/* outside is inside, by links upon links */
+	assert_int_equal(symlinkat("/../../a/b", r->root_fd, "one"), 0);
+	assert_int_equal(symlinkat("one/../two/./c", r->root_fd, "two"), 0);
+	assert_ok(path_mkdirs_beneath(r->root_fd, "one/x", 0755, NULL, &e), &e);
+	assert_true(exists(r->root_fd, "a/b/x"));
+	assert_false(exists(r->top_fd, "a"));
+	assert_ok(path_mkdirs_beneath(r->root_fd, "two", 0755, NULL, &e), &e);
+	assert_true(exists(r->root_fd, "a/two/c"));
+	assert_int_equal(symlinkat("three/x", r->root_fd, "three"), 0);
+	assert_err(path_mkfile_beneath(r->root_fd, "three", 0600, NULL, &e), &e, ERR_SYS);
+	/* no file can be where a link says that a directory is */
+	assert_int_equal(symlinkat("four/five/", r->root_fd, "six"), 0);
+	assert_err(path_mkfile_beneath(r->root_fd, "six", 0600, NULL, &e), &e, ERR_INVALID);
+	assert_false(exists(r->root_fd, "four"));
+	assert_ok(path_mkdirs_beneath(r->root_fd, "six//seven/", 0755, NULL, &e), &e);
+	assert_true(exists(r->root_fd, "four/five/seven"));
+}
+
 static void test_mkdirs(void **state)
 {
 	struct room *r = *state;
@@ -504,6 +533,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_file_read, make_room, leave_room),
 		cmocka_unit_test_setup_teardown(test_beneath, make_room, leave_room),
 		cmocka_unit_test_setup_teardown(test_mkfile, make_room, leave_room),
+		cmocka_unit_test_setup_teardown(test_links_to_what_is_missing, make_room,
+						leave_room),
 		cmocka_unit_test_setup_teardown(test_mkdirs, make_room, leave_room),
 		cmocka_unit_test_setup_teardown(test_remove_tree, make_room, leave_room),
 		cmocka_unit_test_setup_teardown(test_replace_without_room, make_room,
