@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/own.h"
 #include "wire/utf8.h"
 
@@ -124,6 +125,16 @@ static int parse_short(struct parse *p, const char *word, struct err *e)
 	return 0;
 }
 
+static bool is_operand(const char *word)
+{
+	return word[0] != '-' || word[1] == '\0';
+}
+
+static int parse_word(struct parse *p, const char *word, struct err *e)
+{
+	return word[1] == '-' ? parse_long(p, word, e) : parse_short(p, word, e);
+}
+
 int args_parse(int argc, char **argv, const struct arg_option *options, size_t count, void *out,
 	       int *first, struct err *e)
 {
@@ -131,19 +142,40 @@ int args_parse(int argc, char **argv, const struct arg_option *options, size_t c
 		.argc = argc, .argv = argv, .options = options, .count = count, .out = out
 	};
 
-	for (p.at = 0; p.at < argc; p.at++) {
-		const char *word = argv[p.at];
-
-		if (str_eq(word, "--")) {
+	for (; p.at < argc && !is_operand(argv[p.at]); p.at++) {
+		if (str_eq(argv[p.at], "--")) {
 			p.at++;
 			break;
 		}
-		if (word[0] != '-' || word[1] == '\0')
-			break;
-		if ((word[1] == '-' ? parse_long(&p, word, e) : parse_short(&p, word, e)) < 0)
+		if (parse_word(&p, argv[p.at], e) < 0)
 			return -1;
 	}
 	*first = p.at;
+	return 0;
+}
+
+int args_parse_mixed(int argc, char **argv, const struct arg_option *options, size_t count,
+		     void *out, int *first, struct err *e)
+{
+	struct parse p = {
+		.argc = argc, .argv = argv, .options = options, .count = count, .out = out
+	};
+	OWN(free) char **operands = mem_calloc((size_t)argc + 1, sizeof(*operands));
+	bool behind = false; /* of "--" */
+	int n = 0;
+
+	if (!operands)
+		return err_oom(e, "arguments");
+	for (; p.at < argc; p.at++) {
+		if (behind || is_operand(argv[p.at]))
+			operands[n++] = argv[p.at];
+		else if (str_eq(argv[p.at], "--"))
+			behind = true;
+		else if (parse_word(&p, argv[p.at], e) < 0)
+			return -1;
+	}
+	*first = argc - n;
+	memcpy(argv + *first, operands, (size_t)n * sizeof(*operands));
 	return 0;
 }
 

@@ -31,10 +31,16 @@ struct arg_option {
 /*
  * Fills `out` and returns the index of the first word behind the options in *first.
  * ERR_INVALID names the option and, for one that is unknown, the nearest that is known.
+ * ERR_CANCELLED: --help, or -h where that is no option, stands there.
  */
-/* ERR_CANCELLED: --help, or -h where that is no option, stands there. */
 int args_parse(int argc, char **argv, const struct arg_option *options, size_t count, void *out,
 	       int *first, struct err *e);
+/*
+ * The same where options may stand between and behind the other words, up to "--", as docker
+ * and podman have it where no command follows: those words are then argv[*first..argc).
+ */
+int args_parse_mixed(int argc, char **argv, const struct arg_option *options, size_t count,
+		     void *out, int *first, struct err *e);
 /* Prints the options, one a line. */
 void args_help(FILE *f, const struct arg_option *options, size_t count);
 /* The same in the macros of man(7). */

@@ -31,6 +31,7 @@ struct verb {
 	const char *help;
 	const struct arg_option *options;
 	size_t option_count;
+	bool takes_command; /* whose options are its own: ours end at the first other word */
 	/*
 	 * argv[0] is the first word behind the verb. Returns the exit code, or -1 with *e set
 	 * (printed by the caller, exit code 125 for `run`, else 1).

@@ -80,9 +80,12 @@ static void verb_usage(const struct verb *v)
 int verb_parse(const struct verb *v, int argc, char **argv, void *options, int *first, int min,
 	       int max, struct err *e)
 {
-	int n;
+	int n, rc = v->takes_command ? args_parse(argc, argv, v->options, v->option_count,
+						  options, first, e)
+				     : args_parse_mixed(argc, argv, v->options, v->option_count,
+							options, first, e);
 
-	if (args_parse(argc, argv, v->options, v->option_count, options, first, e) < 0) {
+	if (rc < 0) {
 		if (e->kind != ERR_CANCELLED)
 			return -1;
 		verb_usage(v);

@@ -279,5 +279,6 @@ const struct verb verb_exec = {
 	.help = "run a command in a running container",
 	.options = options,
 	.option_count = ARRAY_LEN(options),
+	.takes_command = true,
 	.run = run,
 };

@@ -686,5 +686,6 @@ const struct verb verb_run = {
 	.help = "run a command in a new container in its own virtual machine",
 	.options = options,
 	.option_count = ARRAY_LEN(options),
+	.takes_command = true,
 	.run = run,
 };

@@ -21,19 +21,28 @@ static const struct arg_option options[] = {
 	{ "env", 'e', ARG_LIST, offsetof(struct opts, env), "NAME", "" },
 };
 
-static int parse(const char *line, struct opts *o, int *first, struct err *e)
+static int split(char *line, char **argv)
 {
-	char copy[200], *argv[16], *rest = copy;
+	char *rest = line;
 	int argc = 0;
 
-	(void)strncpy(copy, line, sizeof(copy) - 1);
-	copy[sizeof(copy) - 1] = '\0';
 	while (*rest) {
 		argv[argc++] = rest;
 		rest += strcspn(rest, " ");
 		if (*rest)
 			*rest++ = '\0';
 	}
+	return argc;
+}
+
+static int parse(const char *line, struct opts *o, int *first, struct err *e)
+{
+	char copy[200], *argv[16];
+	int argc;
+
+	(void)strncpy(copy, line, sizeof(copy) - 1);
+	copy[sizeof(copy) - 1] = '\0';
+	argc = split(copy, argv);
 	/* strings point into argv: tests compare before it goes */
 	*o = (struct opts){ 0 };
 	if (args_parse(argc, argv, options, ARRAY_LEN(options), o, first, e) < 0)
@@ -41,6 +50,28 @@ static int parse(const char *line, struct opts *o, int *first, struct err *e)
 	if (o->name && strcmp(o->name, "box") != 0)
 		return err_set(e, ERR_STATE, 0, "name is '%s'", o->name);
 	return 0;
+}
+
+static void test_mixed(void **state)
+{
+	char line[] = "web -d - --name box db -- -t x", bad[] = "web --name", *argv[16];
+	static const char *const rest[] = { "web", "-", "db", "-t", "x" };
+	struct opts o = { 0 };
+	struct err e;
+	int first, argc = split(line, argv);
+
+	(void)state;
+	assert_ok(args_parse_mixed(argc, argv, options, ARRAY_LEN(options), &o, &first, &e),
+		  &e);
+	assert_true(o.detach && !o.tty);
+	assert_string_equal(o.name, "box");
+	assert_int_equal(argc - first, ARRAY_LEN(rest));
+	for (size_t i = 0; i < ARRAY_LEN(rest); i++)
+		assert_string_equal(argv[(size_t)first + i], rest[i]);
+	assert_err(args_parse_mixed(split(bad, argv), argv, options, ARRAY_LEN(options), &o,
+				    &first, &e),
+		   &e, ERR_INVALID);
+	assert_non_null(strstr(e.msg, "--name needs a value"));
 }
 
 static void test_forms(void **state)
@@ -137,6 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_mixed),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_signals),
 	};
