@@ -592,10 +592,13 @@ int store_load_path(struct store *s, const char *path, const struct load_options
 
 	if (strcmp(path, "-") == 0)
 		return store_load(s, STDIN_FILENO, options, out, e);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	/* a fifo that nobody writes to: reading has a deadline, opening has none */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno, "open '%s'",
 			       path);
+	if (fd_set_nonblock(fd, false, e) < 0)
+		return -1;
 	if (store_load(s, fd, options, out, e) < 0)
 		return err_wrap(e, "%s", path);
 	return 0;

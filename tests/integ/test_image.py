@@ -494,6 +494,14 @@ class Hostile(Store):
             self.assertIn(b"TIMEOUT", p.stderr.read())
         self.assert_clean()
 
+    def test_fifo_that_nobody_writes_to(self):
+        fifo = os.path.join(self.dir, "fifo")
+        os.mkfifo(fifo)
+        done = subprocess.run(self.command("load", fifo), capture_output=True, timeout=LIMIT,
+                              check=False)
+        self.assertIn(b"TIMEOUT", done.stderr)
+        self.assert_clean()
+
 
 class Life(Store):
     def test_shared_layers_and_removal(self):
