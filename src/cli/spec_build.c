@@ -381,8 +381,8 @@ static size_t depth_of(const Grpc__Mount *m)
 	return n;
 }
 
-/* What is mounted within another volume comes after it, however they were given. */
-static void order_volumes(Grpc__Spec *s, size_t first)
+/* What is mounted within a volume comes after it, however they were given: /etc/hosts, too. */
+static void order_by_depth(Grpc__Spec *s, size_t first)
 {
 	for (size_t i = first + 1; i < s->n_mounts; i++) {
 		Grpc__Mount *m = s->mounts[i];
@@ -399,7 +399,7 @@ static int build_mounts(struct builder *b, Grpc__Spec *s, const struct spec_requ
 {
 	static const char *const file_options[] = { "rbind", "rprivate" };
 	size_t max = ARRAY_LEN(default_mounts) + ARRAY_LEN(own_files) + r->volumes->n;
-	size_t first_volume;
+	size_t first_own, first_volume;
 
 	s->mounts = take(b, max, sizeof(*s->mounts));
 	if (!s->mounts)
@@ -412,6 +412,7 @@ static int build_mounts(struct builder *b, Grpc__Spec *s, const struct spec_requ
 			n++;
 		add_mount(b, s, m->destination, m->type, m->source, m->options, n);
 	}
+	first_own = s->n_mounts;
 	for (size_t i = 0; r->own_files && i < ARRAY_LEN(own_files); i++) {
 		const char *dst = arena_printf(b->a, "/etc/%s", own_files[i]);
 		const char *src = arena_printf(b->a, "%s/%s", r->dir, own_files[i]);
@@ -426,7 +427,7 @@ static int build_mounts(struct builder *b, Grpc__Spec *s, const struct spec_requ
 			return -1;
 	}
 	if (!b->oom)
-		order_volumes(s, first_volume);
+		order_by_depth(s, first_own);
 	return 0;
 }
 

@@ -161,14 +161,35 @@ class Run(KataCase):
                          sorted({*self.run_ok("--network", "none", "busybox", "ls", "/").split(), "busy"}))
         self.kata_ok("rmi", "opaque")
 
+    def test_links_to_what_the_image_lacks(self):
+        """As systemd-resolved leaves them: what is mounted there is mounted where they lead."""
+        self.load_layers("links", [self.busybox_layer(), self.layer(
+            ("etc/resolv.conf", "", "../run/systemd/resolve/stub-resolv.conf"),
+            ("data", "", "/var/lib/none/data"))])
+        out = self.run_ok("-v", f"{os.path.dirname(BUSYBOX)}:/data:ro", "-w", "/data", "links",
+                          "sh", "-c", "grep -c nameserver /run/systemd/resolve/stub-resolv.conf; "
+                          "pwd -P; ls busybox.tar")
+        self.assertRegex(out, r"^[1-9]\d*\n/var/lib/none/data\nbusybox.tar\n$")
+        self.kata_ok("rmi", "links")
+
+    def test_volume_below_our_own_files(self):
+        folder = os.path.join(self.root, "etc")
+        os.makedirs(folder)
+        self.addCleanup(shutil.rmtree, folder)
+        out = self.run_ok("-v", f"{folder}:/etc", "busybox", "sh", "-c",
+                          "grep -c localhost /etc/hosts; wc -l </etc/hostname; grep -c name /etc/resolv.conf")
+        self.assertRegex(out, r"^[1-9]\n1\n[1-9]\n$")
+
     @staticmethod
     def layer(*files):
-        """Of (name, text), uncompressed."""
+        """Of (name, text) and (name, "", where a link leads), uncompressed."""
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w") as tar:
-            for name, text in files:
+            for name, text, *link in files:
                 item = tarfile.TarInfo(name)
                 item.size = len(text)
+                if link:
+                    item.type, item.linkname = tarfile.SYMTYPE, link[0]
                 tar.addfile(item, io.BytesIO(text.encode()))
         return out.getvalue()
 
