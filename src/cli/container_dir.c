@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/own.h"
 #include "base/path.h"
 #include "base/rand.h"
@@ -326,12 +327,38 @@ int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err
 	return 0;
 }
 
-bool container_dir_is_attached(const struct container_dir *d)
+/* Whether somebody is attached; *size is 1 once the container has been started. */
+static bool look_at_lock(const struct container_dir *d, off_t *size)
 {
 	OWN(free) char *path = container_dir_file(d, "attached");
 	OWN(fd) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	struct stat st;
 
-	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+		return false;
+	*size = fstat(fd, &st) == 0 ? st.st_size : 0;
+	return true;
+}
+
+bool container_dir_is_attached(const struct container_dir *d)
+{
+	off_t size;
+
+	return look_at_lock(d, &size);
+}
+
+static bool is_being_made(const struct container_dir *d)
+{
+	off_t size;
+
+	return look_at_lock(d, &size) && size == 0;
+}
+
+void container_dir_mark_started(int lock_fd)
+{
+	/* a hole: that takes no room on a full disk */
+	if (ftruncate(lock_fd, 1) < 0)
+		log_warn(NULL, "mark a container as started: %s", strerror(errno));
 }
 
 /* ---- state ---- */
@@ -422,7 +449,7 @@ int container_dir_state(struct loop *l, const struct container_dir *d,
 		if (rc < 0)
 			return -1;
 		if (rc > 0 && st.status == CONTAINER_DEAD &&
-		    (access(record, F_OK) < 0 || container_dir_is_attached(d)))
+		    (access(record, F_OK) < 0 || is_being_made(d)))
 			st.status = CONTAINER_MAKING;
 	}
 	*out = st;

@@ -26,7 +26,8 @@ enum {
 	SHORT_ID = 12,
 	STOP_DEFAULT_S = 10,
 	KILLED_MS = 10 * 1000,
-	TAIL_MS = 2 * 1000, /* what is left of the output is read within it, if at all */
+	MADE_MS = 600 * 1000, /* more than the calls of a `kata run` may take */
+	TAIL_MS = 2 * 1000,   /* what is left of the output is read within it, if at all */
 	ENGINE_END_MS = 20 * 1000,
 	STATUS_LOST = 255
 };
@@ -368,6 +369,7 @@ static const struct arg_option stop_options[] = {
 /* While its `kata run` is at it, a container can be neither stopped nor waited for. */
 static int wait_made(struct cli *cli, struct container_dir *d, struct err *e)
 {
+	int64_t deadline = deadline_in(MADE_MS);
 	struct container_state st;
 
 	for (;;) {
@@ -375,6 +377,11 @@ static int wait_made(struct cli *cli, struct container_dir *d, struct err *e)
 			return -1;
 		if (st.status != CONTAINER_MAKING || !container_dir_is_attached(d))
 			return 0;
+		if (deadline_left(deadline) == 0)
+			return err_set(e, ERR_TIMEOUT, 0,
+				       "container '%.12s' is still being made: end its `kata "
+				       "run` first",
+				       d->id);
 		if (fiber_sleep(cli->loop, 20, e) < 0)
 			return -1;
 	}

@@ -112,6 +112,22 @@ static int process_json(struct exec *x, struct buf *out, struct err *e)
 	return process_print(p, out, e);
 }
 
+/* Says of the container what an error of a call for its process means. */
+static int explain(struct exec *x, struct err *e)
+{
+	struct container_state st;
+	struct err ignored;
+
+	if (e->kind == ERR_TIMEOUT)
+		return err_wrap(e, "container '%.12s' does not answer, `kata rm -f` ends it",
+				x->dir.id);
+	if ((e->kind == ERR_NOT_FOUND || e->kind == ERR_STATE || e->kind == ERR_PEER) &&
+	    container_dir_state(x->cli->loop, &x->dir, &st, &ignored) == 0 &&
+	    (st.status == CONTAINER_EXITED || st.status == CONTAINER_DEAD))
+		return err_set(e, ERR_STATE, 0, "container '%.12s' is not running", x->dir.id);
+	return -1;
+}
+
 static int add_exec(struct exec *x, struct engine_client *en, const char *in, const char *out,
 		    const char *err_name, struct err *e)
 {
@@ -131,7 +147,7 @@ static int add_exec(struct exec *x, struct engine_client *en, const char *in, co
 	req.stdout = (char *)(uintptr_t)out;
 	req.stderr = (char *)(uintptr_t)err_name;
 	req.spec = &any;
-	return engine_call(en, TASK_EXEC, &req, NULL, NULL, e);
+	return engine_call(en, TASK_EXEC, &req, NULL, NULL, e) < 0 ? explain(x, e) : 0;
 }
 
 static int start_exec(struct exec *x, struct engine_client *en, struct err *e)
@@ -140,7 +156,7 @@ static int start_exec(struct exec *x, struct engine_client *en, struct err *e)
 
 	req.id = x->dir.id;
 	req.exec_id = x->id;
-	return engine_call(en, TASK_START, &req, NULL, NULL, e);
+	return engine_call(en, TASK_START, &req, NULL, NULL, e) < 0 ? explain(x, e) : 0;
 }
 
 static void delete_exec(struct exec *x, struct engine_client *en)

@@ -171,9 +171,11 @@ static int show(struct cli *cli, const struct options *o, struct container_dir *
 
 	if (!path)
 		return err_oom(e, "a path");
+	rc = print_more(&p, e); /* at once, whatever the engine says, and when */
 	do {
 		/* asked before reading: what was written until then is read */
-		rc = container_dir_state(cli->loop, d, &st, e);
+		if (rc == 0)
+			rc = container_dir_state(cli->loop, d, &st, e);
 		if (rc == 0)
 			rc = print_more(&p, e);
 	} while (rc == 0 && o->follow && !is_over(&st) &&

@@ -466,6 +466,7 @@ static int create_and_start(struct run *r, struct engine_client *en, const char 
 {
 	if (create_task(r, en, in, out, err_name, e) < 0 || start_task(r, en, e) < 0)
 		return -1;
+	container_dir_mark_started(r->attached_fd);
 	return r->signals.ended_by ? err_set(e, ERR_CANCELLED, 0, "ended by a signal") : 0;
 }
 

@@ -123,6 +123,26 @@ class Killed(EndCase):
         self.works()
 
 
+    def test_engine_of_a_client_that_is_stopped(self):
+        """The container has run: that nobody can say so any more does not make it a new one."""
+        p = self.start("run", "--name", "p", "--network", "none", "busybox", "sh", "-c",
+                       "echo ready; sleep 1000")
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        p.send_signal(signal.SIGSTOP)
+        self.kill("containerd-shim-kata-v2")
+        self.all_gone()
+        self.assertEqual(self.inspect("p")["state"]["status"], "dead")
+        self.assertEqual(self.call("logs", "-f", "p").stdout, "ready\n")
+        self.assertEqual(self.call("stop", "p").returncode, 0)
+        self.assertEqual(self.call("wait", "p").stdout, "255\n")
+        done = self.call("exec", "p", "true")
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "container '", "' is not running")
+        p.send_signal(signal.SIGCONT)
+        self.assertIn("was killed", p.communicate(timeout=20)[1])
+        self.works()
+
+
 class Stopped(EndCase):
     def test_stopped_machine(self):
         """A QEMU that is stopped takes no signal and no command: stop and rm -f end it."""
@@ -148,11 +168,18 @@ class Stopped(EndCase):
 
     def test_stopped_engine(self):
         """Its container is not dead, and can be stopped: the machine goes with its engine."""
-        self.detached("h")
+        self.detached("h", "sh", "-c", "echo ready; sleep 1000")
+        self.assertTrue(wait_until(lambda: self.call("logs", "h").stdout))
         self.kill("containerd-shim-kata-v2", signal.SIGSTOP)
-        logs = self.start("logs", "-f", "h")
+        logs, late = self.start("logs", "-f", "h"), self.start("exec", "h", "true")
+        began = time.monotonic()
+        self.assertEqual(logs.stdout.readline(), "ready\n")
+        self.assertLess(time.monotonic() - began, 20)
         self.assertEqual(self.inspect("h")["state"]["status"], "unresponsive")
         self.assertIsNone(logs.poll())
+        err = late.communicate(timeout=60)[1]
+        self.assertEqual(late.returncode, 125)
+        self.one_line(err, "container '", "does not answer, `kata rm -f` ends it")
         done = self.call("stop", "-t", "1", "h", within=60)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.one_line(done.stderr, "its engine did not answer and was killed")
