@@ -19,6 +19,7 @@
 #include "event/loop.h"
 #include "image/store.h"
 #include "version.h"
+#include "wire/utf8.h"
 
 static const struct verb *const verbs[] = {
 	&verb_run,  &verb_ps, &verb_exec,    &verb_logs, &verb_stop,   &verb_kill,
@@ -189,6 +190,24 @@ static int make_absolute(const char **path, char **owned, struct err *e)
 	return 0;
 }
 
+/* It becomes part of specifications and of addresses, which are lines of UTF-8. */
+static int check_root(const char *root, struct err *e)
+{
+	size_t len = strlen(root);
+	char quoted[128];
+	bool plain = utf8_valid(root, len);
+
+	if (!len)
+		return err_set(e, ERR_INVALID, 0, "--root '' names no directory");
+	for (size_t i = 0; i < len; i++)
+		plain = plain && (unsigned char)root[i] >= ' ' && root[i] != 0x7f;
+	if (plain)
+		return 0;
+	return err_set(e, ERR_INVALID, 0,
+		       "--root '%s': the name is not UTF-8, or has control characters",
+		       str_quote(root, len, quoted, sizeof(quoted)));
+}
+
 /* ARRAY_LEN(verbs): there is no such verb. */
 static size_t verb_of(const char *name)
 {
@@ -214,6 +233,7 @@ int main(int argc, char **argv)
 	/* what a container sees of its files must not depend on who started it */
 	(void)umask(022);
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* EFBIG is said instead */
 	if (args_parse(argc - 1, argv + 1, global_options, ARRAY_LEN(global_options), &g,
 		       &first, &e) < 0) {
 		(void)fprintf(stderr, "kata: %s\n", e.msg);
@@ -249,6 +269,10 @@ int main(int argc, char **argv)
 	c = (struct cli){ .root = g.root ? g.root : STORE_DEFAULT_ROOT,
 			  .config = g.config,
 			  .debug = g.debug };
+	if (check_root(c.root, &e) < 0) {
+		(void)fprintf(stderr, "kata: %s\n", e.msg);
+		return EXIT_OURS;
+	}
 	asked = verb_of(argv[0]);
 	if (asked < ARRAY_LEN(verbs))
 		return run_verb(&c, verbs[asked], argc - 1, argv + 1);

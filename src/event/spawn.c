@@ -430,6 +430,7 @@ static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report
 	int program_fd = -1;
 
 	signal_reset_all();
+	(void)signal(SIGXFSZ, SIG_IGN); /* it says EFBIG instead of dying without a word */
 	r.step = child_steps(s, parent, &report_fd, &program_fd, &r.detail);
 	if (r.step == STEP_EXEC)
 		child_exec(s, program_fd);
