@@ -641,6 +641,10 @@ static int with_store(struct run *r, struct err *e)
 	if (cli_open_store(r->cli, &st, e) < 0 ||
 	    store_find(st, r->image_name, &r->image, e) < 0)
 		return -1;
+	if (r->image->layers.n == 0)
+		return err_set(e, ERR_INVALID, 0,
+			       "image '%.80s' has no layers: there is nothing in it to run",
+			       r->image_name);
 	/* from here on there is something to put away */
 	if (signals_watch(&r->signals, r->cli->loop, r->o.tty, e) < 0 ||
 	    container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)

@@ -6,9 +6,12 @@
  */
 #include "oci/overlay.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -90,6 +93,26 @@ int overlay_compact(const char *options, char **dir, struct buf *out, struct err
 	return buf_cstr(out) ? 0 : err_oom(e, "mount options");
 }
 
+/* The commonest reason, of which the kernel says no more than that it is one. */
+static int mount_failed(const char *options, struct err *e)
+{
+	const char *upper = strstr(options, "upperdir=");
+	OWN(free) char *dir = NULL;
+	struct statfs st;
+	int failed = errno;
+
+	upper = upper ? upper + strlen("upperdir=") : "";
+	dir = mem_dup(upper, path_length(upper));
+	if (dir && statfs(dir, &st) == 0 && st.f_type == OVERLAYFS_SUPER_MAGIC)
+		return err_set(e, ERR_UNSUPPORTED, failed,
+			       "mount overlay: its upper directory is on an overlay file "
+			       "system itself, which the kernel refuses: it must be on another "
+			       "('%.100s')",
+			       dir);
+	errno = failed;
+	return err_sys(e, "mount overlay");
+}
+
 static int mount_from(const char *dir, const char *source, const char *target,
 		      unsigned long flags, const char *options, struct err *e)
 {
@@ -100,7 +123,7 @@ static int mount_from(const char *dir, const char *source, const char *target,
 		return err_sys(e, "layers in '%.200s'", dir);
 	rc = mount(source, target, "overlay", flags, options);
 	if (rc < 0)
-		(void)err_sys(e, "mount overlay '%s' at '%s'", source, target);
+		(void)mount_failed(options, e);
 	BUG_ON(fchdir(here) < 0); /* all later paths would be others */
 	return rc;
 }
@@ -114,7 +137,7 @@ int overlay_mount(const char *source, const char *target, unsigned long flags,
 	if (strlen(options) <= MOUNT_OPTIONS_MAX) {
 		if (mount(source, target, "overlay", flags, options) == 0)
 			return 0;
-		return err_sys(e, "mount overlay '%s' at '%s'", source, target);
+		return mount_failed(options, e);
 	}
 	if (overlay_compact(options, &dir, &shorter, e) < 0)
 		return err_wrap(e,

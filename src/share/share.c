@@ -456,7 +456,7 @@ int share_add_rootfs(struct share *s, const char *cid, const char *dir, bool rea
 	if (describe(s, n, out, e) < 0 ||
 	    fill_rootfs(path, dir, read_only, mounts, count, e) < 0) {
 		remove_entry(s, TAKE(n));
-		return err_wrap(e, "root file system of '%s'", cid);
+		return -1;
 	}
 	list_append(&s->entries, &n->node);
 	(void)TAKE(n);

@@ -99,6 +99,28 @@ class Store(BadCase):
 
 
 class Values(BadCase):
+    def test_names_of_the_store(self):
+        for name in ("", "a\nb", b"\xff"):
+            with self.subTest(name=name):
+                done = subprocess.run([os.path.join(BIN, "kata"), "--root", name, "images"],
+                                      stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                      timeout=20, check=False)
+                self.assertEqual(done.returncode, 125)
+                self.one_line(done.stderr, "--root '")
+
+    def test_image_without_layers(self):
+        self.file("manifest.json", '[{"Config": "c.json", "RepoTags": ["none:1"], "Layers": []}]')
+        self.file("c.json", '{"os": "linux", "architecture": "amd64", "config": {}, "rootfs": '
+                  '{"type": "layers", "diff_ids": []}}')
+        path = self.file("none.tar")
+        subprocess.run(["tar", "cf", path, "-C", os.path.dirname(path), "manifest.json", "c.json"],
+                       check=True, timeout=20)
+        self.kata_ok("load", path)
+        done = self.call("run", "none:1", "true")
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "'none:1' has no layers")
+        self.kata_ok("rmi", "none:1")
+
     def test_refused_by_name(self):
         cases = ((["--name", "a" * 300], "--name"), (["--memory", "6"], "--memory"),
                  (["--memory", "9" * 30], "--memory"), (["--memory", "999999999999g"], "--memory"),
@@ -166,6 +188,17 @@ class Host(BadCase):
         done = kata("run", "--rm", "--network", "none", "busybox", "echo", "well")
         self.assertEqual(done.stdout, "well\n", done.stderr)
         self.assertEqual(kata("ps", "-aq").stdout, "")
+
+    def test_store_on_an_overlay(self):
+        """As /var/lib is in a container of docker's: the kernel puts no overlay on another."""
+        script = ("mount -t tmpfs o /mnt && mkdir /mnt/low /mnt/up /mnt/work /mnt/all && "
+                  "mount -t overlay -o lowerdir=/mnt/low,upperdir=/mnt/up,workdir=/mnt/work o /mnt/all"
+                  ' && $1 --root /mnt/all load $2 >/dev/null && $1 --root /mnt/all run --rm busybox true')
+        done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", os.path.join(BIN, "kata"),
+                               BUSYBOX], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60, check=False)
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "root file system", "on an overlay file system itself", "/mnt/all")
 
     def test_run_directory_is_read_only(self):
         script = ("mkdir -p /run/kata && mount --bind /run/kata /run/kata && "
