@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -152,7 +153,9 @@ static int child_join_cgroup(const struct spawn *s)
 
 static int child_unshare(const struct spawn *s)
 {
-	if (s->unshare_flags && unshare(s->unshare_flags) < 0)
+	int flags = s->unshare_flags & ~CLONE_NEWPID; /* that is there from the start */
+
+	if (flags && unshare(flags) < 0)
 		return -1;
 	if (s->unshare_flags & CLONE_NEWNS)
 		return mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
@@ -240,10 +243,6 @@ static int place(const struct spawn *s, const struct spawn_mount *m, int fd, int
 			return -1;
 		return mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC,
 			     "subset=pid,hidepid=2");
-	case SPAWN_TMP:
-		if (mkdirat(rootfd, target, 0700) < 0)
-			return -1;
-		return fchmodat(rootfd, target, 01777, 0);
 	}
 	errno = EINVAL;
 	return -1;
@@ -293,6 +292,9 @@ static int child_root(const struct spawn *s, int *detail)
 			return -1;
 	}
 	*detail = -1;
+	/* no node is made beside those given; the tmpfs must have devices for them */
+	if (sys_mount_setattr(rootfd, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0, 0) < 0)
+		return -1;
 	if (fchdir(rootfd) < 0 || sys_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
 		return -1;
 	return chdir("/");
@@ -342,11 +344,14 @@ static int child_ids(const struct spawn *s, int *program_fd)
 	return sys_capset(0, 0, 0);
 }
 
-static int child_tie(pid_t parent)
+/* The parent reads the report until exec: if nobody does, it died before the first line. */
+static int child_tie(int report_fd)
 {
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+	struct pollfd report = { .fd = report_fd };
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || poll(&report, 1, 0) < 0)
 		return -1;
-	if (getppid() != parent) { /* it died before the line above */
+	if (report.revents & POLLERR) {
 		errno = ESRCH;
 		return -1;
 	}
@@ -372,8 +377,8 @@ static int child_rlimit(const struct spawn *s)
 }
 
 /* Runs the steps in order; returns the one that failed. */
-static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *report_fd,
-				   int *program_fd, int *detail)
+static enum spawn_step child_steps(const struct spawn *s, int *report_fd, int *program_fd,
+				   int *detail)
 {
 	struct lifted l;
 
@@ -401,7 +406,7 @@ static enum spawn_step child_steps(const struct spawn *s, pid_t parent, int *rep
 		return STEP_CAPS;
 	if (child_ids(s, program_fd) < 0)
 		return STEP_IDS;
-	if (child_tie(parent) < 0)
+	if (child_tie(*report_fd) < 0)
 		return STEP_DEATHSIG;
 	if (s->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return STEP_NO_NEW_PRIVS;
@@ -424,14 +429,14 @@ static void child_exec(const struct spawn *s, int program_fd)
 		(void)sys_execveat(program_fd, s->argv, env);
 }
 
-static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report_fd)
+static _Noreturn void child_main(const struct spawn *s, int report_fd)
 {
 	struct child_report r = { .detail = -1 };
 	int program_fd = -1;
 
 	signal_reset_all();
 	(void)signal(SIGXFSZ, SIG_IGN); /* it says EFBIG instead of dying without a word */
-	r.step = child_steps(s, parent, &report_fd, &program_fd, &r.detail);
+	r.step = child_steps(s, &report_fd, &program_fd, &r.detail);
 	if (r.step == STEP_EXEC)
 		child_exec(s, program_fd);
 	r.sys = errno;
@@ -439,24 +444,33 @@ static _Noreturn void child_main(const struct spawn *s, pid_t parent, int report
 	_exit(127);
 }
 
+static pid_t make_child(const struct spawn *s)
+{
+	struct sys_clone_args args = { .flags = CLONE_NEWPID, .exit_signal = SIGCHLD };
+
+	return s->unshare_flags & CLONE_NEWPID ? sys_clone3(&args) : fork();
+}
+
 int spawn_run(const struct spawn *s, pid_t *pid_out, struct err *e)
 {
 	OWN(fd) int rd = -1;
 	OWN(fd) int wr = -1;
 	struct child_report r;
-	pid_t parent = getpid(), pid;
 	struct err pipe_err;
+	pid_t pid;
 	int p[2];
 
 	if (fd_pipe(p, e) < 0)
 		return -1;
 	rd = p[0];
 	wr = p[1];
-	pid = fork();
+	pid = make_child(s);
 	if (pid < 0)
-		return err_sys(e, "fork for '%s'", program_of(s));
-	if (pid == 0)
-		child_main(s, parent, wr);
+		return err_sys(e, "make a process for '%s'", program_of(s));
+	if (pid == 0) {
+		fd_close(&rd);
+		child_main(s, wr);
+	}
 	fd_close(&wr);
 	if (fd_read_exact(rd, &r, sizeof(r), &pipe_err) == 0) {
 		(void)waitpid(pid, NULL, 0);

@@ -24,7 +24,6 @@ struct spawn_mount {
 		SPAWN_BIND, /* source with all its submounts; later ones appear too */
 		SPAWN_NODE, /* a device node like source, owned by the helper's user */
 		SPAWN_PROC, /* a procfs that shows its own processes only (Linux 5.8) */
-		SPAWN_TMP,  /* an empty directory anybody can write to */
 	} kind;
 	const char *source; /* a symbolic link is copied as such */
 	const char *target; /* absolute, at most 1,023 bytes; its parents are made */
@@ -39,9 +38,13 @@ struct spawn {
 	const struct spawn_fd *fds;
 	size_t fd_count;
 	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null */
-	int unshare_flags; /* CLONE_NEW*; with CLONE_NEWNS propagation becomes slave */
-	int netns_fd;      /* >= 0: joined first */
-	bool drop_ids;     /* switch to uid/gid below and drop all groups and capabilities */
+	/*
+	 * CLONE_NEW*. With CLONE_NEWNS propagation becomes slave; with CLONE_NEWPID it is the
+	 * first of its PID namespace: it sees no process but its own, and ends none.
+	 */
+	int unshare_flags;
+	int netns_fd;  /* >= 0: joined first */
+	bool drop_ids; /* switch to uid/gid below and drop all groups and capabilities */
 	uid_t uid;
 	gid_t gid;
 	/* without drop_ids: bounding, permitted and effective become this */
@@ -52,7 +55,8 @@ struct spawn {
 	uint64_t max_files; /* RLIMIT_NOFILE if not 0 */
 	bool no_core;       /* never dumps core */
 	int oom_score_adj;  /* 0: the caller's */
-	/* With CLONE_NEWNS: its root holds these alone, in this order. At most 32. */
+	/* With CLONE_NEWNS: its root holds these alone, in this order, and takes no more. At
+	 * most 32. */
 	const struct spawn_mount *root;
 	size_t root_count;
 	const char *cgroup_procs; /* path of a cgroup.procs (or tasks) file to join, or NULL */
@@ -69,6 +73,6 @@ struct spawn {
 /*
  * Forks, sets up, execs; returns once exec has succeeded or names the step that failed.
  * The child gets SIGKILL when the calling thread's process dies (PR_SET_PDEATHSIG set after
- * all changes of credentials, and the parent checked again).
+ * all changes of credentials, and the parent checked again, by the pipe that it reads).
  */
 int spawn_run(const struct spawn *s, pid_t *pid_out, struct err *e);

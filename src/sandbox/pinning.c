@@ -91,19 +91,8 @@ static bool united(const struct sandbox *s, cpu_set_t *out)
 	return any;
 }
 
-/* The monitor's word is not taken for it: a stranger's process may have that number. */
-static bool is_of_monitor(const struct sandbox *s, pid_t tid)
+static int place(pid_t tid, const cpu_set_t *set, struct err *e)
 {
-	char path[64];
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)vmm_pid(s->vmm), (int)tid);
-	return access(path, F_OK) == 0;
-}
-
-static int place(const struct sandbox *s, pid_t tid, const cpu_set_t *set, struct err *e)
-{
-	if (!is_of_monitor(s, tid))
-		return err_set(e, ERR_PEER, 0, "thread %d is none of the monitor's", (int)tid);
 	if (sched_setaffinity(tid, sizeof(*set), set) == 0)
 		return 0;
 	if (errno == EINVAL)
@@ -139,7 +128,7 @@ static int place_all(struct sandbox *s, const cpu_set_t *set, bool each_its_own,
 
 		if (each_its_own)
 			nth_of(set, i, &one);
-		if (place(s, tids[i], &one, e) < 0)
+		if (place(tids[i], &one, e) < 0)
 			return -1;
 	}
 	log_info(&s->log, "%zu virtual processors run on %d of the host's%s", count,

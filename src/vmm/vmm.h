@@ -250,7 +250,10 @@ int vmm_resize_memory(struct vmm *v, uint64_t mib, int64_t deadline, uint64_t *o
 
 /* The monitor's process, 0 when there is none. */
 pid_t vmm_pid(const struct vmm *v);
-/* Thread ids of the virtual processors, at most `max`; *count is how many there are. */
+/*
+ * The virtual processors' threads as this process knows them, at most `max`; *count is how many
+ * there are. Each is one of the monitor's, whatever it says.
+ */
 int vmm_vcpu_threads(struct vmm *v, int64_t deadline, pid_t *tids, size_t max, size_t *count,
 		     struct err *e);
 /* Proportional set size of the monitor, guest memory included, in KiB. */

@@ -67,13 +67,14 @@ static void tell_self(void)
 	(void)sys_capget(&effective, &permitted, &inheritable);
 	(void)getrlimit(RLIMIT_CORE, &core);
 	(void)getrlimit(RLIMIT_NOFILE, &files);
-	(void)printf("uid=%u gid=%u caps=%llx/%llx groups=%d nnp=%d leader=%d core=%llu "
-		     "files=%llu bound=%d ",
-		     getuid(), getgid(), (unsigned long long)effective,
-		     (unsigned long long)permitted, getgroups(0, NULL),
-		     prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), getsid(0) == getpid(),
-		     (unsigned long long)core.rlim_cur, (unsigned long long)files.rlim_cur,
-		     prctl(PR_CAPBSET_READ, 0, 0, 0, 0));
+	(void)printf(
+		"pid=%d parent=%d uid=%u gid=%u caps=%llx/%llx groups=%d nnp=%d leader=%d core=%llu "
+		"files=%llu bound=%d ",
+		(int)getpid(), (int)getppid(), getuid(), getgid(),
+		(unsigned long long)effective, (unsigned long long)permitted,
+		getgroups(0, NULL), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0),
+		getsid(0) == getpid(), (unsigned long long)core.rlim_cur,
+		(unsigned long long)files.rlim_cur, prctl(PR_CAPBSET_READ, 0, 0, 0, 0));
 }
 
 static int helper(int argc, char **argv)
@@ -172,7 +173,7 @@ static void test_root(void **state)
 	char *what[] = { word("/"),          word("/etc"),
 			 word("/data/file"), word(">/data/new"),
 			 word(">/keep/new"), word("/null"),
-			 word("/link"),      word(">/tmp/x"),
+			 word("/link"),      word(">/new"),
 			 word("/gone"),      word("=/proc/self/comm"),
 			 word("/proc/sys"),  NULL };
 	struct spawn_mount m[16] = { 0 };
@@ -199,7 +200,6 @@ static void test_root(void **state)
 	m[n++] = (struct spawn_mount){ .kind = SPAWN_NODE,
 				       .source = "/dev/null",
 				       .target = "/null" };
-	m[n++] = (struct spawn_mount){ .kind = SPAWN_TMP, .target = "/tmp" };
 	m[n++] = (struct spawn_mount){ .kind = SPAWN_PROC, .target = "/proc" };
 	m[n++] = (struct spawn_mount){
 		.kind = SPAWN_BIND, .source = "/no/such", .target = "/gone", .optional = true
@@ -215,10 +215,38 @@ static void test_root(void **state)
 	assert_says(text, "/keep/new>Read-only file system ");
 	assert_says(text, "/null:20600:0:103 ");
 	assert_says(text, "/link:120777:0:0 ");
-	assert_says(text, "/tmp/x>ok ");
+	assert_says(text, "/new>Read-only file system ");
 	assert_says(text, "/gone:No such file or directory ");
 	assert_says(text, "/proc/self/comm=test_spawn ");
 	assert_says(text, "/proc/sys:No such file or directory ");
+}
+
+/* Not even processes of the same user are there for it. */
+static void test_processes(void **state)
+{
+	char *what[] = { word("self"), word("=/proc/self/comm"), word("/proc/1"),
+			 word("/proc/2"), NULL };
+	struct spawn_mount m[8] = { 0 };
+	struct spawn s = SPAWN_INIT;
+	OWN(free) char *text = NULL;
+	char other[32];
+	size_t n;
+	struct err e;
+
+	need_root();
+	n = base_mounts(m);
+	m[n++] = (struct spawn_mount){ .kind = SPAWN_PROC, .target = "/proc" };
+	(void)snprintf(other, sizeof(other), "/proc/%d", (int)getpid());
+	what[3] = other;
+	s.unshare_flags = CLONE_NEWNS | CLONE_NEWPID;
+	s.root = m;
+	s.root_count = n;
+	assert_ok(said(&s, what, &text, &e), &e);
+	assert_says(text, "pid=1 parent=0 ");
+	assert_says(text, "/proc/self/comm=test_spawn ");
+	assert_says(text, "/proc/1:40");
+	(void)snprintf(other, sizeof(other), "/proc/%d:No such", (int)getpid());
+	assert_says(text, other);
 }
 
 static void test_user(void **state)
@@ -294,8 +322,8 @@ static void test_refused(void **state)
 	static const struct spawn_mount missing = { .kind = SPAWN_BIND,
 						    .source = "/no/such",
 						    .target = "/x" },
-					relative = { .kind = SPAWN_TMP, .target = "x" },
-					to_root = { .kind = SPAWN_TMP, .target = "/" },
+					relative = { .kind = SPAWN_PROC, .target = "x" },
+					to_root = { .kind = SPAWN_PROC, .target = "/" },
 					device = { .kind = SPAWN_NODE,
 						   .source = "/no/such",
 						   .target = "/y" };
@@ -395,10 +423,10 @@ static void test_closed_directory(void **state)
 }
 
 /* The helper of a starter that is killed goes with it. */
-static void test_tied(void **state)
+static void check_tied(int flags)
 {
-	char *argv[] = { self, word("--helper"), word("pause"), NULL };
 	struct spawn s = SPAWN_INIT;
+	char *argv[] = { self, word("--helper"), word("pause"), NULL };
 	OWN(fd) int pidfd = -1;
 	pid_t starter, pid = 0;
 	struct err e;
@@ -409,6 +437,7 @@ static void test_tied(void **state)
 	assert_true(starter >= 0);
 	if (starter == 0) {
 		s.argv = argv;
+		s.unshare_flags = flags;
 		if (spawn_run(&s, &pid, &e) < 0 ||
 		    fd_write_all(p[1], &pid, sizeof(pid), &e) < 0)
 			_exit(1);
@@ -430,6 +459,17 @@ static void test_tied(void **state)
 	(void)close(p[0]);
 }
 
+static void test_tied(void **state)
+{
+	check_tied(0);
+}
+
+static void test_tied_in_a_pid_namespace(void **state)
+{
+	need_root();
+	check_tied(CLONE_NEWPID);
+}
+
 static int make_dir(void **state)
 {
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -447,10 +487,15 @@ static int remove_dir(void **state)
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_root),    cmocka_unit_test(test_user),
-		cmocka_unit_test(test_netns),   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_streams), cmocka_unit_test(test_closed_directory),
+		cmocka_unit_test(test_root),
+		cmocka_unit_test(test_user),
+		cmocka_unit_test(test_netns),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_streams),
+		cmocka_unit_test(test_closed_directory),
 		cmocka_unit_test(test_tied),
+		cmocka_unit_test(test_tied_in_a_pid_namespace),
+		cmocka_unit_test(test_processes),
 	};
 
 	if (argc > 1 && strcmp(argv[1], "--helper") == 0)

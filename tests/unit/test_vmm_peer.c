@@ -72,11 +72,13 @@ static int monitor(int argc, char **argv)
 		if (n >= last)
 			continue;
 		id = at ? (int)strtol(at + 5, NULL, 10) : 0;
-		(void)snprintf(answer, sizeof(answer), "{\"return\": %s, \"id\": %d}\n",
-			       strstr(line, "query-cpus-fast")
-				       ? "[{\"cpu-index\": 0, \"thread-id\": 7}]"
-				       : "{}",
-			       id);
+		if (strstr(line, "query-cpus-fast"))
+			(void)snprintf(answer, sizeof(answer),
+				       "{\"return\": [{\"thread-id\": %d}], \"id\": %d}\n",
+				       (int)getpid(), id);
+		else
+			(void)snprintf(answer, sizeof(answer), "{\"return\": {}, \"id\": %d}\n",
+				       id);
 		(void)dprintf(fd, "{\"event\": \"UNIT\"}\n%s", answer);
 		if (strstr(line, "\"quit\""))
 			return 0;

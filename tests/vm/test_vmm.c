@@ -93,10 +93,10 @@ static void check_killed(struct vm *vm)
 	struct err e;
 
 	vm_boot(vm);
-	assert_int_equal(kill(vmm_pid(vm->vmm), SIGSEGV), 0);
+	assert_int_equal(kill(vmm_pid(vm->vmm), SIGKILL), 0);
 	assert_ok(vmm_wait(vm->vmm, vm_deadline(), &e), &e);
 	assert_int_equal(vm->exit.reason, VMM_EXIT_KILLED);
-	assert_int_equal(vm->exit.code, SIGSEGV);
+	assert_int_equal(vm->exit.code, SIGKILL);
 	assert_int_equal(vmm_pid(vm->vmm), 0);
 }
 

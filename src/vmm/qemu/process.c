@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The monitor's process and what it may see: a root directory with the libraries and its own
- * files, no network, no other processes, a user of its own. A 9p export needs uid 0, because
- * files belong to whom the guest says; then it keeps the capabilities for that and no other.
+ * files, no network, no processes but its own, no node but its devices, and another user than
+ * root, which all machines have (docs/decisions/0047-monitors-of-one-user.md). A 9p export needs
+ * uid 0, because files belong to whom the guest says; then it keeps the capabilities for that
+ * and no other.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -208,7 +210,7 @@ int qemu_process_start(const struct vmm_config *c, const struct qemu_process *p,
 	s.oom_score_adj = QEMU_OOM_SCORE;
 	s.cgroup_procs = c->cgroup_procs;
 	if (p->confined) {
-		s.unshare_flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
+		s.unshare_flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID;
 		if (c->netns_fd >= 0)
 			s.netns_fd = c->netns_fd;
 		else

@@ -2,6 +2,7 @@
 /* The QEMU driver: start, control and end of one machine, over QMP on an inherited socket. */
 #include "vmm/qemu/qemu.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -19,6 +20,10 @@
 #include "wire/json.h"
 #include "wire/qmp.h"
 #include "wire/unix_socket.h"
+
+enum {
+	STATUS_MAX = 1 << 16 /* of a thread, proc(5) */
+};
 
 /* Both ends of what QEMU inherits while it is being started. */
 struct startup {
@@ -410,24 +415,70 @@ static int qemu_resume(struct vmm *v, int64_t deadline, struct err *e)
 	return qmp_execute(qemu_of(v)->qmp, "cont", NULL, deadline, NULL, e);
 }
 
+/* The last number of a line "NSpid:\t1234\t5" is the innermost namespace's (proc(5)). */
+static int64_t inner_number(int tasks, const char *tid)
+{
+	char path[64], *status, *at;
+	int64_t number = -1;
+	struct err ignored;
+
+	(void)snprintf(path, sizeof(path), "%.32s/status", tid);
+	if (file_read(tasks, path, STATUS_MAX, &status, NULL, &ignored) < 0)
+		return -1;
+	at = strstr(status, "\nNSpid:");
+	at = at ? at + strlen("\nNSpid:") : status + strlen(status);
+	while (*at == '\t') {
+		char *end;
+
+		number = strtoll(at, &end, 10);
+		at = end;
+	}
+	free(status);
+	return number;
+}
+
+/* QEMU knows its threads by the numbers of its own PID namespace, we by those of ours. */
+static int find_thread(DIR *tasks, int64_t inner, pid_t *out, struct err *e)
+{
+	struct dirent *ent;
+
+	rewinddir(tasks);
+	while ((ent = readdir(tasks))) {
+		if (ent->d_name[0] == '.' || inner_number(dirfd(tasks), ent->d_name) != inner)
+			continue;
+		*out = (pid_t)strtol(ent->d_name, NULL, 10);
+		return 0;
+	}
+	return err_set(e, ERR_PEER, 0, "thread %lld is none of the monitor's",
+		       (long long)inner);
+}
+
 static int qemu_vcpu_threads(struct vmm *v, int64_t deadline, pid_t *tids, size_t max,
 			     size_t *count, struct err *e)
 {
 	OWN(jval) struct jval *list = NULL;
+	char path[64];
+	DIR *tasks;
 	size_t n;
+	int rc = 0;
 
 	if (qmp_execute(qemu_of(v)->qmp, "query-cpus-fast", NULL, deadline, &list, e) < 0)
 		return -1;
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)v->child.pid);
+	tasks = opendir(path);
+	if (!tasks)
+		return err_sys(e, "open '%s'", path);
 	n = jval_count(list);
-	for (size_t i = 0; i < n && i < max; i++) {
+	for (size_t i = 0; rc == 0 && i < n && i < max; i++) {
 		int64_t tid;
 
-		if (jval_need_int(jval_at(list, i), "thread-id", "a processor", &tid, e) < 0)
-			return -1;
-		tids[i] = (pid_t)tid;
+		rc = jval_need_int(jval_at(list, i), "thread-id", "a processor", &tid, e);
+		if (rc == 0)
+			rc = find_thread(tasks, tid, &tids[i], e);
 	}
+	(void)closedir(tasks);
 	*count = n;
-	return 0;
+	return rc;
 }
 
 static const struct vmm_ops qemu_ops = {
