@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The mounts inside a shared directory. */
+/*
+ * The mounts inside a shared directory. The guest opens devices and runs programs by its own
+ * kernel: on the host all of them are nodev and nosuid, for whoever takes QEMU or virtiofsd over.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -69,10 +72,10 @@ int mounts_bind(const char *source, const char *target, bool read_only, bool is_
 		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno,
 			       "share '%s'", source);
 	/* before it is attached: copies made then inherit it */
-	if ((read_only || is_private) &&
-	    sys_mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE,
-			      read_only ? MOUNT_ATTR_RDONLY : 0, 0,
-			      is_private ? MS_PRIVATE : 0) < 0)
+	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE,
+			      MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID |
+				      (read_only ? MOUNT_ATTR_RDONLY : 0),
+			      0, is_private ? MS_PRIVATE : 0) < 0)
 		return err_sys(e, "share '%s': its attributes", source);
 	if (sys_move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return err_sys(e, "share '%s' at '%s'", source, target);
@@ -177,6 +180,7 @@ int mounts_one(const struct share_mount *m, const char *target, struct err *e)
 				       m->source, buf_cstr(&w.data));
 		return mounts_bind(m->source, target, w.flags & MS_RDONLY, false, e);
 	}
+	w.flags |= MS_NODEV | MS_NOSUID;
 	if (!str_eq(m->type, "overlay"))
 		return mount_file_system(m, &w, target, e);
 	if (!buf_cstr(&w.data))

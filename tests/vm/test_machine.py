@@ -93,6 +93,48 @@ class Memory(BadCase):
         self.refused("MiB of memory available", "end others first", config=config)
 
 
+class Apart(BadCase):
+    """What a monitor or a file server that the guest has taken over can reach."""
+
+    def test_machines_of_one_user(self):
+        for fs in ("virtio-fs", "virtio-9p"):
+            with self.subTest(fs=fs):
+                config = self.config({"shared_fs": fs, "default_memory": 256})
+                for name in ("one", "two"):
+                    self.kata_ok("--config", config, "run", "-d", "--name", name, "busybox",
+                                 "sleep", "1000")
+                monitors = [p for p, name in processes().items() if name.startswith("qemu")]
+                namespaces = {os.readlink(f"/proc/{pid}/ns/pid") for pid in (*monitors, "self")}
+                self.assertEqual((len(monitors), len(namespaces)), (2, 3))
+                for pid in monitors:
+                    self.check_root(pid)
+                self.kata_ok("rm", "-f", "one", "two")
+
+    @staticmethod
+    def mounts(pid):
+        """{place: options} of a process."""
+        with open(f"/proc/{pid}/mountinfo", encoding="ascii") as f:
+            return {line.split()[4]: set(line.split()[5].split(",")) for line in f}
+
+    def check_root(self, pid):
+        """Nothing can be added to it, and no device is anywhere but in /dev."""
+        mounts = self.mounts(pid)
+        self.assertLessEqual({"ro", "nosuid"}, mounts.pop("/"))
+        for place, options in mounts.items():
+            self.assertLessEqual({"nodev", "nosuid"}, options, place)
+
+    def test_mounts_of_the_share(self):
+        self.kata_ok("run", "-d", "--name", "m", "-v", f"{self.root}:/v", "busybox", "sleep", "1000")
+        servers = [pid for pid, name in processes().items() if name == "virtiofsd"]
+        self.assertTrue(servers)
+        for pid in servers:
+            shared = {place: options for place, options in self.mounts(pid).items() if place != "/"}
+            self.assertGreater(len(shared), 1)
+            for place, options in shared.items():
+                self.assertLessEqual({"nodev", "nosuid"}, options, place)
+        self.kata_ok("rm", "-f", "m")
+
+
 class Plugged(EngineCase):
     """Memory and devices of a machine that runs."""
 
