@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The mounts inside a shared directory. The guest opens devices and runs programs by its own
- * kernel: on the host all of them are nodev and nosuid, for whoever takes QEMU or virtiofsd over.
+ * kernel: on the host all of them are nodev and nosuid, for whoever takes QEMU or virtiofsd
+ * over.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -2,9 +2,9 @@
 /*
  * The monitor's process and what it may see: a root directory with the libraries and its own
  * files, no network, no processes but its own, no node but its devices, and another user than
- * root, which all machines have (docs/decisions/0047-monitors-of-one-user.md). A 9p export needs
- * uid 0, because files belong to whom the guest says; then it keeps the capabilities for that
- * and no other.
+ * root, which all machines have (docs/decisions/0047-monitors-of-one-user.md). A 9p export
+ * needs uid 0, because files belong to whom the guest says; then it keeps the capabilities for
+ * that and no other.
  */
 #include <errno.h>
 #include <fcntl.h>
