@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/file_cache.h"
 #include "agent/modules.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -143,6 +144,7 @@ int sandbox_destroy(struct sandbox *s, struct err *e)
 	int rc = 0;
 
 	s->destroyed = true;
+	file_cache_stop(s);
 	sync(); /* whatever becomes of the rest: the engine does not wait for long */
 	while (rc == 0 && (c = newest_settled(s))) {
 		container_ref(c);

@@ -75,6 +75,13 @@ struct oom_entry {
 	char id[ID_MAX + 1];
 };
 
+/* See file_cache.h. */
+struct file_cache {
+	struct timer timer;
+	uint64_t max; /* names that may be remembered */
+	int64_t every_ms;
+};
+
 struct sandbox {
 	struct loop *loop;
 	struct child_reaper reaper;
@@ -89,6 +96,7 @@ struct sandbox {
 	int own_pidns, own_timens; /* to come back to after making children elsewhere; -1 */
 	uint64_t clean_disks[64];  /* their sequence numbers, see partition.c */
 	size_t clean_next;
+	struct file_cache file_cache;
 	struct list forwards; /* see forward.h */
 	size_t forward_count;
 	uint64_t forward_last; /* their ids so far */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/device.h"
+#include "agent/file_cache.h"
 #include "agent/fsgroup.h"
 #include "agent/sandbox.h"
 #include "agent/watch.h"
@@ -127,16 +128,23 @@ static int apply_groups(const Grpc__Storage *st, struct err *e)
 	return 0;
 }
 
-/* The share: a file system of the VMM's, by tag. */
+/* The share: a file system of the VMM's, by tag. "files=N" is for file_cache_limit(). */
 static int mount_share(struct sandbox *s, const Grpc__Storage *st, struct storage *out,
 		       struct err *e)
 {
 	const char *type = str_eq(st->driver, "9p") ? "9p" : "virtiofs";
 
-	(void)s;
 	if (path_mkdirs(st->mount_point, 0755, e) < 0 || do_mount(st, st->source, type, e) < 0)
 		return -1;
 	out->mounted = true;
+	for (size_t i = 0; i < st->n_driver_options; i++) {
+		const char *o = st->driver_options[i];
+
+		if (!str_starts(o, "files="))
+			return err_set(e, ERR_UNSUPPORTED, 0, "driver_options '%.80s'", o);
+		if (file_cache_limit(s, o + strlen("files="), e) < 0)
+			return -1;
+	}
 	return 0;
 }
 

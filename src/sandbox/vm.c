@@ -499,6 +499,7 @@ static int prepare_guest(struct plan *p, struct err *e)
 	Grpc__CreateSandboxRequest req = GRPC__CREATE_SANDBOX_REQUEST__INIT;
 	Grpc__Storage storage = GRPC__STORAGE__INIT, shm = GRPC__STORAGE__INIT;
 	Grpc__Storage *storages[2];
+	char *files;
 	char id_as_name[65]; /* Linux: __NEW_UTS_LEN and a NUL */
 
 	req.sandbox_id = (char *)(uintptr_t)s->c.id;
@@ -512,6 +513,9 @@ static int prepare_guest(struct plan *p, struct err *e)
 		storage.mount_point = (char *)(uintptr_t)shared->mount_point;
 		storage.options = (char **)(uintptr_t)shared->options;
 		storage.n_options = shared->option_count;
+		files = (char *)(uintptr_t)shared->files;
+		storage.driver_options = &files;
+		storage.n_driver_options = *files != '\0';
 		storages[req.n_storages++] = &storage;
 	}
 	if (s->c.shm_bytes) {

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,7 +37,8 @@
 
 enum {
 	ID_MAX = 128,
-	DEFAULT_MSIZE = 512000
+	DEFAULT_MSIZE = 512000,
+	FILES_MIN = 8192
 };
 
 /* One thing in the directory and who uses it. */
@@ -115,13 +117,29 @@ static int may_virtiofsd(struct err *e)
 	return 0;
 }
 
+/* It has every file open that the guest remembers, a program's libraries and directories. */
+static int check_files(struct err *e)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return err_sys(e, "getrlimit");
+	if (lim.rlim_max >= FILES_MIN)
+		return 0;
+	return err_set(
+		e, ERR_UNSUPPORTED, 0,
+		"virtiofsd may have no more than %llu files open (RLIMIT_NOFILE), %d are "
+		"needed",
+		(unsigned long long)lim.rlim_max, FILES_MIN);
+}
+
 static int can_virtio_fs(const struct share_config *c, const char **program, struct err *e)
 {
 	if (!(c->vmm_caps >> VMM_CAP_SHARED_MEM_FS & 1))
 		return err_set(e, ERR_UNSUPPORTED, 0, "the hypervisor has no virtio-fs");
 	if (!(c->guest_fs & SHARE_GUEST_VIRTIO_FS))
 		return err_set(e, ERR_UNSUPPORTED, 0, "the guest's kernel has no virtio-fs");
-	if (may_virtiofsd(e) < 0)
+	if (may_virtiofsd(e) < 0 || check_files(e) < 0)
 		return -1;
 	return virtiofsd_find(c->virtiofsd, program, e);
 }
@@ -225,6 +243,17 @@ static void set_storage(struct share *s, const struct share_config *c)
 	st->options[st->option_count++] = s->msize;
 }
 
+static int set_files(struct share *s, struct err *e)
+{
+	uint64_t files;
+
+	if (virtiofsd_files(&s->virtiofsd, &files, e) < 0)
+		return -1;
+	(void)snprintf(s->storage.files, sizeof(s->storage.files), "files=%llu",
+		       (unsigned long long)files);
+	return 0;
+}
+
 int share_new(struct loop *l, struct child_reaper *r, const struct share_config *c,
 	      int64_t deadline, struct share **out, struct err *e)
 {
@@ -246,7 +275,8 @@ int share_new(struct loop *l, struct child_reaper *r, const struct share_config 
 	if (make_dirs(s, e) < 0)
 		return -1;
 	if (s->fs == SHARE_FS_VIRTIO_FS &&
-	    virtiofsd_start(&s->virtiofsd, l, r, c, program, s->ro, s->dir, deadline, e) < 0)
+	    (virtiofsd_start(&s->virtiofsd, l, r, c, program, s->ro, s->dir, deadline, e) < 0 ||
+	     set_files(s, e) < 0))
 		return err_wrap(e, "file sharing");
 	*out = TAKE(s);
 	return 0;

@@ -92,6 +92,7 @@ struct share_storage {
 	const char *driver, *source, *fstype, *mount_point;
 	const char *options[8];
 	size_t option_count;
+	char files[32]; /* "files=N", how many the file server may have open; "" for 9p */
 };
 /* NULL if the guest mounts nothing. */
 const struct share_storage *share_storage(const struct share *s);

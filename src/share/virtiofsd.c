@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -269,6 +270,16 @@ int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
 		return -1;
 	v->lost = c->lost;
 	v->arg = c->arg;
+	return 0;
+}
+
+int virtiofsd_files(const struct virtiofsd *v, uint64_t *out, struct err *e)
+{
+	struct rlimit lim;
+
+	if (prlimit(v->child.pid, RLIMIT_NOFILE, NULL, &lim) < 0)
+		return err_sys(e, "%s: its limits", v->program);
+	*out = lim.rlim_cur;
 	return 0;
 }
 

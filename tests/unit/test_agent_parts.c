@@ -17,6 +17,7 @@
 #include "agent/config.h"
 #include "agent/device_program.h"
 #include "agent/fault.h"
+#include "agent/file_cache.h"
 #include "agent/link.h"
 #include "agent/modules.h"
 #include "agent/stats.h"
@@ -66,6 +67,17 @@ static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
 static const char group[] =
 	"root:x:0:\nuser:x:1001:\nextra:x:1002:other,user\nmore:x:1003:user\n"
 	"bad:x:no:user\nend:x:9:users";
+
+static void test_file_cache(void **state)
+{
+	(void)state;
+	assert_int_equal(file_cache_is_above("3917\t3766\t45\t0\t66\t0", 3699), 1);
+	assert_int_equal(file_cache_is_above("3917\t3766\t45\t0\t66\t0", 3700), 0);
+	/* counted on each processor, added up without a lock: below 0 at times */
+	assert_int_equal(file_cache_is_above("10 -3 45 0 5 0", 0), 0);
+	assert_int_equal(file_cache_is_above("10 3 45", 0), -1);
+	assert_int_equal(file_cache_is_above("", 0), -1);
+}
 
 static void test_passwd(void **state)
 {
@@ -406,7 +418,7 @@ int main(void)
 		cmocka_unit_test(test_device_program), cmocka_unit_test(test_alias),
 		cmocka_unit_test(test_stats_text),     cmocka_unit_test(test_mount_words),
 		cmocka_unit_test(test_names),          cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_netlink),
+		cmocka_unit_test(test_netlink),        cmocka_unit_test(test_file_cache),
 	};
 
 	return cmocka_run_group_tests_name("agent_parts", tests, NULL, NULL);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the guest's kernel remembers of shared files. virtiofsd keeps each of them open until it
+ * is forgotten, which the kernel has no reason to do while there is memory; at virtiofsd's
+ * limit every call fails with EMFILE, for good. So the agent has the kernel forget before.
+ */
+#pragma once
+
+struct err;
+struct sandbox;
+
+/*
+ * `text` is how many files virtiofsd may have open; from now on half of them may be remembered.
+ * ERR_INVALID if that is no number.
+ */
+int file_cache_limit(struct sandbox *s, const char *text, struct err *e);
+/* Whether what /proc/sys/fs/dentry-state says is more than `max`: -1 if it is no such text. */
+int file_cache_is_above(const char *state, unsigned long long max);
+void file_cache_stop(struct sandbox *s);
