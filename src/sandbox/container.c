@@ -350,6 +350,31 @@ static int make_room(struct container *c, struct err *e)
 	return sandbox_need_ready(c->sandbox, e) < 0 ? -1 : pinning_apply(c->sandbox, e);
 }
 
+static void kill_init(void *arg)
+{
+	struct process *p = arg;
+	struct err e;
+
+	if (process_kill(p, SIGKILL, true, &e) < 0)
+		log_warn(&p->container->log, "it is not killed: %s", e.msg);
+	process_unref(p);
+}
+
+/* Whoever ends the process that the host knows as the container's means the container. */
+static void on_stand_in_lost(struct stand_in *st)
+{
+	struct container *c = container_of(st, struct container, stand_in);
+	struct err e;
+
+	log_warn(&c->log, "its process on the host was ended (%d): so is the container",
+		 child_exit_code(st->child.status));
+	process_ref(c->init);
+	if (fiber_spawn(c->sandbox->loop, "stand-in lost", kill_init, c->init, NULL, &e) < 0) {
+		log_warn(&c->log, "it is not killed: %s", e.msg);
+		process_unref(c->init);
+	}
+}
+
 static int container_set_up(struct container *c, const struct container_config *cc,
 			    struct err *e)
 {
@@ -364,6 +389,7 @@ static int container_set_up(struct container *c, const struct container_config *
 	if (open_streams(c, cc, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
 	    share_root(c, cc, &root, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
+	c->stand_in.lost = on_stand_in_lost;
 	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
 			   root.host_path, e) < 0)
 		return -1;
@@ -372,6 +398,8 @@ static int container_set_up(struct container *c, const struct container_config *
 	    sandbox_need_ready(c->sandbox, e) < 0 ||
 	    create_in_guest(c, root.guest_path, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
+	if (!stand_in_pid(&c->stand_in))
+		return err_set(e, ERR_STATE, 0, "its process on the host was ended");
 	return process_step(&c->init->state, PROCESS_MAKE, e);
 }
 

@@ -33,6 +33,16 @@ static int wait_ready(struct stand_in *s, int fd, struct err *e)
 		       child_exit_code(s->child.status));
 }
 
+static void on_exit_(struct child *child)
+{
+	struct stand_in *s = container_of(child, struct stand_in, child);
+	void (*lost)(struct stand_in *) = s->lost;
+
+	s->lost = NULL;
+	if (lost)
+		lost(s);
+}
+
 int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stand_in_config *c,
 		   struct err *e)
 {
@@ -59,7 +69,7 @@ int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stan
 	sp.cgroup_procs = c->cgroup_procs;
 	if (spawn_run(&sp, &pid, e) < 0)
 		return err_wrap(e, "the container's stand-in");
-	child_watch(r, &s->child, pid, NULL);
+	child_watch(r, &s->child, pid, on_exit_);
 	fd_close(&wr);
 	if (wait_ready(s, rd, e) < 0) {
 		stand_in_end(s);
@@ -72,6 +82,7 @@ void stand_in_kill(struct stand_in *s)
 {
 	struct err ignored;
 
+	s->lost = NULL;
 	if (s->child.reaper)
 		(void)child_kill(&s->child, SIGKILL, &ignored);
 }

@@ -10,6 +10,8 @@ struct err;
 
 struct stand_in {
 	struct child child;
+	/* Called once, from the loop, when it ends unasked. May be NULL. */
+	void (*lost)(struct stand_in *s);
 };
 
 struct stand_in_config {
@@ -19,7 +21,8 @@ struct stand_in_config {
 	const char *cgroup_procs; /* cgroup.procs file to join, or NULL */
 };
 
-/* Starts it and waits until it has confined itself (at most 5 s). Call in a fiber. */
+/* Starts it and waits until it has confined itself (at most 5 s); `lost` stays as it is. Call
+ * in a fiber. */
 int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stand_in_config *c,
 		   struct err *e);
 /* Kills it without waiting; a zero value is accepted. */

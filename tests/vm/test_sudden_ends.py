@@ -123,6 +123,19 @@ class Killed(EndCase):
         self.works()
 
 
+    def test_stand_in(self):
+        """What the host knows as the container's process: who ends it means the container."""
+        for sig in (signal.SIGKILL, signal.SIGTERM):
+            with self.subTest(sig=sig):
+                self.detached("i")
+                self.kill("kata-stand-in", sig)
+                self.assertEqual(self.call("wait", "i").stdout, "137\n")
+                log = os.path.join(self.inspect("i")["directory"], "shim.log")
+                with open(log, encoding="utf-8") as f:
+                    self.assertIn(f"process on the host was ended ({128 + sig})", f.read())
+                self.assertEqual(self.call("rm", "i").returncode, 0)
+                self.all_gone()
+
     def test_engine_of_a_client_that_is_stopped(self):
         """The container has run: that nobody can say so any more does not make it a new one."""
         p = self.start("run", "--name", "p", "--network", "none", "busybox", "sh", "-c",
