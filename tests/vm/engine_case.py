@@ -79,6 +79,13 @@ class EngineCase(unittest.TestCase):
     def task(self, method, request, **kw):
         return ttrpc_client.call(self.socket, TASK, method, request, **kw)
 
+    def end(self):
+        """The running container "x", and with it the engine."""
+        self.task("Kill", {1: "x", 3: 9, 4: True})
+        self.task("Wait", {1: "x"})
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
     def refused(self, code, method, request, *words):
         """A call that must fail with this status and text."""
         with self.assertRaises(rpc.RpcError) as caught:

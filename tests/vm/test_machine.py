@@ -162,12 +162,6 @@ class Plugged(EngineCase):
         self.task("Create", {1: "x", 2: self.bundle, 6: out})
         self.task("Start", {1: "x"})
 
-    def end(self):
-        self.task("Kill", {1: "x", 3: 9, 4: True})
-        self.task("Wait", {1: "x"})
-        self.task("Delete", {1: "x"})
-        self.task("Shutdown", {1: "x"})
-
     def test_huge_pages(self):
         fill_pool(self)
         before = taken()

@@ -33,12 +33,6 @@ class TaskApi(EngineCase):
         return {1: "types.containerd.io/opencontainers/runtime-spec/1/Process",
                 2: json.dumps({**spec, "args": list(command)})}
 
-    def end(self):
-        self.task("Kill", {1: "x", 3: 9, 4: True})
-        self.task("Wait", {1: "x"})
-        self.task("Delete", {1: "x"})
-        self.task("Shutdown", {1: "x"})
-
     def test_update_with_what_is_the_hosts(self):
         """Processors and devices of the host have no meaning inside: the rest is done."""
         self.start_engine()
