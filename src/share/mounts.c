@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "base/sys.h"
@@ -24,44 +25,6 @@ enum {
 };
 
 #define DEVICE "device="
-
-/* Words of mount(8) that are flags; anything else is data for the file system. */
-static const struct word {
-	const char *name;
-	unsigned long set, clear;
-} words[] = {
-	{ "rw", 0, MS_RDONLY },
-	{ "ro", MS_RDONLY, 0 },
-	{ "bind", MS_BIND, 0 },
-	{ "rbind", MS_BIND | MS_REC, 0 },
-	{ "suid", 0, MS_NOSUID },
-	{ "nosuid", MS_NOSUID, 0 },
-	{ "dev", 0, MS_NODEV },
-	{ "nodev", MS_NODEV, 0 },
-	{ "exec", 0, MS_NOEXEC },
-	{ "noexec", MS_NOEXEC, 0 },
-	{ "sync", MS_SYNCHRONOUS, 0 },
-	{ "async", 0, MS_SYNCHRONOUS },
-	{ "dirsync", MS_DIRSYNC, 0 },
-	{ "atime", 0, MS_NOATIME },
-	{ "noatime", MS_NOATIME, 0 },
-	{ "diratime", 0, MS_NODIRATIME },
-	{ "nodiratime", MS_NODIRATIME, 0 },
-	{ "relatime", MS_RELATIME, 0 },
-	{ "norelatime", 0, MS_RELATIME },
-	{ "strictatime", MS_STRICTATIME, 0 },
-	{ "nostrictatime", 0, MS_STRICTATIME },
-	{ "defaults", 0, 0 },
-};
-
-static const struct word *find_word(const char *s)
-{
-	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-		if (str_eq(words[i].name, s))
-			return &words[i];
-	}
-	return NULL;
-}
 
 int mounts_bind(const char *source, const char *target, bool read_only, bool is_private,
 		struct err *e)
@@ -85,8 +48,7 @@ int mounts_bind(const char *source, const char *target, bool read_only, bool is_
 
 /* A mount's words, taken apart; what keeps its loop devices until it is made. */
 struct words_of {
-	struct buf data;
-	unsigned long flags;
+	struct mount_options o;
 	bool loop;
 	const char *devices[DEVICES_MAX]; /* files a file system has its data in, too */
 	size_t device_count;
@@ -96,38 +58,54 @@ struct words_of {
 
 static void own_words_of(struct words_of *w)
 {
-	buf_fini(&w->data);
+	mount_options_fini(&w->o);
 	while (w->fd_count)
 		(void)close(w->fds[--w->fd_count]);
 }
 
-static int add_data(struct words_of *w, const char *name, const char *value, struct err *e)
+/* Whether it is a word for us rather than for the kernel: 1 or 0. */
+static int take_word(const struct share_mount *m, const char *word, struct words_of *w,
+		     struct err *e)
 {
-	return buf_printf(&w->data, e, "%s%s%s", buf_len(&w->data) ? "," : "", name, value);
+	if (mount_word_is_loop(word)) {
+		w->loop = true;
+		return 1;
+	}
+	if (!str_eq(m->type, "erofs") || !str_starts(word, DEVICE))
+		return 0;
+	if (w->device_count == DEVICES_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0, "'%s' has its data in more than %d files",
+			       m->source, DEVICES_MAX);
+	w->devices[w->device_count++] = word + strlen(DEVICE);
+	return 1;
 }
 
 static int sort_words(const struct share_mount *m, struct words_of *w, struct err *e)
 {
-	for (size_t i = 0; m->options && m->options[i]; i++) {
-		const char *o = m->options[i];
-		const struct word *known = find_word(o);
+	OWN(free) char **rest = NULL;
+	size_t n = 0, kept = 0;
 
-		if (known) {
-			w->flags = (w->flags & ~known->clear) | known->set;
-		} else if (mount_word_is_loop(o)) {
-			w->loop = true;
-		} else if (str_eq(m->type, "erofs") && str_starts(o, DEVICE)) {
-			if (w->device_count == DEVICES_MAX)
-				return err_set(e, ERR_UNSUPPORTED, 0,
-					       "'%s' has its data in more than %d files",
-					       m->source, DEVICES_MAX);
-			w->devices[w->device_count++] = o + strlen(DEVICE);
-		} else if (add_data(w, o, "", e) < 0) {
+	while (m->options && m->options[n])
+		n++;
+	rest = mem_calloc(n + 1, sizeof(*rest));
+	if (!rest)
+		return err_oom(e, "mount options");
+	for (size_t i = 0; i < n; i++) {
+		int rc = take_word(m, m->options[i], w, e);
+
+		if (rc < 0)
 			return -1;
-		}
+		if (rc == 0)
+			rest[kept++] = (char *)(uintptr_t)m->options[i];
 	}
+	if (mount_options_parse(rest, kept, &w->o, e) < 0)
+		return err_wrap(e, "mount of '%s'", m->source);
+	if (w->o.propagation || w->o.idmap || w->o.copy_up || w->o.rec_set || w->o.rec_clear)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "mount of '%s': options about propagation, recursion or id maps",
+			       m->source);
 	if (str_eq(m->type, "bind") || str_eq(m->type, "rbind"))
-		w->flags |= MS_BIND | (str_eq(m->type, "rbind") ? MS_REC : 0);
+		w->o.flags |= MS_BIND | (str_eq(m->type, "rbind") ? MS_REC : 0);
 	return 0;
 }
 
@@ -138,7 +116,7 @@ static int as_device(struct words_of *w, const char *path, char node[LOOP_NODE_S
 	*out = path;
 	if (!w->loop)
 		return 0;
-	if (loop_device_attach(path, w->flags & MS_RDONLY, node, &w->fds[w->fd_count], e) < 0)
+	if (loop_device_attach(path, w->o.flags & MS_RDONLY, node, &w->fds[w->fd_count], e) < 0)
 		return -1;
 	w->fd_count++;
 	*out = node;
@@ -148,45 +126,46 @@ static int as_device(struct words_of *w, const char *path, char node[LOOP_NODE_S
 static int mount_file_system(const struct share_mount *m, struct words_of *w,
 			     const char *target, struct err *e)
 {
+	OWN(buf) struct buf data = { .limit = 65536 };
 	char node[LOOP_NODE_SIZE], device[LOOP_NODE_SIZE];
 	const char *source, *other;
 
-	if (as_device(w, m->source, node, &source, e) < 0)
+	if (as_device(w, m->source, node, &source, e) < 0 ||
+	    (w->o.data && buf_puts(&data, w->o.data, e) < 0))
 		return -1;
 	for (size_t i = 0; i < w->device_count; i++) {
 		if (as_device(w, w->devices[i], device, &other, e) < 0 ||
-		    add_data(w, DEVICE, other, e) < 0)
+		    buf_printf(&data, e, "%s" DEVICE "%s", buf_len(&data) ? "," : "", other) <
+			    0)
 			return -1;
 	}
-	if (!buf_cstr(&w->data))
+	if (!buf_cstr(&data))
 		return err_oom(e, "mount options");
-	if (buf_len(&w->data) > MOUNT_OPTIONS_MAX)
+	if (buf_len(&data) > MOUNT_OPTIONS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "'%s': %zu bytes of mount options, of which the kernel takes %d",
-			       m->source, buf_len(&w->data), MOUNT_OPTIONS_MAX);
-	if (mount(source, target, m->type, w->flags, buf_cstr(&w->data)) < 0)
+			       m->source, buf_len(&data), MOUNT_OPTIONS_MAX);
+	if (mount(source, target, m->type, w->o.flags, buf_cstr(&data)) < 0)
 		return err_sys(e, "mount %s '%s' at '%s'", m->type, m->source, target);
 	return 0;
 }
 
 int mounts_one(const struct share_mount *m, const char *target, struct err *e)
 {
-	OWN(words_of) struct words_of w = { .data = { .limit = 65536 } };
+	OWN(words_of) struct words_of w = { 0 };
 
 	if (sort_words(m, &w, e) < 0)
 		return -1;
-	if (w.flags & MS_BIND) {
-		if (buf_len(&w.data) > 0)
+	if (w.o.flags & MS_BIND) {
+		if (w.o.data)
 			return err_set(e, ERR_INVALID, 0, "bind mount of '%s': options '%s'",
-				       m->source, buf_cstr(&w.data));
-		return mounts_bind(m->source, target, w.flags & MS_RDONLY, false, e);
+				       m->source, w.o.data);
+		return mounts_bind(m->source, target, w.o.flags & MS_RDONLY, false, e);
 	}
-	w.flags |= MS_NODEV | MS_NOSUID;
+	w.o.flags |= MS_NODEV | MS_NOSUID;
 	if (!str_eq(m->type, "overlay"))
 		return mount_file_system(m, &w, target, e);
-	if (!buf_cstr(&w.data))
-		return err_oom(e, "mount options");
-	return overlay_mount(m->source, target, w.flags, buf_cstr(&w.data), e);
+	return overlay_mount(m->source, target, w.o.flags, w.o.data ? w.o.data : "", e);
 }
 
 int mounts_set_read_only(const char *target, struct err *e)
