@@ -19,7 +19,6 @@
 #include "oci/guest_spec.h"
 #include "oci/notes.h"
 #include "oci/spec.h"
-#include "sandbox/block_root.h"
 #include "sandbox/disks.h"
 #include "sandbox/grow.h"
 #include "sandbox/hooks.h"
@@ -114,20 +113,6 @@ static int check_targets(const struct container_config *cc, struct err *e)
 	return 0;
 }
 
-/* The share has an empty directory of it, for whoever looks at the container from the host. */
-static int plug_root(struct container *c, const struct container_config *cc,
-		     struct share_entry *entry, struct err *e)
-{
-	c->shared = true;
-	if (share_add_rootfs(c->sandbox->share, c->id, NULL, false, NULL, 0, entry, e) < 0 ||
-	    block_root_plug(c, cc->rootfs, e) < 0)
-		return -1;
-	if (snprintf(entry->guest_path, sizeof(entry->guest_path), "%s",
-		     c->root_disk->mount_point) >= (int)sizeof(entry->guest_path))
-		return err_set(e, ERR_INVALID, 0, "container id '%.80s' is too long", c->id);
-	return 0;
-}
-
 static int share_root(struct container *c, const struct container_config *cc,
 		      struct share_entry *entry, struct err *e)
 {
@@ -141,9 +126,6 @@ static int share_root(struct container *c, const struct container_config *cc,
 		return -1;
 	if (mount_chain_is(cc->rootfs, cc->rootfs_count))
 		return mount_chain_root(c, cc->rootfs, cc->rootfs_count, entry, e);
-	if (!c->sandbox->c.config->hypervisor.disable_block_device_use &&
-	    block_root_is(cc->rootfs, cc->rootfs_count))
-		return plug_root(c, cc, entry, e);
 	for (size_t i = 0; i < cc->rootfs_count; i++) {
 		const struct rootfs_mount *m = &cc->rootfs[i];
 		const char **options =

@@ -152,11 +152,18 @@ static const char *without_transforms(const char *type)
 	return slash ? slash + 1 : type;
 }
 
-static bool is_disk(const struct rootfs_mount *m, bool *is_device)
+static bool is_bind(const struct rootfs_mount *m)
+{
+	return str_eq(m->type, "bind") || rootfs_mount_has(m, "bind") ||
+	       rootfs_mount_has(m, "rbind");
+}
+
+/* Alone, it may hold whatever file system the guest's kernel knows. */
+static bool is_disk(const struct rootfs_mount *m, bool alone, bool *is_device)
 {
 	const char *type = without_transforms(m->type);
+	bool known = alone && !is_bind(m) && !str_eq(m->type, "overlay");
 	struct stat st;
-	bool known = false;
 
 	for (size_t i = 0; i < ARRAY_LEN(disk_types); i++)
 		known |= type && str_eq(disk_types[i], type);
@@ -168,6 +175,10 @@ static bool is_disk(const struct rootfs_mount *m, bool *is_device)
 
 bool mount_chain_is(const struct rootfs_mount *mounts, size_t count)
 {
+	bool ignored;
+
+	if (count == 1 && is_disk(mounts, true, &ignored))
+		return true;
 	for (size_t i = 0; i < count; i++) {
 		const struct rootfs_mount *m = &mounts[i];
 
@@ -183,14 +194,14 @@ bool mount_chain_has_disks(const struct rootfs_mount *mounts, size_t count)
 	bool ignored;
 
 	for (size_t i = 0; mount_chain_is(mounts, count) && i < count; i++) {
-		if (mounts[i].type && is_disk(&mounts[i], &ignored))
+		if (is_disk(&mounts[i], count == 1, &ignored))
 			return true;
 	}
 	return false;
 }
 
 /* The type, and what is done before: "format/mkdir/overlay". */
-static int read_type(struct step *s, struct err *e)
+static int read_type(struct step *s, bool alone, struct err *e)
 {
 	const char *p = s->m->type ? s->m->type : "", *slash;
 
@@ -207,7 +218,7 @@ static int read_type(struct step *s, struct err *e)
 				       s->m->type, (int)(n < 32 ? n : 32), p);
 	}
 	s->type = p;
-	s->is_disk = is_disk(s->m, &s->is_device);
+	s->is_disk = is_disk(s->m, alone, &s->is_device);
 	s->is_layer = s->is_disk && str_eq(p, "erofs");
 	if (!*p || !s->m->source)
 		return err_set(e, ERR_INVALID, 0, "a mount without type or source");
@@ -248,7 +259,8 @@ static int take_apart(struct chain *ch, const struct rootfs_mount *mounts, size_
 		return err_oom(e, "mounts");
 	for (size_t i = 0; i < count; i++) {
 		ch->steps[i].m = &mounts[i];
-		if (read_type(&ch->steps[i], e) < 0 || check_options(&ch->steps[i], e) < 0)
+		if (read_type(&ch->steps[i], count == 1, e) < 0 ||
+		    check_options(&ch->steps[i], e) < 0)
 			return err_wrap(e, "rootfs[%zu]", i);
 	}
 	ch->count = count;
@@ -344,17 +356,10 @@ static size_t count_layer_files(const struct chain *ch)
 /* Why the chain is made on the host; NULL if the guest can make it. */
 static const char *why_on_host(const struct chain *ch)
 {
-	const struct sandbox *s = ch->c->sandbox;
 	size_t files = count_layer_files(ch);
 
-	if (s->c.config->hypervisor.disable_block_device_use)
+	if (ch->c->sandbox->c.config->hypervisor.disable_block_device_use)
 		return "disable_block_device_use";
-	if (!vmm_has(s->vmm, VMM_CAP_HOTPLUG_BLK))
-		return "the machine has no block hot-plug";
-	if (files > 1 && !vmm_has(s->vmm, VMM_CAP_EXTENTS))
-		return "the machine has no disks of several files";
-	if (files > 1 && !agent_has_feature(s->agent, AGENT_FEATURE_PARTS))
-		return "the agent knows no parts of a disk";
 	if (files > DISK_PARTS_MAX)
 		return "too many layers for a disk";
 	for (size_t i = 0; i < ch->count; i++) {
@@ -368,6 +373,26 @@ static const char *why_on_host(const struct chain *ch)
 			return "a layer is a block device";
 	}
 	return last_on_host(&ch->steps[ch->count - 1]);
+}
+
+/*
+ * A disk that a stranger may have made, or a guest has written to, is not for the host's kernel
+ * to mount because the machine happens to be a small one: only where the configuration says so.
+ */
+static int check_machine(const struct chain *ch, struct err *e)
+{
+	const struct sandbox *s = ch->c->sandbox;
+	bool several = count_layer_files(ch) > 1;
+	int rc = vmm_require(s->vmm, VMM_CAP_HOTPLUG_BLK, e);
+
+	if (rc == 0 && several)
+		rc = vmm_require(s->vmm, VMM_CAP_EXTENTS, e);
+	if (rc == 0 && several && !agent_has_feature(s->agent, AGENT_FEATURE_PARTS))
+		rc = err_set(e, ERR_UNSUPPORTED, 0, "the agent knows no parts of a disk");
+	if (rc < 0)
+		return err_wrap(e, "the root file system is on disks, which "
+				   "disable_block_device_use mounts on the host");
+	return 0;
 }
 
 /* All that is only read is one disk. */
@@ -664,9 +689,14 @@ int mount_chain_root(struct container *c, const struct rootfs_mount *mounts, siz
 		return -1;
 	c->shared = true;
 	why = why_on_host(&ch);
+	if (!why && check_machine(&ch, e) < 0)
+		return -1;
 	if (why)
 		log_info(&c->log, "root file system of %zu mounts: made on the host (%s)",
 			 count, why);
+	else if (count == 1)
+		log_info(&c->log, "root file system: '%s' (%s) plugged in as a disk",
+			 mounts->source, ch.steps->type);
 	else
 		log_info(&c->log,
 			 "root file system of %zu mounts: made in the guest, %zu files are "

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Root file systems of several mounts of which later ones name earlier ones, as containerd's
- * mount manager writes them (docs/mounts.md of containerd 2.2): `{{ mount 0 }}` is where the
- * first is mounted, `{{ overlay 1 3 }}` a list of three. Its EROFS snapshotter gives the layers
- * of an image like that. The shim announces (-info) that it does this itself.
+ * Root file systems on disks: block devices, or files that would be loop-mounted. One alone
+ * (containerd's devmapper and blockfile snapshotters), or several mounts of which later ones
+ * name earlier ones, as containerd's mount manager writes them (docs/mounts.md of
+ * containerd 2.2):
+ * `{{ mount 0 }}` is where the first is mounted, `{{ overlay 1 3 }}` a list of three. Its EROFS
+ * snapshotter gives the layers of an image like that. The shim announces (-info) that it does
+ * this itself.
  *
- * In the guest: the files of all layers are one read-only disk, mounted part by part, and the
- * overlay lies on top. What is written must be on a disk, too (`default_size` of the
- * snapshotter). Where it is a directory of the host, or disks cannot be plugged in, the same is
- * done on the host, and the result shared.
+ * They are plugged into the machine and mounted there: their file systems, which a stranger may
+ * have made, meet the guest's kernel and never the host's. The files of all layers are one
+ * read-only disk, mounted part by part, and the overlay lies on top. What is written must be on
+ * a disk, too (`default_size` of the snapshotter). Where it is a directory of the host, or the
+ * configuration wants no disks, the same is done on the host, and the result shared.
  */
 #pragma once
 
@@ -29,13 +33,14 @@ struct share_entry;
 #define MOUNT_CHAIN_TRANSFORMS "format", "mkdir"
 #define MOUNT_CHAIN_ALLOWED    "mkdir/*,format/*,erofs"
 
-/* Whether the mounts are such a chain, rather than one of the kernel's. */
+/* Whether the mounts are such a disk or chain, rather than mounts of the kernel's. */
 bool mount_chain_is(const struct rootfs_mount *mounts, size_t count);
 /* Whether some of it are disks, which need places in the machine. */
 bool mount_chain_has_disks(const struct rootfs_mount *mounts, size_t count);
 /*
  * Makes it. With disks, `root_disk` of the container is its last storage. ERR_UNSUPPORTED
- * names a transform, a word or a template that is not known.
+ * names a transform, a word or a template that is not known, or what the machine cannot do;
+ * ERR_STATE: it has no place for one more.
  */
 int mount_chain_root(struct container *c, const struct rootfs_mount *mounts, size_t count,
 		     struct share_entry *entry, struct err *e);

@@ -23,7 +23,6 @@
 #include "oci/guest_spec.h"
 #include "oci/spec.h"
 #include "options.pb-c.h"
-#include "sandbox/block_root.h"
 #include "sandbox/disks.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/host_cgroup.h"
@@ -249,7 +248,7 @@ static int root_is_disk(const Containerd__Task__CreateTaskRequest *r, struct are
 
 	if (task_rootfs(r, a, &m, e) < 0)
 		return -1;
-	*out = block_root_is(m, r->n_rootfs) || mount_chain_has_disks(m, r->n_rootfs);
+	*out = mount_chain_has_disks(m, r->n_rootfs);
 	return 0;
 }
 

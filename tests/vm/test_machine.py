@@ -2,12 +2,13 @@
 """What a machine is given: huge pages of the host, all memory at once, places for devices."""
 import json
 import os
+import subprocess
 import unittest
 from unittest import mock
 
 import grpc_client as rpc
 from bad_case import BadCase, wait_until
-from engine_case import EngineCase
+from engine_case import UNSUPPORTED, EngineCase
 from kata_case import loop_device, processes
 
 LAB = "full"
@@ -202,6 +203,29 @@ class Plugged(EngineCase):
     def test_places_of_a_machine_without_slots(self):
         with self.assertRaisesRegex(rpc.RpcError, "pcie_root_port: qemu/microvm: no block hot-plug"):
             self.start('machine_type = "microvm"\npcie_root_port = 1\n')
+        self.task("Shutdown", {1: "x"})
+
+    def test_disk_of_a_machine_without_slots(self):
+        """Its file system may be a stranger's: the host mounts it where that is asked for only."""
+        disk = os.path.join(self.root, "root.ext4")
+        subprocess.run(["mkfs.ext4", "-q", "-d", self.rootfs, disk, "16M"], check=True, timeout=60)
+        mounts = [{1: "ext4", 2: disk, 4: ["rw", "loop"]}]
+        self.write_spec(self.bundle, self.spec("grep", " / ", "/proc/mounts", root={"path": "rootfs"}))
+        self.engine('machine_type = "microvm"\n')
+        self.refused(UNSUPPORTED, "Create", {1: "x", 2: self.bundle, 3: mounts},
+                     "disable_block_device_use", "no block hot-plug")
+        self.task("Shutdown", {1: "x"})
+        self.shim("delete", "-bundle", self.bundle)
+        self.bundle = self.make_bundle("shared")
+        self.write_spec(self.bundle, self.spec("grep", " / ", "/proc/mounts", root={"path": "rootfs"}))
+        self.engine('machine_type = "microvm"\ndisable_block_device_use = true\n')
+        out = os.path.join(self.bundle, "out")
+        self.task("Create", {1: "x", 2: self.bundle, 3: mounts, 6: f"file://{out}"})
+        self.task("Start", {1: "x"})
+        self.task("Wait", {1: "x"})
+        with open(out, encoding="ascii") as f:
+            self.assertRegex(f.read(), "^kataShared / (virtiofs|9p) ")
+        self.task("Delete", {1: "x"})
         self.task("Shutdown", {1: "x"})
 
 
