@@ -338,12 +338,15 @@ static int visit_label(const char *key, struct jval *v, void *arg)
 {
 	struct label_visit *l = arg;
 	struct image_label *label = &l->config->labels[l->config->n_labels];
+	char quoted[80], name[100];
 
 	label->key = arena_strdup(l->r->arena, key);
 	if (!label->key)
 		return err_oom(l->r->e, l->r->what);
 	l->config->n_labels++;
-	return read_string(l->r, v, "Labels", &label->value);
+	(void)str_quote(key, strlen(key), quoted, sizeof(quoted));
+	(void)snprintf(name, sizeof(name), "Labels '%s'", quoted);
+	return read_string(l->r, v, name, &label->value);
 }
 
 static int read_labels(const struct reader *r, const struct jval *obj, struct image_config *c)

@@ -16,8 +16,18 @@ enum {
 	END_MS = 2000
 };
 
+/* What its exit status says that it cannot do: src/standin. */
+static const char *const failures[] = {
+	[1] = "enter the container's root (CAP_SYS_CHROOT is needed)",
+	[2] = "give up its capabilities",
+	[3] = "set its system call filter",
+	[4] = "say that it is ready",
+};
+
 static int wait_ready(struct stand_in *s, int fd, struct err *e)
 {
+	int code;
+
 	int64_t deadline = deadline_in(READY_MS);
 	size_t got = 0;
 	char c;
@@ -29,8 +39,11 @@ static int wait_ready(struct stand_in *s, int fd, struct err *e)
 		return 0;
 	if (child_wait(&s->child, deadline, e) < 0)
 		return -1;
+	code = child_exit_code(s->child.status);
+	if (code > 0 && (size_t)code < ARRAY_LEN(failures))
+		return err_set(e, ERR_SYS, 0, "it cannot %s", failures[code]);
 	return err_set(e, ERR_SYS, 0, "it ended with status %d instead of confining itself",
-		       child_exit_code(s->child.status));
+		       code);
 }
 
 static void on_exit_(struct child *child)

@@ -60,6 +60,7 @@ static int lock_down(void)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0);
 }
 
+/* The statuses are known to src/sandbox/stand_in.c. */
 int main(void)
 {
 	const char ready = 'r';
