@@ -43,20 +43,48 @@ static int try_place(const char *base, unsigned number, int *out, struct err *e)
 	return 1;
 }
 
-/* How many places others have; -1 on failure. */
-static int count_others(const struct admission_config *c, struct err *e)
+/* Who has the place needs so much; ours, if it has not said so yet. */
+static uint64_t need_of(const struct admission_config *c, unsigned number)
 {
-	int n = 0;
+	char path[256], text[32];
+	struct err ignored;
+	uint64_t mib;
 
+	(void)snprintf(path, sizeof(path), "%s/.starting.%u", c->base, number);
+	if (file_read_line(AT_FDCWD, path, text, sizeof(text), &ignored) < 0 ||
+	    str_to_u64(text, 0, UINT64_MAX / 4096, "MiB", &mib, &ignored) < 0)
+		return c->need_mib;
+	return mib;
+}
+
+/* How many places are taken, ours among them, and what their holders need together. */
+static int add_up(const struct admission_config *c, unsigned *taken, uint64_t *mib,
+		  struct err *e)
+{
+	*taken = 0;
+	*mib = 0;
 	for (unsigned i = 0; i < c->places; i++) {
 		OWN(fd) int fd = -1;
 		int rc = try_place(c->base, i, &fd, e);
 
 		if (rc < 0)
 			return -1;
-		n += rc == 0;
+		if (rc > 0)
+			continue;
+		(*taken)++;
+		*mib += need_of(c, i);
 	}
-	return n ? n - 1 : 0; /* our own is one of them */
+	return 0;
+}
+
+/* For need_of(); on a full disk others guess. */
+static void say_need(const struct admission_config *c, int fd)
+{
+	char text[32];
+	int n = snprintf(text, sizeof(text), "%llu\n", (unsigned long long)c->need_mib);
+
+	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n)
+		log_debug(c->log, "a place does not say what it is for: %s", strerror(errno));
 }
 
 static int take_any(const struct admission_config *c, int *out, struct err *e)
@@ -88,16 +116,33 @@ struct memory {
 	uint64_t huge_free, huge_total, huge_kib; /* pages nobody has reserved, size of one */
 };
 
-/* A page that is reserved (HugePages_Rsvd) is still counted as free. */
-static int look_at_huge_pages(const char *text, struct memory *m, struct err *e)
+/* How far the pool may grow by itself; a kernel without huge pages has no such file. */
+static uint64_t overcommit_of(const struct admission_config *c)
 {
-	uint64_t reserved;
+	char text[32];
+	struct err ignored;
+	uint64_t pages;
+
+	if (file_read_line(AT_FDCWD, c->overcommit, text, sizeof(text), &ignored) < 0 ||
+	    str_to_u64(text, 0, UINT64_MAX / 2, "pages", &pages, &ignored) < 0)
+		return 0;
+	return pages;
+}
+
+/* A page that is reserved (HugePages_Rsvd) is still counted as free. */
+static int look_at_huge_pages(const struct admission_config *c, const char *text,
+			      struct memory *m, struct err *e)
+{
+	uint64_t reserved, surplus, more = overcommit_of(c);
 
 	if (read_line(text, "HugePages_Total", &m->huge_total, e) < 0 ||
 	    read_line(text, "HugePages_Free", &m->huge_free, e) < 0 ||
 	    read_line(text, "HugePages_Rsvd", &reserved, e) < 0 ||
+	    read_line(text, "HugePages_Surp", &surplus, e) < 0 ||
 	    read_line(text, "Hugepagesize", &m->huge_kib, e) < 0)
 		return -1;
+	m->huge_free += more > surplus ? more - surplus : 0;
+	m->huge_total += more > surplus ? more - surplus : 0;
 	m->huge_free -= reserved < m->huge_free ? reserved : m->huge_free;
 	return 0;
 }
@@ -111,7 +156,7 @@ static int look_at_memory(const struct admission_config *c, struct memory *m, st
 		return -1;
 	if (read_line(text, "MemTotal", &total, e) < 0 ||
 	    read_line(text, "MemAvailable", &available, e) < 0 ||
-	    (c->huge_mib && look_at_huge_pages(text, m, e) < 0))
+	    (c->huge_mib && look_at_huge_pages(c, text, m, e) < 0))
 		return err_wrap(e, "'%s'", c->meminfo);
 	m->available_mib = available / KIB_PER_MIB;
 	m->reserve_mib = total / KIB_PER_MIB / RESERVE_PART;
@@ -156,7 +201,9 @@ static int check_huge_pages(const struct admission_config *c, const struct memor
  */
 static int attempt(const struct admission_config *c, bool last, int *fd, struct err *e)
 {
-	int rc = take_any(c, fd, e), others;
+	int rc = take_any(c, fd, e);
+	unsigned taken;
+	uint64_t together;
 	struct memory m;
 
 	if (rc < 0)
@@ -167,13 +214,28 @@ static int attempt(const struct admission_config *c, bool last, int *fd, struct 
 				      "more wait: try again later",
 				      c->places)
 			    : 0;
-	others = count_others(c, e);
-	if (others < 0 || look_at_memory(c, &m, e) < 0 || check_huge_pages(c, &m, e) < 0)
+	say_need(c, *fd);
+	if (add_up(c, &taken, &together, e) < 0 || look_at_memory(c, &m, e) < 0 ||
+	    check_huge_pages(c, &m, e) < 0)
 		return -1;
-	if (m.available_mib >= m.reserve_mib + c->need_mib * (uint64_t)(others + 1))
+	if (m.available_mib >= m.reserve_mib + together)
 		return 1;
 	fd_close(fd);
-	return last || others == 0 ? no_memory(c, &m, e) : 0;
+	return last || taken <= 1 ? no_memory(c, &m, e) : 0;
+}
+
+int admission_huge_page(const char *meminfo, uint64_t *mib, struct err *e)
+{
+	OWN(free) char *text = NULL;
+	uint64_t kib;
+
+	if (file_read(AT_FDCWD, meminfo, MEMINFO_MAX, &text, NULL, e) < 0)
+		return -1;
+	if (read_line(text, "Hugepagesize", &kib, e) < 0)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "enable_hugepages: this host's kernel has no huge pages");
+	*mib = kib > KIB_PER_MIB ? kib / KIB_PER_MIB : 1;
+	return 0;
 }
 
 int admission_enter(struct loop *l, const struct admission_config *c, struct admission *out,

@@ -14,12 +14,13 @@ struct log_ctx;
 struct loop;
 
 struct admission_config {
-	const char *base;    /* RUNDIR_BASE; holds a lock file for each place */
-	const char *meminfo; /* "/proc/meminfo" */
-	unsigned places;     /* how many may start at the same time; at least 1 */
-	uint64_t need_mib;   /* what one takes of the host until its guest is up */
-	uint64_t huge_mib;   /* what ours takes of the host's pool of huge pages, 0: nothing */
-	int64_t deadline;    /* of waiting for both */
+	const char *base;       /* RUNDIR_BASE; holds a lock file for each place */
+	const char *meminfo;    /* "/proc/meminfo" */
+	const char *overcommit; /* "/proc/sys/vm/nr_overcommit_hugepages"; may be missing */
+	unsigned places;        /* how many may start at the same time; at least 1 */
+	uint64_t need_mib;      /* what one takes of the host until its guest is up */
+	uint64_t huge_mib; /* what ours takes of the host's pool of huge pages, 0: nothing */
+	int64_t deadline;  /* of waiting for both */
 	const struct log_ctx *log;
 };
 
@@ -39,6 +40,9 @@ struct admission {
  */
 int admission_enter(struct loop *l, const struct admission_config *c, struct admission *out,
 		    struct err *e);
+/* The size of a huge page, of which a machine's memory must be a multiple. ERR_UNSUPPORTED:
+ * this kernel has none. */
+int admission_huge_page(const char *meminfo, uint64_t *mib, struct err *e);
 /* Gives the place to the next; the end of the process does so, too. */
 void admission_leave(struct admission *a);
 

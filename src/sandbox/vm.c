@@ -257,7 +257,6 @@ static int choose_network(struct plan *p, struct err *e)
 	return p->s->c.network == NETWORK_LINKS && *p->s->c.netns ? join_links(p, e) : 0;
 }
 
-/* vhost-vsock where it works, else serial ports. */
 /* Each port costs an emulated boot 14 ms. */
 static int choose_places(struct plan *p, struct err *e)
 {
@@ -272,6 +271,7 @@ static int choose_places(struct plan *p, struct err *e)
 	return 0;
 }
 
+/* vhost-vsock where it works, else serial ports. */
 static int choose_transport(struct plan *p, struct err *e)
 {
 	int wanted = p->config->hypervisor.transport;
@@ -533,6 +533,22 @@ static int prepare_guest(struct plan *p, struct err *e)
 	return links_apply(s, e);
 }
 
+#define MEMINFO "/proc/meminfo"
+
+/* Rounded up: the kernel gives no part of a huge page. */
+static int round_memory(struct plan *p, struct err *e)
+{
+	struct sandbox_config *c = &p->s->c;
+	uint64_t page;
+
+	if (!p->config->hypervisor.enable_hugepages)
+		return 0;
+	if (admission_huge_page(MEMINFO, &page, e) < 0)
+		return -1;
+	c->memory_mib = (c->memory_mib + page - 1) / page * page;
+	return 0;
+}
+
 /*
  * What a machine takes of the host until its agent has answered is measured per kernel, as its
  * overhead is: docs/decisions/0041-admission.md.
@@ -545,7 +561,8 @@ static int be_admitted(struct plan *p, struct admission *out, struct err *e)
 	uint64_t at_start = h->enable_mem_prealloc ? mib : p->assets.overhead_mib;
 	struct admission_config c = {
 		.base = RUNDIR_BASE,
-		.meminfo = "/proc/meminfo",
+		.meminfo = MEMINFO,
+		.overcommit = "/proc/sys/vm/nr_overcommit_hugepages",
 		.places = PLACES_PER_CPU * (cpus > 0 ? (unsigned)cpus : 1),
 		.need_mib = MONITOR_MIB + (h->enable_hugepages ? 0 : at_start),
 		.huge_mib = h->enable_hugepages ? mib : 0,
@@ -563,7 +580,7 @@ static int bring_up(struct plan *p, struct err *e)
 	OWN(admission) struct admission place = ADMISSION_INIT;
 
 	if (guest_assets_find(p->config, &p->s->arena, &p->assets, e) < 0 ||
-	    check_config(p, e) < 0 || be_admitted(p, &place, e) < 0)
+	    check_config(p, e) < 0 || round_memory(p, e) < 0 || be_admitted(p, &place, e) < 0)
 		return -1;
 	p->deadline = deadline_in(timeout_ms);
 	if (choose_accel(p, e) < 0 || choose_share(p, e) < 0 || choose_network(p, e) < 0 ||

@@ -18,7 +18,7 @@
 #include "sandbox/admission.h"
 
 static char dir[] = "/tmp/kata-admission.XXXXXX";
-static char meminfo[64];
+static char meminfo[64], overcommit[64];
 static struct loop *loop;
 
 static void set_meminfo(unsigned total_mib, unsigned available_mib, const char *more)
@@ -39,7 +39,7 @@ static void set_memory(unsigned total_mib, unsigned available_mib)
 
 struct one {
 	int64_t wait_ms, hold_ms; /* hold: gives its place back after that; 0: keeps it */
-	uint64_t huge_mib;
+	uint64_t huge_mib, need_mib;
 	int rc;
 	int64_t took_ms;
 	struct admission a;
@@ -53,8 +53,9 @@ static void enter(void *arg)
 		.base = dir,
 		.meminfo = meminfo,
 		.places = 2,
-		.need_mib = 100,
+		.need_mib = o->need_mib ? o->need_mib : 100,
 		.huge_mib = o->huge_mib,
+		.overcommit = overcommit,
 		.deadline = deadline_in(o->wait_ms),
 	};
 	int64_t began = time_mono_ms();
@@ -147,6 +148,8 @@ static void test_memory(void **state)
 static void test_huge_pages(void **state)
 {
 	struct one o = { .wait_ms = 60000, .huge_mib = 129 };
+	uint64_t page;
+	struct err e;
 
 	(void)state;
 	set_meminfo(8192, 4096,
@@ -165,18 +168,58 @@ static void test_huge_pages(void **state)
 	/* more reserved than free: between two lines of the kernel's */
 	set_meminfo(8192, 4096,
 		    "HugePages_Total: 9\nHugePages_Free: 1\nHugePages_Rsvd: 2\n"
-		    "Hugepagesize: 2048 kB\n");
+		    "HugePages_Surp: 0\nHugepagesize: 2048 kB\n");
 	run(&o);
 	assert_non_null(strstr(o.e.msg, "0 of this host's 9"));
+	/* a pool that may grow by itself */
+	assert_ok(file_replace(AT_FDCWD, overcommit, "80\n", 3, 0600, false, &e), &e);
+	set_meminfo(8192, 4096,
+		    "HugePages_Total: 20\nHugePages_Free: 4\nHugePages_Rsvd: 0\n"
+		    "HugePages_Surp: 20\nHugepagesize: 2048 kB\n");
+	run(&o);
+	assert_ok(o.rc, &o.e);
+	admission_leave(&o.a);
+	o.huge_mib = 130;
+	run(&o);
+	assert_non_null(strstr(o.e.msg, "64 of this host's 80"));
+	assert_int_equal(unlink(overcommit), 0);
+	assert_ok(admission_huge_page(meminfo, &page, &e), &e);
+	assert_int_equal(page, 2);
 	/* a kernel without them has no such lines */
 	set_memory(8192, 4096);
 	run(&o);
 	assert_int_equal(o.rc, -1);
 	assert_int_equal(o.e.kind, ERR_INVALID);
+	assert_err(admission_huge_page(meminfo, &page, &e), &e, ERR_UNSUPPORTED);
 	o.huge_mib = 0;
 	run(&o);
 	assert_ok(o.rc, &o.e);
 	admission_leave(&o.a);
+}
+
+/* One that takes much counts as much for those who come after it. */
+static void test_needs(void **state)
+{
+	struct one large = { .wait_ms = 1000, .need_mib = 3000 }, small = { .wait_ms = 250 };
+
+	(void)state;
+	set_memory(8192, 3200);
+	run(&large);
+	assert_ok(large.rc, &large.e);
+	run(&small);
+	assert_int_equal(small.rc, -1);
+	assert_true(small.took_ms >= 250);
+	admission_leave(&large.a);
+	run(&small);
+	assert_ok(small.rc, &small.e);
+	/* and a small one as little */
+	run(&large);
+	assert_int_equal(large.rc, -1);
+	set_memory(8192, 3228);
+	run(&large);
+	assert_ok(large.rc, &large.e);
+	admission_leave(&large.a);
+	admission_leave(&small.a);
 }
 
 static void test_broken(void **state)
@@ -208,6 +251,7 @@ static int set_up(void **state)
 	if (!mkdtemp(dir))
 		return -1;
 	(void)snprintf(meminfo, sizeof(meminfo), "%s/meminfo", dir);
+	(void)snprintf(overcommit, sizeof(overcommit), "%s/overcommit", dir);
 	return loop_new(&loop, &e);
 }
 
@@ -225,7 +269,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_places), cmocka_unit_test(test_waits_for_a_place),
 		cmocka_unit_test(test_memory), cmocka_unit_test(test_huge_pages),
-		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_needs),  cmocka_unit_test(test_broken),
 	};
 
 	return cmocka_run_group_tests_name("admission", tests, set_up, tear_down);
