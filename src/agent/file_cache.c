@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The number is that of all names that nobody uses (/proc/sys/fs/dentry-state, Linux 5.1),
- * those of other file systems too: fewer are never forgotten too late.
+ * The number is that of all names of files that exist (/proc/sys/fs/dentry-state, Linux 5.1),
+ * those of other file systems too, and those in use, which stay when the others are forgotten:
+ * it is how many have come since then that counts.
  */
 #include "agent/file_cache.h"
 
 #include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "agent/sandbox.h"
 #include "base/err.h"
@@ -18,44 +18,71 @@
 
 enum {
 	FILES_MIN = 64,
-	FILES_MAX = 512 * 1024, /* to remember more gains little and takes long to forget */
+	FILES_MAX = 1024 * 1024, /* to remember more gains little and takes long to forget */
 	MANY_FILES = 200 * 1000,
 	OFTEN_MS = 100,   /* a program may look at a hundred thousand files in a second */
 	SELDOM_MS = 1000, /* where that is far from the limit */
+	PART = 4,         /* of the limit may come between two looks and be in use besides */
 	STATE_SIZE = 160
 };
 
-#define DROP "/proc/sys/vm/drop_caches"
+#define STATE "/proc/sys/fs/dentry-state"
+#define DROP  "/proc/sys/vm/drop_caches"
 
-int file_cache_is_above(const char *state, unsigned long long max)
+long long file_cache_count(const char *state)
 {
-	long long all, unused, age, wanted, negative;
+	enum {
+		ALL,
+		NEGATIVE = 4, /* behind those unused, an age, and a number wanted */
+		NUMBERS
+	};
+	long long n[NUMBERS];
 
-	if (sscanf(state, "%lld %lld %lld %lld %lld", &all, &unused, &age, &wanted,
-		   &negative) != 5)
+	for (size_t i = 0; i < NUMBERS; i++) {
+		char *end;
+
+		n[i] = strtoll(state, &end, 10);
+		if (end == state)
+			return -1;
+		state = end;
+	}
+	/* names of what does not exist are no files; added up without a lock */
+	return n[ALL] > n[NEGATIVE] ? n[ALL] - n[NEGATIVE] : 0;
+}
+
+static int count(long long *out, struct err *e)
+{
+	char state[STATE_SIZE];
+
+	if (file_read_line(AT_FDCWD, STATE, state, sizeof(state), e) < 0)
 		return -1;
-	/* names of what does not exist are no files */
-	return unused > negative && (unsigned long long)(unused - negative) > max;
+	*out = file_cache_count(state);
+	return *out < 0 ? err_set(e, ERR_UNSUPPORTED, 0, STATE " is of an unknown form") : 0;
+}
+
+static int forget_in_time(struct file_cache *f, struct err *e)
+{
+	long long now;
+
+	if (count(&now, e) < 0)
+		return -1;
+	if (now < f->kept)
+		f->kept = now;
+	if (now - f->kept <= f->max)
+		return 0;
+	/* 2: names and inodes, and what is kept of their content */
+	return file_write_value(AT_FDCWD, DROP, "2", e) < 0 ? -1 : count(&f->kept, e);
 }
 
 static void look(struct timer *t)
 {
 	struct sandbox *s = container_of(t, struct sandbox, file_cache.timer);
-	char state[STATE_SIZE];
-	struct err e = ERR_INIT;
-	int above;
+	struct err e;
 
-	if (file_read_line(AT_FDCWD, "/proc/sys/fs/dentry-state", state, sizeof(state), &e) < 0)
-		above = -1;
+	if (forget_in_time(&s->file_cache, &e) < 0)
+		log_warn(&s->log, "shared files are not forgotten in time: %s", e.msg);
 	else
-		above = file_cache_is_above(state, s->file_cache.max);
-	/* 2: names and inodes, and what is kept of their content */
-	if (above < 0 || (above && file_write_value(AT_FDCWD, DROP, "2", &e) < 0)) {
-		log_warn(&s->log, "shared files are not forgotten in time: %s",
-			 e.kind ? e.msg : "/proc/sys/fs/dentry-state is of an unknown form");
-		return;
-	}
-	timer_set(s->loop, t, deadline_in(s->file_cache.every_ms));
+		timer_set(s->loop, t, deadline_in(s->file_cache.every_ms));
 }
 
 int file_cache_limit(struct sandbox *s, const char *text, struct err *e)
@@ -65,11 +92,11 @@ int file_cache_limit(struct sandbox *s, const char *text, struct err *e)
 
 	if (str_to_u64(text, FILES_MIN, UINT64_MAX, "files", &files, e) < 0)
 		return -1;
-	f->max = (files < FILES_MAX ? files : FILES_MAX) / 2;
+	f->max = (long long)(files < FILES_MAX ? files : FILES_MAX) / PART;
 	f->every_ms = files < MANY_FILES ? OFTEN_MS : SELDOM_MS;
 	f->timer.fire = look;
 	/* 4: no line in the kernel's log each time */
-	if (file_write_value(AT_FDCWD, DROP, "4", e) < 0)
+	if (file_write_value(AT_FDCWD, DROP, "4", e) < 0 || count(&f->kept, e) < 0)
 		return err_wrap(e, "shared files");
 	timer_set(s->loop, &f->timer, deadline_in(f->every_ms));
 	return 0;

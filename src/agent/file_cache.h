@@ -10,10 +10,10 @@ struct err;
 struct sandbox;
 
 /*
- * `text` is how many files virtiofsd may have open; from now on half of them may be remembered.
- * ERR_INVALID if that is no number.
+ * `text` is how many files virtiofsd may have open; from now on a part of them may be
+ * remembered. ERR_INVALID if that is no number.
  */
 int file_cache_limit(struct sandbox *s, const char *text, struct err *e);
-/* Whether what /proc/sys/fs/dentry-state says is more than `max`: -1 if it is no such text. */
-int file_cache_is_above(const char *state, unsigned long long max);
+/* How many names /proc/sys/fs/dentry-state says are remembered: -1 if it is no such text. */
+long long file_cache_count(const char *state);
 void file_cache_stop(struct sandbox *s);

@@ -78,7 +78,8 @@ struct oom_entry {
 /* See file_cache.h. */
 struct file_cache {
 	struct timer timer;
-	uint64_t max; /* names that may be remembered */
+	long long kept; /* names that were there when the others had been forgotten */
+	long long max;  /* how many more there may be */
 	int64_t every_ms;
 };
 

@@ -2,7 +2,7 @@
 /*
  * The mounts inside a shared directory. The guest opens devices and runs programs by its own
  * kernel: on the host all of them are nodev and nosuid, for whoever takes QEMU or virtiofsd
- * over.
+ * over. What the host mounts below a volume later has its own attributes.
  */
 #include <errno.h>
 #include <fcntl.h>

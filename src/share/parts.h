@@ -43,6 +43,8 @@ int virtiofsd_find(const char *configured, const char **out, struct err *e);
 int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
 		    const struct share_config *c, const char *program, const char *dir,
 		    const char *socket_dir, int64_t deadline, struct err *e);
+/* Whether it raises its limit of open files by itself. */
+bool virtiofsd_may_raise_limits(void);
 /* How many files it may have open. */
 int virtiofsd_files(const struct virtiofsd *v, uint64_t *out, struct err *e);
 /* Kills it; the zero value is accepted. */

@@ -38,7 +38,7 @@
 enum {
 	ID_MAX = 128,
 	DEFAULT_MSIZE = 512000,
-	FILES_MIN = 8192
+	FILES_MIN = 16384
 };
 
 /* One thing in the directory and who uses it. */
@@ -124,7 +124,7 @@ static int check_files(struct err *e)
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return err_sys(e, "getrlimit");
-	if (lim.rlim_max >= FILES_MIN)
+	if (lim.rlim_max >= FILES_MIN || virtiofsd_may_raise_limits())
 		return 0;
 	return err_set(
 		e, ERR_UNSUPPORTED, 0,

@@ -80,7 +80,7 @@ static int read_help(struct loop *l, struct child_reaper *r, const char *program
 	return 0;
 }
 
-static bool may_raise_limits(void)
+bool virtiofsd_may_raise_limits(void)
 {
 	uint64_t eff, permitted, inherited;
 
@@ -142,7 +142,7 @@ static int build_argv(const struct share_config *c, const char *program, const c
 	if (strv_add(argv, program, e) < 0 ||
 	    (new_form ? add_new : add_old)(dir, cache, help, argv, e) < 0)
 		return -1;
-	if (!may_raise_limits() && strv_add(argv, "--rlimit-nofile=0", e) < 0)
+	if (!virtiofsd_may_raise_limits() && strv_add(argv, "--rlimit-nofile=0", e) < 0)
 		return -1;
 	for (size_t i = 0; c->extra_args && c->extra_args[i]; i++) {
 		if (strv_add(argv, c->extra_args[i], e) < 0)

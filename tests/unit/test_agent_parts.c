@@ -71,12 +71,10 @@ static const char group[] =
 static void test_file_cache(void **state)
 {
 	(void)state;
-	assert_int_equal(file_cache_is_above("3917\t3766\t45\t0\t66\t0", 3699), 1);
-	assert_int_equal(file_cache_is_above("3917\t3766\t45\t0\t66\t0", 3700), 0);
-	/* counted on each processor, added up without a lock: below 0 at times */
-	assert_int_equal(file_cache_is_above("10 -3 45 0 5 0", 0), 0);
-	assert_int_equal(file_cache_is_above("10 3 45", 0), -1);
-	assert_int_equal(file_cache_is_above("", 0), -1);
+	assert_int_equal(file_cache_count("3917\t3766\t45\t0\t66\t0"), 3851);
+	assert_int_equal(file_cache_count("10 -3 45 0 15 0"), 0);
+	assert_int_equal(file_cache_count("10 3 45"), -1);
+	assert_int_equal(file_cache_count(""), -1);
 }
 
 static void test_passwd(void **state)

@@ -177,16 +177,17 @@ class Run(KataCase):
         folder = os.path.join(self.root, "many")
         os.makedirs(folder)
         self.addCleanup(shutil.rmtree, folder)
-        for n in range(10000):
+        for n in range(20000):
             os.close(os.open(os.path.join(folder, str(n)), os.O_CREAT | os.O_WRONLY))
-        for limit, kind in ((8192, "virtiofs"), (1024, "9p")):
+        for limit, kind in ((16384, "virtiofs"), (1024, "9p")):
             with self.subTest(limit=limit):
                 done = subprocess.run(
-                    ["prlimit", f"--nofile={limit}:{limit}", os.path.join(BIN, "kata"), "--root", self.root,
+                    ["setpriv", "--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource",
+                     "prlimit", f"--nofile={limit}:{limit}", os.path.join(BIN, "kata"), "--root", self.root,
                      "run", "--rm", "--network", "none", "-v", f"{folder}:/many", "busybox", "sh", "-c",
                      f"ls -l /many | wc -l; ls /bin/busybox; grep -c '^kataShared / {kind} ' /proc/mounts"],
                     stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120 * SLOWNESS, check=False)
-                self.assertRegex(done.stdout, r"^10001\n/bin/busybox\n1\n$", done.stderr)
+                self.assertRegex(done.stdout, r"^20001\n/bin/busybox\n1\n$", done.stderr)
 
     def test_volume_below_our_own_files(self):
         folder = os.path.join(self.root, "etc")
