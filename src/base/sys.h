@@ -113,6 +113,8 @@ int sys_pidfd_send_signal(int pidfd, int sig);
 int sys_close_range(unsigned first, unsigned last, unsigned flags);
 /* Like fork(), without libc's at-fork work: 0 in the child, the pid in the parent, -1. */
 pid_t sys_clone3(struct sys_clone_args *args);
+/* The same by clone(2), which filters can look into where they refuse clone3(2): CLONE_NEW*. */
+pid_t sys_fork_with(unsigned long flags);
 int sys_pivot_root(const char *new_root, const char *put_old);
 int sys_mount_setattr(int dirfd, const char *path, unsigned flags, uint64_t set, uint64_t clear,
 		      uint64_t propagation);

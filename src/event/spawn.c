@@ -380,7 +380,7 @@ static int child_rlimit(const struct spawn *s)
 static enum spawn_step child_steps(const struct spawn *s, int *report_fd, int *program_fd,
 				   int *detail)
 {
-	struct lifted l;
+	struct lifted l = { .netns = -1 };
 
 	if (child_lift(s, report_fd, &l) < 0)
 		return STEP_FDS;
@@ -446,9 +446,7 @@ static _Noreturn void child_main(const struct spawn *s, int report_fd)
 
 static pid_t make_child(const struct spawn *s)
 {
-	struct sys_clone_args args = { .flags = CLONE_NEWPID, .exit_signal = SIGCHLD };
-
-	return s->unshare_flags & CLONE_NEWPID ? sys_clone3(&args) : fork();
+	return s->unshare_flags & CLONE_NEWPID ? sys_fork_with(CLONE_NEWPID) : fork();
 }
 
 int spawn_run(const struct spawn *s, pid_t *pid_out, struct err *e)

@@ -402,6 +402,8 @@ static int spawn_passt(struct user_net *n, struct child_reaper *r, struct strv *
 	sp.stderr_fd = err_wr;
 	sp.new_session = true;
 	sp.cgroup_procs = n->c.cgroup_procs;
+	if (geteuid() == 0)
+		sp.unshare_flags = CLONE_NEWPID; /* in the foreground it makes none */
 	if (spawn_run(&sp, &pid, e) < 0)
 		return -1;
 	child_watch(r, &n->child, pid, passt_ended);

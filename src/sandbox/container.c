@@ -371,10 +371,10 @@ static int container_set_up(struct container *c, const struct container_config *
 	if (open_streams(c, cc, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
 	    share_root(c, cc, &root, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
-	c->stand_in.lost = on_stand_in_lost;
 	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
 			   root.host_path, e) < 0)
 		return -1;
+	c->stand_in.lost = on_stand_in_lost;
 	if (make_room(c, e) < 0 || run_create_hooks(c, e) < 0 ||
 	    sandbox_need_ready(c->sandbox, e) < 0 || adopt_links(c, e) < 0 ||
 	    sandbox_need_ready(c->sandbox, e) < 0 ||

@@ -10,7 +10,7 @@ struct err;
 
 struct stand_in {
 	struct child child;
-	/* Called once, from the loop, when it ends unasked. May be NULL. */
+	/* Called once, from the loop, when it ends unasked; set it once it has started. */
 	void (*lost)(struct stand_in *s);
 };
 
@@ -21,8 +21,7 @@ struct stand_in_config {
 	const char *cgroup_procs; /* cgroup.procs file to join, or NULL */
 };
 
-/* Starts it and waits until it has confined itself (at most 5 s); `lost` stays as it is. Call
- * in a fiber. */
+/* Starts it and waits until it has confined itself (at most 5 s). Call in a fiber. */
 int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stand_in_config *c,
 		   struct err *e);
 /* Kills it without waiting; a zero value is accepted. */

@@ -438,15 +438,50 @@ static int64_t inner_number(int tasks, const char *tid)
 }
 
 /* QEMU knows its threads by the numbers of its own PID namespace, we by those of ours. */
-static int find_thread(DIR *tasks, int64_t inner, pid_t *out, struct err *e)
-{
-	struct dirent *ent;
+struct thread {
+	int64_t inner;
+	pid_t outer;
+};
 
-	rewinddir(tasks);
-	while ((ent = readdir(tasks))) {
-		if (ent->d_name[0] == '.' || inner_number(dirfd(tasks), ent->d_name) != inner)
+static int list_threads(pid_t pid, struct thread **out, size_t *count, struct err *e)
+{
+	OWN(free) struct thread *list = NULL;
+	struct dirent *ent;
+	char path[64];
+	size_t n = 0;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return err_sys(e, "open '%s'", path);
+	while ((ent = readdir(dir))) {
+		struct thread *grown;
+
+		if (ent->d_name[0] == '.')
 			continue;
-		*out = (pid_t)strtol(ent->d_name, NULL, 10);
+		grown = mem_resize(list, n + 1, sizeof(*list));
+		if (!grown) {
+			(void)closedir(dir);
+			return err_oom(e, "a list of threads");
+		}
+		list = grown;
+		list[n].inner = inner_number(dirfd(dir), ent->d_name);
+		list[n++].outer = (pid_t)strtol(ent->d_name, NULL, 10);
+	}
+	(void)closedir(dir);
+	*out = TAKE(list);
+	*count = n;
+	return 0;
+}
+
+static int find_thread(const struct thread *list, size_t count, int64_t inner, pid_t *out,
+		       struct err *e)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (list[i].inner != inner)
+			continue;
+		*out = list[i].outer;
 		return 0;
 	}
 	return err_set(e, ERR_PEER, 0, "thread %lld is none of the monitor's",
@@ -457,28 +492,22 @@ static int qemu_vcpu_threads(struct vmm *v, int64_t deadline, pid_t *tids, size_
 			     size_t *count, struct err *e)
 {
 	OWN(jval) struct jval *list = NULL;
-	char path[64];
-	DIR *tasks;
-	size_t n;
-	int rc = 0;
+	OWN(free) struct thread *threads = NULL;
+	size_t n, known;
 
-	if (qmp_execute(qemu_of(v)->qmp, "query-cpus-fast", NULL, deadline, &list, e) < 0)
+	if (qmp_execute(qemu_of(v)->qmp, "query-cpus-fast", NULL, deadline, &list, e) < 0 ||
+	    list_threads(v->child.pid, &threads, &known, e) < 0)
 		return -1;
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)v->child.pid);
-	tasks = opendir(path);
-	if (!tasks)
-		return err_sys(e, "open '%s'", path);
 	n = jval_count(list);
-	for (size_t i = 0; rc == 0 && i < n && i < max; i++) {
+	for (size_t i = 0; i < n && i < max; i++) {
 		int64_t tid;
 
-		rc = jval_need_int(jval_at(list, i), "thread-id", "a processor", &tid, e);
-		if (rc == 0)
-			rc = find_thread(tasks, tid, &tids[i], e);
+		if (jval_need_int(jval_at(list, i), "thread-id", "a processor", &tid, e) < 0 ||
+		    find_thread(threads, known, tid, &tids[i], e) < 0)
+			return -1;
 	}
-	(void)closedir(tasks);
 	*count = n;
-	return rc;
+	return 0;
 }
 
 static const struct vmm_ops qemu_ops = {
