@@ -30,6 +30,7 @@
 #include "image/store.h"
 #include "net/user_net.h"
 #include "oci/spec.h"
+#include "sandbox/rundir.h"
 #include "task.pb-c.h"
 #include "wire/json.h"
 
@@ -633,8 +634,37 @@ static void clean_up(struct run *r)
 	fiber_shield(r->cli->loop, false);
 }
 
+/* Whether the engine has a directory: it may still be at the container's end. */
+static bool has_engine(const char *id)
+{
+	OWN(free) char *path = str_printf(RUNDIR_BASE "/%s", id);
+
+	return !path || access(path, F_OK) == 0;
+}
+
+/*
+ * A container of --rm is removed by its `kata run`, or by its engine: where both were killed
+ * the next one does it. Nothing is asked of engines, of which there may be hundreds.
+ */
+static int remove_abandoned(struct container_dir *d, void *arg)
+{
+	OWN(free) char *status = container_dir_file(d, "status.json");
+	OWN(jval) struct jval *record = NULL;
+	struct err ignored;
+	bool rm = false;
+
+	if (!status || access(status, F_OK) == 0 || has_engine(d->id) ||
+	    container_dir_is_attached(d) || container_dir_record(d, &record, &ignored) < 0 ||
+	    !jval_bool(jval_get(record, "rm"), &rm) || !rm)
+		return 0;
+	if (store_unlease(arg, d->id, &ignored) < 0 || container_dir_remove(d, &ignored) < 0)
+		log_warn(NULL, "container '%.12s' stays: %s", d->id, ignored.msg);
+	return 0;
+}
+
 static int with_store(struct run *r, struct err *e)
 {
+	struct err ignored;
 	OWN(store) struct store *st = NULL;
 	int rc;
 
@@ -645,6 +675,7 @@ static int with_store(struct run *r, struct err *e)
 		return err_set(e, ERR_INVALID, 0,
 			       "image '%.80s' has no layers: there is nothing in it to run",
 			       r->image_name);
+	(void)container_dir_each(r->cli->root, remove_abandoned, st, &ignored);
 	/* from here on there is something to put away */
 	if (signals_watch(&r->signals, r->cli->loop, r->o.tty, e) < 0 ||
 	    container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)

@@ -65,6 +65,20 @@ class Killed(EndCase):
         self.assertEqual(self.inspect("half")["state"]["status"], "dead")
         self.assertEqual(self.call("rm", "half").returncode, 0)
 
+    def test_client_and_engine_of_one_to_be_removed(self):
+        """Nobody is left to do it: the next one does, and may have its name."""
+        p = self.start("run", "--rm", "--name", "r", "--network", "none", "busybox", "sh", "-c",
+                       "echo ready; sleep 1000")
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        p.kill()
+        self.kill("containerd-shim-kata-v2")
+        p.communicate(timeout=20)
+        self.all_gone()
+        self.assertEqual(len(self.containers()), 1)
+        self.works()  # sweeps what is left in /run
+        self.works(options=("--name", "r"))
+        self.assertEqual(self.containers(), [])
+
     def test_machine(self):
         """run and exec exit with 125 and say why; so does wait, of the recorded 255."""
         p = self.start("run", "--name", "m", "--network", "none", "busybox", "sh", "-c",
