@@ -11,7 +11,7 @@ import unittest
 import grpc_client as rpc
 import ttrpc_client
 from engine_case import EXISTS, INVALID, NOT_FOUND, STATE, STOPPED, UNSUPPORTED, EngineCase
-from kata_case import processes
+from kata_case import SLOWNESS, processes
 
 LAB = "full"
 TIMEOUT_S = 300
@@ -145,6 +145,41 @@ class SandboxApi(EngineCase):
         self.assertEqual(rpc.number(answers[0], 1), 255)
         self.assertEqual(rpc.text(self.status(), 3), "SANDBOX_NOTREADY")
         self.api("ShutdownSandbox")
+
+    def test_stop_while_a_container_is_made(self):
+        """Neither waits for the other; what half is made goes, and what was written is kept."""
+        disk = os.path.join(self.root, "making.ext4")
+        subprocess.run(["mkfs.ext4", "-q", "-d", self.rootfs, disk, "16M"], check=True, timeout=60)
+        path = self.make_bundle("making")
+        self.write_spec(path, self.spec("sleep", "1000", root={"path": "rootfs"}, annotations={
+            "io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.sandbox-id": "pod"}))
+        request = {1: "making", 2: path, 3: [{1: "ext4", 2: disk, 4: ["rw", "loop"]}]}
+        for after_ms in (0, 5, 20, 60, 150, 400):
+            with self.subTest(after_ms=after_ms):
+                self.create()
+                self.api("StartSandbox")
+                answers = []
+                making = threading.Thread(target=lambda: answers.append(self.attempt(request)))
+                making.start()
+                time.sleep(after_ms / 1000)
+                began = time.monotonic()
+                self.api("StopSandbox", {2: 5})
+                making.join(30 * SLOWNESS)
+                self.assertLess(time.monotonic() - began, 20 * SLOWNESS)
+                self.assertFalse(making.is_alive())
+                self.assertEqual(rpc.text(self.status(), 3), "SANDBOX_NOTREADY")
+                self.api("ShutdownSandbox")
+                self.shim("delete", "-bundle", self.bundle)
+                self.check_nothing_left()
+                subprocess.run(["e2fsck", "-fn", disk], check=True, timeout=60, capture_output=True)
+                self.start_engine()
+        self.api("ShutdownSandbox")
+
+    def attempt(self, request):
+        try:
+            return self.task("Create", request, timeout=60 * SLOWNESS)
+        except (rpc.RpcError, OSError) as e:
+            return e
 
     def test_bad_requests(self):
         self.fails(UNSUPPORTED, "CreateSandbox", {2: self.bundle}, "network")
