@@ -118,7 +118,9 @@ static void manual(FILE *f)
 		".SH DESCRIPTION\nEach container gets a virtual machine of its own; there is "
 		"no daemon. Exit status of run and exec: the program's; 125 for failures of "
 		"kata, 126 if the program cannot be executed, 127 if it does not exist, "
-		"128+n if signal n ended it.\n.SH OPTIONS\n",
+		"128+n if signal n ended it.\n.PP\nA verb's options may stand before, between "
+		"and behind its other words, up to --; those of run and exec stand before, "
+		"since what follows is a command with options of its own.\n.SH OPTIONS\n",
 		KATA_VERSION);
 	args_manual(f, global_options, ARRAY_LEN(global_options));
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
