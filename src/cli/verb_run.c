@@ -384,6 +384,9 @@ static int encode_options(struct run *r, Google__Protobuf__Any *any, struct err 
 	o.config_path = (char *)(uintptr_t)(r->cli->config ? r->cli->config : "");
 	o.network = (char *)(uintptr_t)r->o.network;
 	o.self_ending = true;
+	/* an image's volumes are the container's own, as all it writes */
+	o.directories = (char **)(uintptr_t)r->image->config.volumes.v;
+	o.n_directories = r->image->config.volumes.n;
 	any->value.len = katac__options__get_packed_size(&o);
 	any->value.data = arena_alloc(&r->arena, any->value.len);
 	if (!any->value.data)

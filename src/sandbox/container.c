@@ -357,6 +357,23 @@ static void on_stand_in_lost(struct stand_in *st)
 	}
 }
 
+static int make_directories(const struct container_config *cc, const char *root, struct err *e)
+{
+	OWN(fd) int fd = -1;
+
+	if (cc->directory_count == 0)
+		return 0;
+	fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open '%s'", root);
+	for (size_t i = 0; i < cc->directory_count; i++) {
+		if (path_mkdirs_beneath(fd, cc->directories[i], 0755, NULL, e) < 0)
+			return err_wrap(e, "directory '%.100s' of the image",
+					cc->directories[i]);
+	}
+	return 0;
+}
+
 static int container_set_up(struct container *c, const struct container_config *cc,
 			    struct err *e)
 {
@@ -369,7 +386,8 @@ static int container_set_up(struct container *c, const struct container_config *
 		c->spec->process->terminal = cc->terminal;
 	/* some of these wait, and the machine may be gone afterwards */
 	if (open_streams(c, cc, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
-	    share_root(c, cc, &root, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0)
+	    share_root(c, cc, &root, e) < 0 || make_directories(cc, root.host_path, e) < 0 ||
+	    sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
 	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
 			   root.host_path, e) < 0)

@@ -111,6 +111,8 @@ struct container_config {
 	const char *bundle;
 	const struct rootfs_mount *rootfs; /* none: root.path of the specification */
 	size_t rootfs_count;
+	const char *const *directories; /* made in it where it lacks them */
+	size_t directory_count;
 	bool terminal;
 	const char *stdin_name, *stdout_name, *stderr_name; /* see sandbox/stdio.h */
 };

@@ -60,9 +60,8 @@ static int decode_runtime_options(const Google__Protobuf__Any *any, struct arena
 	return 0;
 }
 
-/* Options of a type we do not know (containerd sends runc's by default) are no options. */
-static int decode_options(const Google__Protobuf__Any *any, struct arena *a,
-			  const Katac__Options **out, struct err *e)
+int create_options(const Google__Protobuf__Any *any, struct arena *a,
+		   const Katac__Options **out, struct err *e)
 {
 	static const Katac__Options none = KATAC__OPTIONS__INIT;
 	ProtobufCMessage *m;
@@ -262,7 +261,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	Grpc__Spec *spec;
 	bool has_disk;
 
-	if (decode_options(r->options, &a, &o, e) < 0 ||
+	if (create_options(r->options, &a, &o, e) < 0 ||
 	    spec_load(r->bundle, &a, NULL, &spec, e) < 0 || guest_spec_check(spec, e) < 0 ||
 	    spec_identity(spec, &identity, e) < 0 || sizing_limits_of(spec, &w.limits, e) < 0 ||
 	    list_annotations(spec, &w, &a, e) < 0 || root_is_disk(r, &a, &has_disk, e) < 0)

@@ -16,6 +16,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "engine.pb-c.h"
 #include "events.pb-c.h"
 #include "oci/spec.h"
 #include "sandbox/sandbox.h"
@@ -207,13 +208,15 @@ static int task_create(struct ttrpc_call *c, const void *request, void *response
 	const CreateTaskRequest *r = request;
 	Containerd__Task__CreateTaskResponse *resp = response;
 	struct engine *en = engine_of(c);
+	const Katac__Options *options;
 	struct rootfs_mount *rootfs;
 	struct container *ct;
 
 	if (*r->checkpoint || *r->parent_checkpoint)
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "restoring from a checkpoint is not supported");
-	if (task_rootfs(r, c->arena, &rootfs, e) < 0)
+	if (task_rootfs(r, c->arena, &rootfs, e) < 0 ||
+	    create_options(r->options, c->arena, &options, e) < 0)
 		return -1;
 	if (first_create(en, r, e) < 0) {
 		container_not_program(e);
@@ -224,6 +227,8 @@ static int task_create(struct ttrpc_call *c, const void *request, void *response
 		.bundle = r->bundle,
 		.rootfs = rootfs,
 		.rootfs_count = r->n_rootfs,
+		.directories = (const char *const *)options->directories,
+		.directory_count = options->n_directories,
 		.terminal = r->terminal,
 		.stdin_name = r->stdin,
 		.stdout_name = r->stdout,

@@ -216,10 +216,19 @@ class Run(KataCase):
             base = next(m for m in image.getmembers() if m.name.endswith("layer.tar"))
             return image.extractfile(base).read()
 
-    def load_layers(self, name, layers):
+    def test_volumes_of_an_image(self):
+        """Directories that it lacks are made, those it has are as they are."""
+        self.load_layers("volumes", [self.busybox_layer(), self.layer(("here/file", "kept"))],
+                         {"Volumes": {"/here": {}, "/none/such": {}, "/etc/../deep//er/": {}}})
+        out = self.run_ok("--network", "none", "volumes", "sh", "-c",
+                          "cat /here/file; echo; stat -c '%F %a %u' /none/such /deep/er; echo x >/none/such/x")
+        self.assertEqual(out, "kept\n" + 2 * "directory 755 0\n")
+        self.kata_ok("rmi", "volumes")
+
+    def load_layers(self, name, layers, run=None):
         """A docker archive of uncompressed layers."""
         digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
-        config = json.dumps({"os": "linux", "architecture": "amd64", "config": {}, "rootfs": {
+        config = json.dumps({"os": "linux", "architecture": "amd64", "config": run or {}, "rootfs": {
             "type": "layers", "diff_ids": ["sha256:" + one for one in digests]}}).encode()
         files = {f"{one}.tar": layer for one, layer in zip(digests, layers)}
         files["config.json"] = config
