@@ -43,7 +43,7 @@ static int try_place(const char *base, unsigned number, int *out, struct err *e)
 	return 1;
 }
 
-/* Who has the place needs so much; ours, if it has not said so yet. */
+/* Who has the place needs so much, or its predecessor did; as much as ours if none has said. */
 static uint64_t need_of(const struct admission_config *c, unsigned number)
 {
 	char path[256], text[32];
@@ -114,6 +114,7 @@ static int read_line(const char *text, const char *name, uint64_t *out, struct e
 struct memory {
 	uint64_t available_mib, reserve_mib;
 	uint64_t huge_free, huge_total, huge_kib; /* pages nobody has reserved, size of one */
+	uint64_t huge_made; /* of the free ones, those that are still ordinary memory */
 };
 
 /* How far the pool may grow by itself; a kernel without huge pages has no such file. */
@@ -141,9 +142,10 @@ static int look_at_huge_pages(const struct admission_config *c, const char *text
 	    read_line(text, "HugePages_Surp", &surplus, e) < 0 ||
 	    read_line(text, "Hugepagesize", &m->huge_kib, e) < 0)
 		return -1;
-	m->huge_free += more > surplus ? more - surplus : 0;
-	m->huge_total += more > surplus ? more - surplus : 0;
 	m->huge_free -= reserved < m->huge_free ? reserved : m->huge_free;
+	m->huge_made = more > surplus ? more - surplus : 0;
+	m->huge_free += m->huge_made;
+	m->huge_total += m->huge_made;
 	return 0;
 }
 
@@ -172,6 +174,14 @@ static int no_memory(const struct admission_config *c, const struct memory *m, s
 		       "free, and starting a virtual machine takes %llu: end others first",
 		       (unsigned long long)m->available_mib, (unsigned long long)m->reserve_mib,
 		       (unsigned long long)c->need_mib);
+}
+
+/* What of our huge pages comes out of ordinary memory: those beyond the pool as it is. */
+static uint64_t grown_mib(const struct admission_config *c, const struct memory *m)
+{
+	uint64_t there = (m->huge_free - m->huge_made) * m->huge_kib / KIB_PER_MIB;
+
+	return c->huge_mib > there ? c->huge_mib - there : 0;
 }
 
 /* Those who start beside us may still come for theirs: the monitor's own error is the last. */
@@ -218,6 +228,8 @@ static int attempt(const struct admission_config *c, bool last, int *fd, struct 
 	if (add_up(c, &taken, &together, e) < 0 || look_at_memory(c, &m, e) < 0 ||
 	    check_huge_pages(c, &m, e) < 0)
 		return -1;
+	if (c->huge_mib)
+		together += grown_mib(c, &m);
 	if (m.available_mib >= m.reserve_mib + together)
 		return 1;
 	fd_close(fd);

@@ -538,14 +538,23 @@ static int prepare_guest(struct plan *p, struct err *e)
 /* Rounded up: the kernel gives no part of a huge page. */
 static int round_memory(struct plan *p, struct err *e)
 {
+	uint64_t most = p->config->hypervisor.default_maxmemory, page;
 	struct sandbox_config *c = &p->s->c;
-	uint64_t page;
 
 	if (!p->config->hypervisor.enable_hugepages)
 		return 0;
 	if (admission_huge_page(MEMINFO, &page, e) < 0)
 		return -1;
 	c->memory_mib = (c->memory_mib + page - 1) / page * page;
+	c->max_memory_mib = c->max_memory_mib / page * page;
+	if (most && c->memory_mib > most)
+		return err_set(e, ERR_INVALID, 0,
+			       "enable_hugepages: %llu MiB in pages of %llu MiB are more than "
+			       "default_maxmemory = %llu",
+			       (unsigned long long)c->memory_mib, (unsigned long long)page,
+			       (unsigned long long)most);
+	if (c->max_memory_mib && c->max_memory_mib < c->memory_mib)
+		c->max_memory_mib = c->memory_mib;
 	return 0;
 }
 

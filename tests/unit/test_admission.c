@@ -182,6 +182,19 @@ static void test_huge_pages(void **state)
 	o.huge_mib = 130;
 	run(&o);
 	assert_non_null(strstr(o.e.msg, "64 of this host's 80"));
+	/* which takes what it grows by from the rest: 4 pages are there, 60 of 2 MiB are not */
+	o.huge_mib = 128;
+	set_meminfo(8192, 128 + 100 + 119,
+		    "HugePages_Total: 20\nHugePages_Free: 4\nHugePages_Rsvd: 0\n"
+		    "HugePages_Surp: 20\nHugepagesize: 2048 kB\n");
+	run(&o);
+	assert_non_null(strstr(o.e.msg, "of memory available"));
+	set_meminfo(8192, 128 + 100 + 120,
+		    "HugePages_Total: 20\nHugePages_Free: 4\nHugePages_Rsvd: 0\n"
+		    "HugePages_Surp: 20\nHugepagesize: 2048 kB\n");
+	run(&o);
+	assert_ok(o.rc, &o.e);
+	admission_leave(&o.a);
 	assert_int_equal(unlink(overcommit), 0);
 	assert_ok(admission_huge_page(meminfo, &page, &e), &e);
 	assert_int_equal(page, 2);
