@@ -300,6 +300,8 @@ static int remove_dir(struct removal *r, int dirfd, const char *name, unsigned d
 		/* NO_XDEV makes a mount point inside the tree an error instead of its end */
 		fd = sys_openat2(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
 				 0, RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
+		if (fd < 0 && errno == ENOENT)
+			return 0; /* somebody else is at it, too */
 		if (fd < 0)
 			return err_set(e, errno == EXDEV ? ERR_STATE : ERR_SYS, errno,
 				       "remove '%s'", name);

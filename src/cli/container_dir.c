@@ -25,6 +25,8 @@
 #include "wire/json.h"
 
 enum {
+	LOCK_TRIES = 100,
+	LOCK_TRY_US = 2000,
 	RECORD_MAX = 16 << 20, /* arguments: 2 MiB at most, six times as much when escaped */
 	NAME_MAX_LEN = 128,
 	SHORT_ID = 12
@@ -321,8 +323,14 @@ int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err
 	if (!path)
 		return err_oom(e, "a path");
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return err_sys(e, "lock '%s'", path);
+	if (fd < 0)
+		return err_sys(e, "open '%s'", path);
+	/* nobody else wants to keep it, but for a moment others look who has it */
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK || i == LOCK_TRIES)
+			return err_sys(e, "lock '%s'", path);
+		(void)usleep(LOCK_TRY_US);
+	}
 	*lock_fd = fd_take(&fd);
 	return 0;
 }
@@ -337,6 +345,17 @@ static bool look_at_lock(const struct container_dir *d, off_t *size)
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
 		return false;
 	*size = fstat(fd, &st) == 0 ? st.st_size : 0;
+	return true;
+}
+
+bool container_dir_claim(const struct container_dir *d, int *lock_fd)
+{
+	OWN(free) char *path = container_dir_file(d, "attached");
+	OWN(fd) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return false;
+	*lock_fd = fd_take(&fd);
 	return true;
 }
 

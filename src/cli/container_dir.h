@@ -58,6 +58,8 @@ int container_dir_write_record(const struct container_dir *d, const struct jval 
 /* Until *lock_fd is closed a `kata run` makes the container, or waits for it and removes it. */
 int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err *e);
 bool container_dir_is_attached(const struct container_dir *d);
+/* Attaches to one that nobody is attached to any more; false also if nobody has been yet. */
+bool container_dir_claim(const struct container_dir *d, int *lock_fd);
 /* Who attached says that the container has been started: from now on it is not being made. */
 void container_dir_mark_started(int lock_fd);
 

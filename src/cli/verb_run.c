@@ -2,6 +2,7 @@
 /* kata run: a container from an image, in the foreground or detached. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -363,6 +364,42 @@ static char *overlay_lower(struct run *r)
 	return buf_cstr(&b) ? arena_strdup(&r->arena, buf_cstr(&b)) : NULL;
 }
 
+/* Whether the path is the destination of one of -v, or below it. */
+static bool is_replaced(const struct run *r, const char *volume)
+{
+	char path[PATH_MAX], dst[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "/%s", volume);
+	path_clean(path);
+	for (size_t i = 0; i < r->o.volumes.n; i++) {
+		const char *at = strchr(r->o.volumes.v[i], ':');
+		size_t n;
+
+		at = at ? at + 1 : "";
+		(void)snprintf(dst, sizeof(dst), "/%.*s", (int)strcspn(at, ":"), at);
+		path_clean(dst);
+		n = strlen(dst);
+		if (str_starts(path, dst) && (path[n] == '/' || path[n] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+/* An image's volumes are the container's own, as all it writes; -v replaces them. */
+static int add_directories(struct run *r, Katac__Options *o, struct err *e)
+{
+	const struct string_list *volumes = &r->image->config.volumes;
+
+	o->directories = arena_calloc(&r->arena, volumes->n + 1, sizeof(*o->directories));
+	if (!o->directories)
+		return err_oom(e, "options");
+	for (size_t i = 0; i < volumes->n; i++) {
+		if (!is_replaced(r, volumes->v[i]))
+			o->directories[o->n_directories++] = (char *)(uintptr_t)volumes->v[i];
+	}
+	return 0;
+}
+
 static int encode_options(struct run *r, Google__Protobuf__Any *any, struct err *e)
 {
 	Katac__Options o = KATAC__OPTIONS__INIT;
@@ -384,9 +421,8 @@ static int encode_options(struct run *r, Google__Protobuf__Any *any, struct err 
 	o.config_path = (char *)(uintptr_t)(r->cli->config ? r->cli->config : "");
 	o.network = (char *)(uintptr_t)r->o.network;
 	o.self_ending = true;
-	/* an image's volumes are the container's own, as all it writes */
-	o.directories = (char **)(uintptr_t)r->image->config.volumes.v;
-	o.n_directories = r->image->config.volumes.n;
+	if (add_directories(r, &o, e) < 0)
+		return -1;
 	any->value.len = katac__options__get_packed_size(&o);
 	any->value.data = arena_alloc(&r->arena, any->value.len);
 	if (!any->value.data)
@@ -637,7 +673,7 @@ static void clean_up(struct run *r)
 	fiber_shield(r->cli->loop, false);
 }
 
-/* Whether the engine has a directory: it may still be at the container's end. */
+/* Whether it has an engine, or one has been killed and its rests are still there. */
 static bool has_engine(const char *id)
 {
 	OWN(free) char *path = str_printf(RUNDIR_BASE "/%s", id);
@@ -645,30 +681,53 @@ static bool has_engine(const char *id)
 	return !path || access(path, F_OK) == 0;
 }
 
+struct abandoned {
+	struct store *store;
+	bool swept; /* what killed engines have left */
+};
+
+/* Whether nobody will want to see it: one of --rm, or one that was never made. */
+static bool is_passing(const struct container_dir *d)
+{
+	OWN(jval) struct jval *record = NULL;
+	struct err e;
+	bool rm = false;
+
+	if (container_dir_record(d, &record, &e) < 0)
+		return e.kind == ERR_NOT_FOUND;
+	return jval_bool(jval_get(record, "rm"), &rm) && rm;
+}
+
 /*
  * A container of --rm is removed by its `kata run`, or by its engine: where both were killed
- * the next one does it. Nothing is asked of engines, of which there may be hundreds.
+ * the next one does it. In this order each answer stays true: whoever has a record has
+ * attached, who has let go has an engine, and an engine that ends leaves a status.
  */
 static int remove_abandoned(struct container_dir *d, void *arg)
 {
 	OWN(free) char *status = container_dir_file(d, "status.json");
-	OWN(jval) struct jval *record = NULL;
-	struct err ignored;
-	bool rm = false;
+	struct abandoned *a = arg;
+	OWN(fd) int lock = -1;
+	struct err e;
 
-	if (!status || access(status, F_OK) == 0 || has_engine(d->id) ||
-	    container_dir_is_attached(d) || container_dir_record(d, &record, &ignored) < 0 ||
-	    !jval_bool(jval_get(record, "rm"), &rm) || !rm)
+	if (!status || !is_passing(d) || !container_dir_claim(d, &lock))
 		return 0;
-	if (store_unlease(arg, d->id, &ignored) < 0 || container_dir_remove(d, &ignored) < 0)
-		log_warn(NULL, "container '%.12s' stays: %s", d->id, ignored.msg);
+	if (has_engine(d->id) && !a->swept) {
+		a->swept = true;
+		(void)rundir_sweep(RUNDIR_BASE);
+	}
+	if (has_engine(d->id) || access(status, F_OK) == 0)
+		return 0;
+	if (store_unlease(a->store, d->id, &e) < 0 || container_dir_remove(d, &e) < 0)
+		log_warn(NULL, "container '%.12s' stays: %s", d->id, e.msg);
 	return 0;
 }
 
 static int with_store(struct run *r, struct err *e)
 {
-	struct err ignored;
+	struct abandoned others = { .swept = false };
 	OWN(store) struct store *st = NULL;
+	struct err ignored;
 	int rc;
 
 	if (cli_open_store(r->cli, &st, e) < 0 ||
@@ -678,7 +737,8 @@ static int with_store(struct run *r, struct err *e)
 		return err_set(e, ERR_INVALID, 0,
 			       "image '%.80s' has no layers: there is nothing in it to run",
 			       r->image_name);
-	(void)container_dir_each(r->cli->root, remove_abandoned, st, &ignored);
+	others.store = st;
+	(void)container_dir_each(r->cli->root, remove_abandoned, &others, &ignored);
 	/* from here on there is something to put away */
 	if (signals_watch(&r->signals, r->cli->loop, r->o.tty, e) < 0 ||
 	    container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)

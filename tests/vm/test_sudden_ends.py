@@ -75,7 +75,6 @@ class Killed(EndCase):
         p.communicate(timeout=20)
         self.all_gone()
         self.assertEqual(len(self.containers()), 1)
-        self.works()  # sweeps what is left in /run
         self.works(options=("--name", "r"))
         self.assertEqual(self.containers(), [])
 
