@@ -357,16 +357,25 @@ static void on_stand_in_lost(struct stand_in *st)
 	}
 }
 
-static int make_directories(const struct container_config *cc, const char *root, struct err *e)
+static int make_directories(const struct container *c, const struct container_config *cc,
+			    const char *root, struct err *e)
 {
 	OWN(fd) int fd = -1;
 
 	if (cc->directory_count == 0)
 		return 0;
+	if (c->root_disk)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "directories to be made in a root file system that is a disk");
 	fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, "open '%s'", root);
 	for (size_t i = 0; i < cc->directory_count; i++) {
+		OWN(fd) int there = -1;
+
+		/* whatever it is */
+		if (path_open_beneath(fd, cc->directories[i], O_PATH, 0, &there, e) == 0)
+			continue;
 		if (path_mkdirs_beneath(fd, cc->directories[i], 0755, NULL, e) < 0)
 			return err_wrap(e, "directory '%.100s' of the image",
 					cc->directories[i]);
@@ -386,7 +395,7 @@ static int container_set_up(struct container *c, const struct container_config *
 		c->spec->process->terminal = cc->terminal;
 	/* some of these wait, and the machine may be gone afterwards */
 	if (open_streams(c, cc, e) < 0 || sandbox_need_ready(c->sandbox, e) < 0 ||
-	    share_root(c, cc, &root, e) < 0 || make_directories(cc, root.host_path, e) < 0 ||
+	    share_root(c, cc, &root, e) < 0 || make_directories(c, cc, root.host_path, e) < 0 ||
 	    sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
 	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),

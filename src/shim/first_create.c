@@ -60,8 +60,8 @@ static int decode_runtime_options(const Google__Protobuf__Any *any, struct arena
 	return 0;
 }
 
-int create_options(const Google__Protobuf__Any *any, struct arena *a,
-		   const Katac__Options **out, struct err *e)
+int create_own_options(const Google__Protobuf__Any *any, struct arena *a,
+		       const Katac__Options **out, struct err *e)
 {
 	static const Katac__Options none = KATAC__OPTIONS__INIT;
 	ProtobufCMessage *m;
@@ -69,8 +69,6 @@ int create_options(const Google__Protobuf__Any *any, struct arena *a,
 	*out = &none;
 	if (!any || !*any->type_url)
 		return 0;
-	if (str_eq(any->type_url, RUNTIME_OPTIONS_URL))
-		return decode_runtime_options(any, a, out, e);
 	if (!str_eq(any->type_url, OPTIONS_URL)) {
 		log_debug(NULL, "options of type '%s' are not used", any->type_url);
 		return 0;
@@ -80,6 +78,14 @@ int create_options(const Google__Protobuf__Any *any, struct arena *a,
 		return -1;
 	*out = (const Katac__Options *)m;
 	return 0;
+}
+
+static int decode_options(const Google__Protobuf__Any *any, struct arena *a,
+			  const Katac__Options **out, struct err *e)
+{
+	if (any && str_eq(any->type_url, RUNTIME_OPTIONS_URL))
+		return decode_runtime_options(any, a, out, e);
+	return create_own_options(any, a, out, e);
 }
 
 static int convert_ports(const Katac__Options *o, struct arena *a, struct user_net_port **out,
@@ -261,7 +267,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	Grpc__Spec *spec;
 	bool has_disk;
 
-	if (create_options(r->options, &a, &o, e) < 0 ||
+	if (decode_options(r->options, &a, &o, e) < 0 ||
 	    spec_load(r->bundle, &a, NULL, &spec, e) < 0 || guest_spec_check(spec, e) < 0 ||
 	    spec_identity(spec, &identity, e) < 0 || sizing_limits_of(spec, &w.limits, e) < 0 ||
 	    list_annotations(spec, &w, &a, e) < 0 || root_is_disk(r, &a, &has_disk, e) < 0)

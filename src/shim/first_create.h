@@ -16,11 +16,11 @@ typedef struct Katac__Options Katac__Options;
 typedef struct Containerd__Task__CreateTaskRequest Containerd__Task__CreateTaskRequest;
 
 /*
- * What a Create asks of the engine besides, in `a`: our own message, or containerd's with a
- * configuration file. Options of a type we do not know (it sends runc's by default) are none.
+ * What our own front ends ask of the engine besides, in `a`. Options of another type
+ * (containerd sends runc's by default) are none.
  */
-int create_options(const Google__Protobuf__Any *any, struct arena *a,
-		   const Katac__Options **out, struct err *e);
+int create_own_options(const Google__Protobuf__Any *any, struct arena *a,
+		       const Katac__Options **out, struct err *e);
 /*
  * Makes sure that the sandbox runs: the first caller boots it, others at the same time wait
  * for him. After a failure the next Create may try again.

@@ -216,7 +216,7 @@ static int task_create(struct ttrpc_call *c, const void *request, void *response
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "restoring from a checkpoint is not supported");
 	if (task_rootfs(r, c->arena, &rootfs, e) < 0 ||
-	    create_options(r->options, c->arena, &options, e) < 0)
+	    create_own_options(r->options, c->arena, &options, e) < 0)
 		return -1;
 	if (first_create(en, r, e) < 0) {
 		container_not_program(e);

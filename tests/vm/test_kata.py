@@ -219,9 +219,10 @@ class Run(KataCase):
     def test_volumes_of_an_image(self):
         """Directories that it lacks are made, those it has are as they are."""
         self.load_layers("volumes", [self.busybox_layer(), self.layer(("here/file", "kept"))],
-                         {"Volumes": {"/here": {}, "/none/such": {}, "/etc/../deep//er/": {}}})
-        out = self.run_ok("--network", "none", "volumes", "sh", "-c",
-                          "cat /here/file; echo; stat -c '%F %a %u' /none/such /deep/er; echo x >/none/such/x")
+                         {"Volumes": {"/here": {}, "/none/such": {}, "/etc/../deep//er/": {},
+                                       "/here/file": {}, "/put/file": {}}})
+        out = self.run_ok("--network", "none", "-v", f"{BUSYBOX}:/put/file", "volumes", "sh", "-c",
+                          "cat /here/file; echo; test -f /put/file; stat -c '%F %a %u' /none/such /deep/er; echo x >/none/such/x")
         self.assertEqual(out, "kept\n" + 2 * "directory 755 0\n")
         self.kata_ok("rmi", "volumes")
 
