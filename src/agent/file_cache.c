@@ -20,7 +20,7 @@ enum {
 	FILES_MIN = 64,
 	FILES_MAX = 1024 * 1024, /* to remember more gains little and takes long to forget */
 	MANY_FILES = 200 * 1000,
-	OFTEN_MS = 100,   /* a program may look at a hundred thousand files in a second */
+	OFTEN_MS = 50,    /* a program may look at a hundred thousand files in a second */
 	SELDOM_MS = 1000, /* where that is far from the limit */
 	PART = 4,         /* of the limit may come between two looks and be in use besides */
 	STATE_SIZE = 160
