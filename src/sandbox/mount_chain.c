@@ -38,6 +38,9 @@ enum {
 #define DEVICE    "device="
 #define NO_NUMBER SIZE_MAX
 
+#define ON_HOST_KEY                                                                            \
+	"the root file system is on disks, which disable_block_device_use mounts on the host"
+
 static const char *const disk_types[] = { "erofs", "ext2", "ext3", "ext4", "xfs" };
 
 /* One mount of a chain. */
@@ -162,7 +165,7 @@ static bool is_bind(const struct rootfs_mount *m)
 static bool is_disk(const struct rootfs_mount *m, bool alone, bool *is_device)
 {
 	const char *type = without_transforms(m->type);
-	bool known = alone && !is_bind(m) && !str_eq(m->type, "overlay");
+	bool known = alone && !is_bind(m) && !str_eq(type, "bind") && !str_eq(type, "overlay");
 	struct stat st;
 
 	for (size_t i = 0; i < ARRAY_LEN(disk_types); i++)
@@ -377,7 +380,8 @@ static const char *why_on_host(const struct chain *ch)
 
 /*
  * A disk that a stranger may have made, or a guest has written to, is not for the host's kernel
- * to mount because the machine happens to be a small one: only where the configuration says so.
+ * to mount because the machine happens to be a small one. (It does where the chain is of a form
+ * that containerd's own snapshotters do not give: why_on_host().)
  */
 static int check_machine(const struct chain *ch, struct err *e)
 {
@@ -390,8 +394,7 @@ static int check_machine(const struct chain *ch, struct err *e)
 	if (rc == 0 && several && !agent_has_feature(s->agent, AGENT_FEATURE_PARTS))
 		rc = err_set(e, ERR_UNSUPPORTED, 0, "the agent knows no parts of a disk");
 	if (rc < 0)
-		return err_wrap(e, "the root file system is on disks, which "
-				   "disable_block_device_use mounts on the host");
+		return err_wrap(e, ON_HOST_KEY);
 	return 0;
 }
 
@@ -489,7 +492,7 @@ static int mount_disk(struct chain *ch, struct step *s, struct err *e)
 
 	if (!s->is_layer &&
 	    disk_plug(ch->c, s->m->source, rootfs_mount_has(s->m, "ro"), &d, e) < 0)
-		return -1;
+		return err_wrap(e, ON_HOST_KEY);
 	BUG_ON(!d); /* a layer is in the chain, so its disk is there */
 	place = disk_place(ch, s, d, part);
 	if (!place)

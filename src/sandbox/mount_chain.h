@@ -11,8 +11,9 @@
  * They are plugged into the machine and mounted there: their file systems, which a stranger may
  * have made, meet the guest's kernel and never the host's. The files of all layers are one
  * read-only disk, mounted part by part, and the overlay lies on top. What is written must be on
- * a disk, too (`default_size` of the snapshotter). Where it is a directory of the host, or the
- * configuration wants no disks, the same is done on the host, and the result shared.
+ * a disk, too (`default_size` of the snapshotter). Where it is a directory of the host, the
+ * chain is of a form that the snapshotter does not give, or the configuration wants no disks,
+ * the same is done on the host, and the result shared.
  */
 #pragma once
 

@@ -100,10 +100,13 @@ static int sort_words(const struct share_mount *m, struct words_of *w, struct er
 	}
 	if (mount_options_parse(rest, kept, &w->o, e) < 0)
 		return err_wrap(e, "mount of '%s'", m->source);
-	if (w->o.propagation || w->o.idmap || w->o.copy_up || w->o.rec_set || w->o.rec_clear)
-		return err_set(e, ERR_UNSUPPORTED, 0,
-			       "mount of '%s': options about propagation, recursion or id maps",
-			       m->source);
+	if (w->o.propagation || w->o.idmap || w->o.copy_up || w->o.rec_set || w->o.rec_clear ||
+	    w->o.flags & MS_REMOUNT)
+		return err_set(
+			e, ERR_UNSUPPORTED, 0,
+			"mount of '%s': options about propagation, recursion, id maps or "
+			"mounting again",
+			m->source);
 	if (str_eq(m->type, "bind") || str_eq(m->type, "rbind"))
 		w->o.flags |= MS_BIND | (str_eq(m->type, "rbind") ? MS_REC : 0);
 	return 0;
