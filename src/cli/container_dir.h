@@ -19,6 +19,7 @@
 
 struct err;
 struct jval;
+struct loop;
 
 enum {
 	CONTAINER_ID_LEN = 64
@@ -56,7 +57,8 @@ int container_dir_write_record(const struct container_dir *d, const struct jval 
 			       struct err *e);
 
 /* Until *lock_fd is closed a `kata run` makes the container, or waits for it and removes it. */
-int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err *e);
+int container_dir_attach(struct loop *l, const struct container_dir *d, int *lock_fd,
+			 struct err *e);
 bool container_dir_is_attached(const struct container_dir *d);
 /* Attaches to one that nobody is attached to any more; false also if nobody has been yet. */
 bool container_dir_claim(const struct container_dir *d, int *lock_fd);
@@ -83,7 +85,6 @@ struct container_state {
 
 const char *container_status_name(enum container_status s);
 /* Asks the engine, or reads what it left. Call in a fiber. */
-struct loop;
 int container_dir_state(struct loop *l, const struct container_dir *d,
 			struct container_state *out, struct err *e);
 
