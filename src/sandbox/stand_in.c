@@ -26,10 +26,9 @@ static const char *const failures[] = {
 
 static int wait_ready(struct stand_in *s, int fd, struct err *e)
 {
-	int code;
-
 	int64_t deadline = deadline_in(READY_MS);
 	size_t got = 0;
+	int code;
 	char c;
 
 	if (fd_set_nonblock(fd, true, e) < 0 ||
