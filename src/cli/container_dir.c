@@ -21,13 +21,10 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "cli/engine_client.h"
-#include "event/fiber.h"
 #include "task.pb-c.h"
 #include "wire/json.h"
 
 enum {
-	LOCK_TRIES = 100,
-	LOCK_TRY_MS = 2,
 	RECORD_MAX = 16 << 20, /* arguments: 2 MiB at most, six times as much when escaped */
 	NAME_MAX_LEN = 128,
 	SHORT_ID = 12
@@ -316,24 +313,18 @@ int container_dir_write_record(const struct container_dir *d, const struct jval 
 	return file_replace(AT_FDCWD, path, buf_head(&text), buf_len(&text), 0600, true, e);
 }
 
-int container_dir_attach(struct loop *l, const struct container_dir *d, int *lock_fd,
-			 struct err *e)
+int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err *e)
 {
 	OWN(free) char *path = container_dir_file(d, "attached");
+	OWN(free) char *fresh = container_dir_file(d, "attached.new");
 	OWN(fd) int fd = -1;
 
-	if (!path)
+	if (!path || !fresh)
 		return err_oom(e, "a path");
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_sys(e, "open '%s'", path);
-	/* nobody else wants to keep it, but for a moment others look who has it */
-	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
-		if (errno != EWOULDBLOCK || i == LOCK_TRIES)
-			return err_sys(e, "lock '%s'", path);
-		if (fiber_sleep(l, LOCK_TRY_MS, e) < 0)
-			return -1;
-	}
+	/* under its name it is never seen unlocked, which would mean that nobody is left */
+	fd = open(fresh, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || rename(fresh, path) < 0)
+		return err_sys(e, "lock '%s'", path);
 	*lock_fd = fd_take(&fd);
 	return 0;
 }

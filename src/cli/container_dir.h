@@ -57,8 +57,7 @@ int container_dir_write_record(const struct container_dir *d, const struct jval 
 			       struct err *e);
 
 /* Until *lock_fd is closed a `kata run` makes the container, or waits for it and removes it. */
-int container_dir_attach(struct loop *l, const struct container_dir *d, int *lock_fd,
-			 struct err *e);
+int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err *e);
 bool container_dir_is_attached(const struct container_dir *d);
 /* Attaches to one that nobody is attached to any more; false also if nobody has been yet. */
 bool container_dir_claim(const struct container_dir *d, int *lock_fd);

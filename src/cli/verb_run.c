@@ -743,7 +743,7 @@ static int with_store(struct run *r, struct err *e)
 	if (signals_watch(&r->signals, r->cli->loop, r->o.tty, e) < 0 ||
 	    container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)
 		return -1;
-	if (container_dir_attach(r->cli->loop, &r->dir, &r->attached_fd, e) < 0) {
+	if (container_dir_attach(&r->dir, &r->attached_fd, e) < 0) {
 		clean_up(r);
 		return -1;
 	}
