@@ -20,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [os.path.join(TREE, "tests/vm"), os.path.join(TREE, "guest"), HERE]
 import grpc_client as rpc  # noqa: E402
-from bench import ROUNDS, pss_kib, row, seconds  # noqa: E402
+from bench import CPU, ROUNDS, pss_kib, row, seconds  # noqa: E402
 from containerd_case import IMAGE, missing  # noqa: E402
 from cri_case import CONTAINER, CriCase  # noqa: E402
 from guestlib import cpio  # noqa: E402
@@ -116,7 +116,7 @@ def bare(folder, script, *devices, prefix=()):
     initrd = os.path.join(folder, "bare.cpio")
     with open(initrd, "wb") as out:
         out.write(archive.pack())
-    argv = [*prefix, "qemu-system-x86_64", "-M", "q35,accel=tcg,hpet=off,memory-backend=mem", "-cpu", "max",
+    argv = [*prefix, "qemu-system-x86_64", "-M", "q35,accel=tcg,hpet=off,memory-backend=mem", "-cpu", CPU,
             "-m", "512", "-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-nodefaults",
             "-no-user-config", "-display", "none", "-no-reboot", "-kernel",
             os.path.join(GUEST, "vmlinux"), "-initrd", initrd, "-append",

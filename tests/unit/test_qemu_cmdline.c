@@ -73,7 +73,7 @@ static void test_plain(void **state)
 	c.kernel_params = "agent.log=debug quiet  x=1";
 	expect(&c, "q35", NULL, NULL,
 	       HEAD Q35
-	       " -accel tcg,tb-size=32 -cpu max -smp 1,maxcpus=1,sockets=1,cores=1,threads=1 -m 256M "
+	       " -accel tcg,tb-size=32 -cpu max,erms=off,fsrm=off -smp 1,maxcpus=1,sockets=1,cores=1,threads=1 -m 256M "
 	       "-object memory-backend-ram,id=mem,size=256M " CHANNELS FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
 	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
@@ -142,7 +142,7 @@ static void test_memory(void **state)
 	c.prealloc = true;
 	expect(&c, "q35", NULL, NULL,
 	       HEAD Q35
-	       " -accel tcg,tb-size=32 -cpu max -smp 1,maxcpus=1,sockets=1,cores=1,threads=1 -m 256M "
+	       " -accel tcg,tb-size=32 -cpu max,erms=off,fsrm=off -smp 1,maxcpus=1,sockets=1,cores=1,threads=1 -m 256M "
 	       "-object memory-backend-memfd,id=mem,size=256M,share=on,hugetlb=on,prealloc=on " CHANNELS
 		       FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
@@ -180,7 +180,7 @@ static void test_devices(void **state)
 	c.shared_memory = true;
 	expect(&c, "q35", fds, p9,
 	       HEAD Q35
-	       " -accel tcg,tb-size=32 -cpu max -smp 1,maxcpus=1,sockets=1,cores=1,threads=1 -m 256M "
+	       " -accel tcg,tb-size=32 -cpu max,erms=off,fsrm=off -smp 1,maxcpus=1,sockets=1,cores=1,threads=1 -m 256M "
 	       "-object memory-backend-memfd,id=mem,size=256M,share=on " CHANNELS FIXED
 	       "-chardev socket,id=c-agent,fd=5 -device "
 	       "virtserialport,bus=vser.0,chardev=c-agent,id=agent,name=kata.agent "
@@ -214,7 +214,7 @@ static void test_microvm(void **state)
 	       "/q -name sandbox-s1,process=qemu-kata,debug-threads=on -no-user-config -nodefaults "
 	       "-display none -no-reboot -machine "
 	       "microvm,acpi=on,rtc=on,isa-serial=on,x-option-roms=off,memory-backend=mem "
-	       "-accel tcg,tb-size=32 -cpu max -smp 2,maxcpus=2,sockets=2,cores=1,threads=1 -m 256M "
+	       "-accel tcg,tb-size=32 -cpu max,erms=off,fsrm=off -smp 2,maxcpus=2,sockets=2,cores=1,threads=1 -m 256M "
 	       "-object memory-backend-ram,id=mem,size=256M " CHANNELS
 	       "-global virtio-mmio.force-legacy=false -device virtio-serial-device,id=vser -object "
 	       "rng-random,id=rng,filename=/dev/urandom -device virtio-rng-device,id=vrng,rng=rng "

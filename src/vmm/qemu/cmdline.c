@@ -182,6 +182,12 @@ static int add_base(const struct qemu_inputs *in, struct qemu_launch *l, struct 
 	return addf(l, e, "-accel", "tcg,tb-size=%d", QEMU_TB_SIZE_MIB);
 }
 
+/*
+ * Translated code repeats "rep movsb" byte by byte; without these two features the guest's
+ * kernel copies and clears in words instead (docs/decisions/0039). Known to QEMU since 5.0.
+ */
+#define TCG_CPU "max,erms=off,fsrm=off"
+
 static int add_cpu_and_memory(const struct qemu_inputs *in, struct qemu_launch *l,
 			      struct err *e)
 {
@@ -190,7 +196,7 @@ static int add_cpu_and_memory(const struct qemu_inputs *in, struct qemu_launch *
 	const char *features = c->cpu_features && c->cpu_features[0] ? c->cpu_features : NULL;
 	int r;
 
-	if (addf(l, e, "-cpu", "%s%s%s", c->accel == ACCEL_KVM ? "host" : "max",
+	if (addf(l, e, "-cpu", "%s%s%s", c->accel == ACCEL_KVM ? "host" : TCG_CPU,
 		 features ? "," : "", features ? features : "") < 0)
 		return -1;
 	/* a socket each: what is plugged later is then a whole one */
