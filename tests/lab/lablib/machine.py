@@ -25,9 +25,10 @@ READ_MAX = 65536
 CONSOLE_LOOK = READ_MAX + 80  # what one read brings, and the line before
 TAIL_LINES = 40
 PR_SET_PDEATHSIG = 1
+# Without ERMS kernels copy in words instead of bytes, which translated code is three times as fast at.
 # QEMU 7.2 does not intercept a nested guest's XSETBV: without XSAVE nobody uses it. What stands on
 # XSAVE goes with it, since kernels before 6.14 do not see that by themselves.
-CPU = "max,+svm,-xsave,-avx,-avx2,-f16c,-fma,-vaes,-pku"
+CPU = "max,+svm,-erms,-xsave,-avx,-avx2,-f16c,-fma,-vaes,-pku"
 # Without a sign of life for so long, the machine has locked up; it says "tick" every 5 s.
 SILENCE_S = 90
 # A processor that the kernel's watchdog has seen stuck for so long will not come back, although
