@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/own.h"
 #include "sandbox/disks.h"
 #include "sandbox/internal.h"
@@ -21,6 +22,7 @@
 
 enum {
 	INFO_MAX = 64 << 10,
+	RECORD_MAX = 1 << 20,
 	NAME_LIMIT = 255 /* of a file's name, Linux's NAME_MAX */
 };
 
@@ -159,6 +161,40 @@ static int find(const char *source, char *dir, size_t size, struct direct_volume
 
 /* ---- its use ---- */
 
+/* Whether `line` is one of `text`'s, which may be NULL. */
+static bool has_line(const char *text, const char *line)
+{
+	size_t len = strlen(line);
+
+	for (const char *p = text; p && *p; p = strchr(p, '\n'), p += p ? 1 : 0) {
+		if (strncmp(p, line, len) == 0 && p[len] == '\n')
+			return true;
+	}
+	return false;
+}
+
+/* A container that comes again has its volumes listed once. */
+static int record(struct container *c, const char *path, struct err *e)
+{
+	const char *name = c->sandbox->c.mark_record;
+	OWN(free) char *text = NULL, *line = str_printf("%s\n", path);
+	OWN(fd) int fd = -1;
+
+	if (!line)
+		return err_oom(e, "a path");
+	if (!*name)
+		return 0;
+	if (file_read(AT_FDCWD, name, RECORD_MAX, &text, NULL, e) < 0 && e->sys != ENOENT)
+		return -1;
+	err_clear(e);
+	if (has_line(text, path))
+		return 0;
+	fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_sys(e, "open '%s'", name);
+	return fd_write_all(fd, line, strlen(line), e) < 0 ? err_wrap(e, "'%s'", name) : 0;
+}
+
 static int mark(struct container *c, struct disk *d, const char *dir, struct err *e)
 {
 	OWN(free) char *path = str_printf("%s/%s", dir, c->sandbox->c.id);
@@ -168,6 +204,8 @@ static int mark(struct container *c, struct disk *d, const char *dir, struct err
 		return 0;
 	if (!path)
 		return err_oom(e, "a path");
+	if (record(c, path, e) < 0)
+		return -1;
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return err_sys(e, "make '%s'", path);
@@ -239,4 +277,23 @@ int direct_volume_use(struct container *c, Grpc__Mount *m, struct err *e)
 	if (rc == 1 && plug(c, m, &v, dir, e) < 0)
 		rc = err_wrap(e, "direct volume '%s'", m->source);
 	return rc < 0 ? err_wrap(e, "mount on '%s'", m->destination) : rc;
+}
+
+void direct_volume_sweep(int dirfd, const char *record)
+{
+	OWN(free) char *list = NULL;
+	char *line, *rest;
+	struct err e;
+
+	if (file_read(dirfd, record, RECORD_MAX, &list, NULL, &e) < 0) {
+		if (e.sys != ENOENT)
+			log_warn(NULL, "files beside direct volumes: %s", e.msg);
+		return;
+	}
+	for (line = strtok_r(list, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		if (str_starts(line, DIRECT_VOLUMES "/") && !strstr(line, "/../") &&
+		    unlink(line) < 0 && errno != ENOENT && errno != ENOTDIR)
+			log_warn(NULL, "'%s' of an engine that died cannot be removed: %s",
+				 line, strerror(errno));
+	}
 }

@@ -8,7 +8,8 @@
  * as upstream's `kata-runtime direct-volume add` does, with the members volume-type ("block"),
  * device, fstype, options, and metadata (fsGroup, fsGroupChangePolicy). While a sandbox uses
  * one, an empty file of the sandbox's id lies beside it; beside the first, if several name one
- * device.
+ * device. The sandbox's `mark_record` lists the paths of those files, one a line, from before
+ * they are made: for who cleans up after an engine that was killed.
  */
 #pragma once
 
@@ -43,3 +44,6 @@ int direct_volume_parse(const char *text, size_t len, struct direct_volume *out,
  * in, the agent is to mount it, and the mount is of that; 0 if not. Waits; call in a fiber.
  */
 int direct_volume_use(struct container *c, Grpc__Mount *m, struct err *e);
+
+/* Removes the files that a `mark_record` lists. Errors are logged; no record is no error. */
+void direct_volume_sweep(int dirfd, const char *record);

@@ -28,6 +28,7 @@
 #include "base/sys.h"
 #include "base/time.h"
 #include "net/link_record.h"
+#include "sandbox/direct_volume.h"
 #include "share/share.h"
 
 enum {
@@ -266,6 +267,7 @@ static int sweep_one(int base_fd, const char *id)
 		return 0;
 	remove_cgroups(dir);
 	link_record_undo(dir, RUNDIR_LINKS);
+	direct_volume_sweep(dir, RUNDIR_MARKS);
 	if (share_sweep(NULL, id, &e) < 0)
 		log_warn(NULL, "shared directory of sandbox '%s': %s", id, e.msg);
 	if (path_remove_tree(base_fd, id, &e) < 0) {

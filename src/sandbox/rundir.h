@@ -7,11 +7,12 @@
  *	owner		three lines, namespace, address and bundle: who asked for it
  *	cgroups		those it has made, one path a line
  *	links		what it has done to the caller's links (net/link_record.h)
+ *	marks		its files beside direct volumes (sandbox/direct_volume.h)
  * The name is the sandbox's id, or <id>@<eight digits of a hash of the owner> where a sandbox
  * of another owner has that (docs/decisions/0030-one-id-two-namespaces.md). A directory whose
  * lock is free belongs to an engine that was killed; rundir_sweep() removes it with the
- * sandbox's shared directory, those cgroups and what was done to those links. Mounts,
- * processes and namespaces of an engine end with it by themselves.
+ * sandbox's shared directory, those cgroups and files, and what was done to those links.
+ *Mounts, processes and namespaces of an engine end with it by themselves.
  */
 #pragma once
 
@@ -23,6 +24,8 @@ struct err;
 #define RUNDIR_BASE "/run/kata"
 /* The file in a sandbox's directory that net/link_record.h is about. */
 #define RUNDIR_LINKS "links"
+/* ... sandbox/direct_volume.h ... */
+#define RUNDIR_MARKS "marks"
 /* ... and sandbox/host_cgroup.h. */
 #define RUNDIR_CGROUPS "cgroups"
 

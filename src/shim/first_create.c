@@ -216,7 +216,8 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 	struct guest_assets assets;
 
 	sc.link_record = arena_printf(a, "%s/" RUNDIR_LINKS, en->run.path);
-	if (!sc.link_record)
+	sc.mark_record = arena_printf(a, "%s/" RUNDIR_MARKS, en->run.path);
+	if (!sc.link_record || !sc.mark_record)
 		return err_oom(e, "a path");
 	if (config_load(named, &en->config, e) < 0 || apply_annotations(en, w, e) < 0)
 		return -1;

@@ -2,8 +2,13 @@
 /* mountInfo.json in both of upstream's spellings, and what is wrong with it named. */
 #include "unit.h"
 
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/own.h"
 #include "sandbox/direct_volume.h"
 
@@ -81,12 +86,38 @@ static void test_wrong(void **state)
 	}
 }
 
+/* Whoever wrote the record, nothing but files beside direct volumes goes. */
+static void test_sweep_leaves_others(void **state)
+{
+	char dir[] = "/tmp/test_direct_volume.XXXXXX", record[64], kept[64];
+	OWN(free) char *text = NULL;
+	struct err e;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(record, sizeof(record), "%s/marks", dir);
+	(void)snprintf(kept, sizeof(kept), "%s/kept", dir);
+	direct_volume_sweep(AT_FDCWD, record); /* there is none */
+	assert_ok(file_replace(AT_FDCWD, kept, "", 0, 0600, false, &e), &e);
+	text = str_printf("%s\n/run/kata-containers/shared/direct-volumes/../../../..%s\n"
+			  "/run/kata-containers/shared/direct-volumes/bm8tc3VjaA/none\nno end",
+			  kept, kept);
+	assert_non_null(text);
+	assert_ok(file_replace(AT_FDCWD, record, text, strlen(text), 0600, false, &e), &e);
+	direct_volume_sweep(AT_FDCWD, record);
+	assert_int_equal(access(kept, F_OK), 0);
+	assert_int_equal(unlink(kept), 0);
+	assert_int_equal(unlink(record), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_of_it),
 		cmocka_unit_test(test_the_other_spelling),
 		cmocka_unit_test(test_wrong),
+		cmocka_unit_test(test_sweep_leaves_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -244,10 +244,8 @@ class Pod(CriCase):
             with contextlib.suppress(OSError):  # others' are there
                 os.rmdir(os.path.dirname(where))
 
-    def test_direct_volume(self):
-        """A disk in the place of a directory, one for all containers, given to a group."""
-        path = os.path.join(self.root, "volume")
-        disk = os.path.join(self.root, "volume.img")
+    def volume_disk(self, path, disk):
+        """Makes the directory `path` and a disk with a file in it."""
         os.makedirs(path)
         with open(os.path.join(path, "file"), "w", encoding="ascii") as f:
             f.write("on the disk\n")
@@ -256,6 +254,12 @@ class Pod(CriCase):
             f.truncate(8 << 20)
         subprocess.run(["mkfs.ext4", "-q", "-d", path, disk], check=True, timeout=60)
         os.unlink(os.path.join(path, "file"))
+
+    def test_direct_volume(self):
+        """A disk in the place of a directory, one for all containers, given to a group."""
+        path = os.path.join(self.root, "volume")
+        disk = os.path.join(self.root, "volume.img")
+        self.volume_disk(path, disk)
         info = {"volume-type": "block", "device": disk, "fstype": "ext4", "options": ["noatime"],
                 "metadata": {"fsGroup": "2000"}}
         with self.direct_volume(path, **info) as where:
@@ -283,6 +287,19 @@ class Pod(CriCase):
         self.assertEqual(self.output(two, "cat", "/read/new"), "new\n")
         self.remove_pod(pod)
         self.assertEqual(os.listdir(where), ["mountInfo.json"])
+
+    def test_direct_volume_of_a_killed_engine(self):
+        path = os.path.join(self.root, "kept")
+        disk = os.path.join(self.root, "kept.img")
+        self.volume_disk(path, disk)
+        with self.direct_volume(path, **{"volume-type": "block", "device": disk, "fstype": "ext4"}) as where:
+            pod = self.run_pod("killed")
+            c = self.start(pod, "c", mounts=[("/data", path, False)])
+            self.assertEqual(sorted(os.listdir(where)), sorted([pod[0], "mountInfo.json"]))
+            os.kill(self.engine_pid(pod[0], namespace=NAMESPACE), signal.SIGKILL)
+            self.assertIn(self.wait_exited(c), (137, 255))
+            self.remove_pod(pod)
+            self.assertEqual(os.listdir(where), ["mountInfo.json"])
 
     def test_direct_volume_that_is_wrong(self):
         path = os.path.join(self.root, "wrong")
@@ -329,9 +346,6 @@ class Life(CriCase):
         """0: ready, 1: not ready"""
         return rpc.number(rpc.inner(self.cri("PodSandboxStatus", {1: pod[0]}), 1), 3)
 
-    def engine_pid(self, pod):
-        return int(self.read(self.bundle(pod[0], namespace=NAMESPACE), "shim.pid"))
-
     def test_annotations_of_the_configuration(self):
         prefix = "io.katacontainers.config.hypervisor."
         pod = self.run_pod("told", annotations={prefix + "kernel_params": "said.by=the-pod"})
@@ -356,7 +370,7 @@ class Life(CriCase):
     def test_killed_engine(self):
         pod = self.run_pod("killed")
         c = self.start(pod, "c")
-        os.kill(self.engine_pid(pod), signal.SIGKILL)
+        os.kill(self.engine_pid(pod[0], namespace=NAMESPACE), signal.SIGKILL)
         self.assertIn(self.wait_exited(c), (137, 255))
         self.wait_until(lambda: self.sandbox_state(pod) == 1)
         self.remove_pod(pod)
