@@ -17,6 +17,7 @@
 #include "config/paths.h"
 #include "event/fiber.h"
 #include "event/loop.h"
+#include "event/signal.h"
 #include "image/store.h"
 #include "version.h"
 #include "wire/utf8.h"
@@ -234,8 +235,7 @@ int main(int argc, char **argv)
 	fd_fill_std();
 	/* what a container sees of its files must not depend on who started it */
 	(void)umask(022);
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGXFSZ, SIG_IGN); /* EFBIG is said instead */
+	signal_defaults();
 	if (args_parse(argc - 1, argv + 1, global_options, ARRAY_LEN(global_options), &g,
 		       &first, &e) < 0) {
 		(void)fprintf(stderr, "kata: %s\n", e.msg);

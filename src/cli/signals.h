@@ -26,8 +26,8 @@ struct signals {
 
 /*
  * Watches every signal that a process can do something with, but not those about itself
- * (faults, children, SIGPIPE) and the terminal's that stop a reader. SIGWINCH only for a
- * `terminal`. Call it in the fiber that is to be cancelled.
+ * (faults, children, SIGPIPE), the terminal's that stop a reader, and those that are ignored.
+ * SIGWINCH only for a `terminal`. Call it in the fiber that is to be cancelled.
  */
 int signals_watch(struct signals *s, struct loop *l, bool terminal, struct err *e);
 void signals_take(struct signals *s, void (*take)(int sig, void *arg), void *arg);

@@ -51,6 +51,13 @@ void signal_watch_fini(struct signal_watch *w)
 	w->loop = NULL;
 }
 
+void signal_defaults(void)
+{
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	(void)signal(SIGCHLD, SIG_DFL);
+}
+
 void signal_reset_all(void)
 {
 	sigset_t none;

@@ -20,5 +20,10 @@ int signal_watch_init(struct signal_watch *w, struct loop *l, const sigset_t *se
 /* Stops watching; the signals stay blocked. Zero value is accepted. */
 void signal_watch_fini(struct signal_watch *w);
 
+/*
+ * For main(), whatever the caller's dispositions are: writing to nobody and over a limit of
+ * files are errors (EPIPE, EFBIG), and children can be waited for.
+ */
+void signal_defaults(void);
 /* In a child before exec: default dispositions and an empty mask, ignored ones too. */
 void signal_reset_all(void);

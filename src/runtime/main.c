@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kata-runtime: a row for each command. */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "config/config.h"
 #include "event/fiber.h"
 #include "event/loop.h"
+#include "event/signal.h"
 #include "runtime/env.h"
 #include "version.h"
 #include "wire/json.h"
@@ -194,7 +194,7 @@ int main(int argc, char **argv)
 	int first;
 
 	fd_fill_std();
-	(void)signal(SIGPIPE, SIG_IGN);
+	signal_defaults();
 	log.plain = isatty(STDERR_FILENO);
 	log_setup(&log);
 	if (args_parse(argc - 1, argv + 1, global_options, ARRAY_LEN(global_options), &g,

@@ -14,6 +14,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "build_config.h"
+#include "event/signal.h"
 #include "shim/actions.h"
 #include "shim/options.h"
 #include "version.h"
@@ -54,6 +55,7 @@ int main(int argc, char **argv)
 	struct err e = ERR_INIT;
 
 	fd_fill_std();
+	signal_defaults();
 	if (shim_options_parse(argc, argv, &o, &e) < 0)
 		goto fail;
 	if (o.help) {

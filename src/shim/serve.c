@@ -242,8 +242,6 @@ int shim_serve(const struct shim_options *o, struct err *e)
 	if (fd_from_env(SHIM_ENV_READY_FD, &ready_fd, e) < 0)
 		return -1;
 	engine_log_open(o->debug, o->id);
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGXFSZ, SIG_IGN);
 	(void)umask(0022);
 	log_info(NULL, "engine %s (%s) for sandbox '%s' of '%s'", KATA_VERSION, KATA_COMMIT,
 		 o->id, o->namespace);

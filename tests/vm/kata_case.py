@@ -6,6 +6,7 @@ Run as root from a built tree (make, make guest). KATA_BUILD names another build
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,15 @@ def isolate():
         subprocess.run(["mount", "-t", "tmpfs", "kata-test", folder], check=True)
 
 
+def hear_signals():
+    """What a background job's shell or nohup ignores, kata would leave ignored, too."""
+    for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(sig) == signal.SIG_IGN:
+            signal.signal(sig, signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL)
+
+
 isolate()
+hear_signals()
 
 
 def processes():

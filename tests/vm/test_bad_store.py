@@ -4,6 +4,7 @@ import glob
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -199,6 +200,17 @@ class Host(BadCase):
                               timeout=60, check=False)
         self.assertEqual(done.returncode, 125)
         self.one_line(done.stderr, "root file system", "on an overlay file system itself", "/mnt/all")
+
+    def test_caller_that_ignores_its_children(self):
+        """SIGCHLD stays ignored over an exec: the kernel would reap our helpers then."""
+        script = ("import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+                  "os.execv(sys.argv[1], sys.argv[1:])")
+        for args in (("--root", os.path.join(self.root, "deaf"), "load", BUSYBOX),
+                     ("--root", self.root, "run", "--rm", "--network", "none", "busybox", "true")):
+            done = subprocess.run([sys.executable, "-c", script, os.path.join(BIN, "kata"), *args],
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                                  check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_run_directory_is_read_only(self):
         script = ("mkdir -p /run/kata && mount --bind /run/kata /run/kata && "

@@ -143,6 +143,23 @@ class Signals(ForegroundCase):
         self.assertEqual(p.wait(LIMIT), 3)
         self.nothing_kept()
 
+    def test_ignored_ones_are_not(self):
+        """nohup's SIGHUP and a background job's SIGINT."""
+        def ignore():
+            for sig in (signal.SIGHUP, signal.SIGINT):
+                signal.signal(sig, signal.SIG_IGN)
+
+        p = self.start("run", "--rm", "--network", "none", "busybox", "sh", "-c",
+                       "trap 'echo TERM; exit 3' TERM; echo ready; while :; do sleep 0.1; done",
+                       preexec_fn=ignore)
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            p.send_signal(sig)
+            time.sleep(0.3)
+        self.assertEqual(p.stdout.readline(), "TERM\n")
+        self.assertEqual(p.wait(LIMIT), 3)
+        self.nothing_kept()
+
     def test_third_time_of_asking(self):
         p = self.start("run", "--rm", "--network", "none", "busybox", "sh", "-c",
                        "trap '' INT TERM; echo ready; sleep 100")
