@@ -53,7 +53,7 @@ static enum found look_in_layer(int root, const char *name, int *out)
 {
 	OWN(fd) int etc = -1;
 	OWN(fd) int at = -1;
-	char path[32];
+	char path[32], seen[PATH_FD_LEN];
 	struct stat st;
 	struct err e;
 
@@ -62,14 +62,14 @@ static enum found look_in_layer(int root, const char *name, int *out)
 	if (fstat(etc, &st) < 0 || (!S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode)))
 		return FOUND_HIDDEN;
 	(void)snprintf(path, sizeof(path), "etc/%s", name);
-	/* looked at before it is opened: it may be a device */
+	/* what was looked at is opened, not its name: the guest may put a device there
+	 * meanwhile */
 	if (path_open_beneath(root, path, O_PATH, 0, &at, &e) < 0)
 		return S_ISDIR(st.st_mode) && is_opaque(etc) ? FOUND_HIDDEN : FOUND_NOTHING;
 	if (fstat(at, &st) < 0 || is_whiteout(&st) || !S_ISREG(st.st_mode))
 		return FOUND_HIDDEN;
-	if (path_open_beneath(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, out, &e) < 0)
-		return FOUND_HIDDEN;
-	return FOUND_FILE;
+	*out = open(path_of_fd(at, seen), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return *out < 0 ? FOUND_HIDDEN : FOUND_FILE;
 }
 
 /* etc/<name> of the image; 1 if no layer has it, or the topmost one that says so removes it. */

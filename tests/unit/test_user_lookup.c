@@ -3,11 +3,15 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -187,11 +191,48 @@ static void test_large_file(void **state)
 	assert_non_null(strstr(e.msg, "/etc/passwd of the image: larger than"));
 }
 
+/* Changes two names of a directory over and over, until it is killed. */
+static _Noreturn void swap_for_ever(const char *one, const char *other)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		(void)renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE);
+}
+
+/* A running container's file may become a device between a look and the opening. */
+static void test_swapped_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	char passwd[160], fifo[160], event[256];
+	OWN(fd) int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	struct user_ids ids;
+	struct err e;
+	pid_t child;
+
+	(void)snprintf(passwd, sizeof(passwd), "%s/etc/passwd", f->layer[1]);
+	(void)snprintf(fifo, sizeof(fifo), "%s/etc/fifo", f->layer[1]);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_true(inotify_add_watch(watch, fifo, IN_OPEN) >= 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		swap_for_ever(passwd, fifo);
+	for (int i = 0; i < 5000; i++) {
+		OWN(arena) struct arena a = { .limit = 64 << 10 };
+
+		(void)user_lookup(&f->image, "0", &a, &ids, &e);
+	}
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(read(watch, event, sizeof(event)), -1); /* nobody has opened it */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_deleted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_large_file, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_swapped_meanwhile, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_found, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_links_stay_inside, set_up, tear_down),
