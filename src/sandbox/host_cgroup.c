@@ -27,7 +27,8 @@
 enum {
 	PROC_FILE_MAX = 1 << 20,
 	REMOVE_MS = 3000, /* of all leaves */
-	REMOVE_POLL_MS = 10
+	REMOVE_POLL_MS = 10,
+	GO_TRIES = 3
 };
 
 struct place {
@@ -281,6 +282,20 @@ static int set_dirs(struct host_cgroup *c, const char *path, struct err *e)
 	return 0;
 }
 
+/* Another start may be removing what an earlier sandbox of that path has left. */
+static int make_and_go(struct place *p, struct err *e)
+{
+	for (int i = 0; i < GO_TRIES; i++) {
+		if (make_dir(p, e) < 0)
+			return -1;
+		if (move_to(p->dir, e) == 0)
+			return 0;
+		if (e->sys != ENOENT && e->sys != ENODEV)
+			return -1;
+	}
+	return -1;
+}
+
 /* The leaves that nobody has made for us. */
 static int enter(struct host_cgroup *c, const char *record, struct err *e)
 {
@@ -291,7 +306,7 @@ static int enter(struct host_cgroup *c, const char *record, struct err *e)
 
 		if (p->systemds)
 			continue;
-		if (make_dir(p, e) < 0 || move_to(p->dir, e) < 0)
+		if (make_and_go(p, e) < 0)
 			return -1;
 		p->joined = true;
 	}

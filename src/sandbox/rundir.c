@@ -19,6 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -28,6 +29,7 @@
 #include "base/sys.h"
 #include "base/time.h"
 #include "net/link_record.h"
+#include "sandbox/cgroup_remains.h"
 #include "sandbox/direct_volume.h"
 #include "share/share.h"
 
@@ -36,11 +38,13 @@ enum {
 	NAME_MAX_ = 255,
 	NAMES = 2, /* what a sandbox's directory may be called: see candidate() */
 	OWNER_MAX = 16 * 1024,
-	CGROUPS_MAX = 64 * 1024,
 	FREE_POLL_MS = 10,
 	CGROUP_MS = 2000,
 	LOCK_MS = 60 * 1000
 };
+
+/* In the base directory, see cgroup_remains.h. No sandbox has such a name. */
+#define BUSY_CGROUPS ".cgroups"
 
 /* Moves the whole value: what is left behind closes nothing. */
 static void hand_over(struct rundir *from, struct rundir *to)
@@ -223,41 +227,8 @@ static int open_lock(int dirfd, int *out, struct err *e)
 	return 0;
 }
 
-/* What ran in it is dying: it may take a moment. */
-static int remove_cgroup(const char *path)
-{
-	int64_t deadline = deadline_in(CGROUP_MS);
-
-	while (rmdir(path) < 0) {
-		if (errno == ENOENT)
-			return 0;
-		if (errno != EBUSY || deadline_left(deadline) == 0)
-			return -1;
-		(void)poll(NULL, 0, FREE_POLL_MS);
-	}
-	return 0;
-}
-
-/* Removes the empty cgroups a dead engine listed. */
-static void remove_cgroups(int dirfd)
-{
-	OWN(free) char *list = NULL;
-	char *line, *rest;
-	struct err e;
-
-	if (file_read(dirfd, RUNDIR_CGROUPS, CGROUPS_MAX, &list, NULL, &e) < 0)
-		return;
-	for (line = strtok_r(list, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		if (str_starts(line, "/") && !strstr(line, "/../") && !str_ends(line, "/..") &&
-		    remove_cgroup(line) < 0 && errno != EBUSY)
-			log_warn(NULL,
-				 "cgroup '%s' of an engine that died cannot be removed: %s",
-				 line, strerror(errno));
-	}
-}
-
 /* Removes one directory if its engine is dead; 1 if it did. */
-static int sweep_one(int base_fd, const char *id)
+static int sweep_one(int base_fd, const char *id, int64_t deadline, struct buf *busy)
 {
 	OWN(fd) int dir = openat(base_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	OWN(fd) int lock = -1;
@@ -265,7 +236,7 @@ static int sweep_one(int base_fd, const char *id)
 
 	if (dir < 0 || open_lock(dir, &lock, &e) < 0)
 		return 0;
-	remove_cgroups(dir);
+	cgroup_remains_remove(dir, RUNDIR_CGROUPS, deadline, busy);
 	link_record_undo(dir, RUNDIR_LINKS);
 	direct_volume_sweep(dir, RUNDIR_MARKS);
 	if (share_sweep(NULL, id, &e) < 0)
@@ -280,6 +251,8 @@ static int sweep_one(int base_fd, const char *id)
 
 static int sweep_locked(int base_fd)
 {
+	int64_t deadline = deadline_in(CGROUP_MS); /* what ran in them may be dying */
+	OWN(buf) struct buf busy = BUF_INIT;
 	OWN(fd) int fd = dup(base_fd);
 	struct dirent *ent;
 	int swept = 0;
@@ -293,9 +266,10 @@ static int sweep_locked(int base_fd)
 	while ((ent = readdir(dir))) {
 		if (ent->d_name[0] != '.' &&
 		    (ent->d_type == DT_DIR || ent->d_type == DT_UNKNOWN))
-			swept += sweep_one(base_fd, ent->d_name);
+			swept += sweep_one(base_fd, ent->d_name, deadline, &busy);
 	}
 	(void)closedir(dir);
+	cgroup_remains_keep(base_fd, BUSY_CGROUPS, &busy);
 	return swept;
 }
 
@@ -479,10 +453,32 @@ int rundir_kill(const char *base, const char *name, const char *bundle, int64_t 
 	return 0;
 }
 
+/* Cgroups that are still in use are left to later sweeps. */
+static void leave_cgroups(const char *path)
+{
+	OWN(fd) int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	OWN(free) char *base = strndup(path, (size_t)(strrchr(path, '/') - path));
+	OWN(buf) struct buf busy = BUF_INIT;
+	OWN(base) struct base b = BASE_INIT;
+	struct err e;
+
+	if (dir >= 0)
+		cgroup_remains_remove(dir, RUNDIR_CGROUPS, deadline_in(0), &busy);
+	if (!buf_len(&busy) || !base)
+		return;
+	if (lock_base(base, &b, &e) < 0)
+		log_warn(NULL, "cgroups that are still in use are forgotten: %s", e.msg);
+	else
+		cgroup_remains_keep(b.fd, BUSY_CGROUPS, &busy);
+}
+
 void rundir_remove(struct rundir *r)
 {
 	struct err e;
 
-	if (r->path && path_remove_tree(AT_FDCWD, r->path, &e) < 0)
+	if (!r->path)
+		return;
+	leave_cgroups(r->path);
+	if (path_remove_tree(AT_FDCWD, r->path, &e) < 0)
 		log_warn(NULL, "cannot remove '%s': %s", r->path, e.msg);
 }

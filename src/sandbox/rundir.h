@@ -5,7 +5,8 @@
  *			holds the engine's process id
  *	shim.sock	the Task API (mode 0600)
  *	owner		three lines, namespace, address and bundle: who asked for it
- *	cgroups		those it has made, one path a line
+ *	cgroups		those it has made, one path a line; what of them stays in use when
+ *			it has ended goes to /run/kata/.cgroups (sandbox/cgroup_remains.h)
  *	links		what it has done to the caller's links (net/link_record.h)
  *	marks		its files beside direct volumes (sandbox/direct_volume.h)
  * The name is the sandbox's id, or <id>@<eight digits of a hash of the owner> where a sandbox

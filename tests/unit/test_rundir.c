@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/own.h"
 #include "base/path.h"
 #include "base/str.h"
@@ -87,6 +89,42 @@ static void test_dead_ones_are_swept(void **state)
 	assert_found("dead", &second, alive.name);
 }
 
+static void write_list(const char *dir, const char *name, const char *text)
+{
+	char path[160];
+	struct err e;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	assert_ok(file_replace(AT_FDCWD, path, text, strlen(text), 0600, false, &e), &e);
+}
+
+/* What is in use when an engine ends is tried again by later sweeps. */
+static void test_cgroups_that_stay(void **state)
+{
+	struct rundir r = RUNDIR_INIT;
+	char later[96], list[96], lines[200], left[8];
+	struct err e;
+
+	(void)state;
+	(void)snprintf(list, sizeof(list), "%s/.cgroups", base);
+	(void)snprintf(later, sizeof(later), "%s/.later", base);
+	assert_int_equal(mkdir(later, 0700), 0);
+	assert_ok(rundir_create(base, "x", &first, &r, &e), &e);
+	/* as a cgroup with somebody in it, "/" is busy, and a directory is like an empty one */
+	(void)snprintf(lines, sizeof(lines), "/\n%s/../x\nrelative\n%s/none\n", base, base);
+	write_list(r.path, RUNDIR_CGROUPS, lines);
+	rundir_remove(&r);
+	rundir_close(&r);
+	assert_ok(file_read_line(AT_FDCWD, list, left, sizeof(left), &e), &e);
+	assert_string_equal(left, "/");
+
+	(void)snprintf(lines, sizeof(lines), "%s\n", later);
+	write_list(base, ".cgroups", lines);
+	assert_int_equal(rundir_sweep(base), 0);
+	assert_int_equal(access(later, F_OK), -1);
+	assert_int_equal(access(list, F_OK), -1);
+}
+
 static void test_long_and_odd_ids(void **state)
 {
 	OWN(rundir) struct rundir r = RUNDIR_INIT;
@@ -156,6 +194,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_one_id_for_two, make_base, remove_base),
 		cmocka_unit_test_setup_teardown(test_dead_ones_are_swept, make_base,
 						remove_base),
+		cmocka_unit_test_setup_teardown(test_cgroups_that_stay, make_base, remove_base),
 		cmocka_unit_test_setup_teardown(test_long_and_odd_ids, make_base, remove_base),
 		cmocka_unit_test_setup_teardown(test_kill, make_base, remove_base),
 	};
