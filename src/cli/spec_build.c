@@ -476,6 +476,20 @@ static Grpc__LinuxResources *build_resources(struct builder *b, const struct spe
 	return res;
 }
 
+/* As docker: an image's ordinary user may serve port 80; the machine is the container's own. */
+static void add_sysctls(struct builder *b, Grpc__Linux *l)
+{
+	Grpc__Linux__SysctlEntry *entry =
+		MAKE(b, Grpc__Linux__SysctlEntry, grpc__linux__sysctl_entry__init);
+
+	l->sysctl = take(b, 1, sizeof(*l->sysctl));
+	if (!entry || !l->sysctl)
+		return;
+	entry->key = copy(b, "net.ipv4.ip_unprivileged_port_start");
+	entry->value = copy(b, "0");
+	l->sysctl[l->n_sysctl++] = entry;
+}
+
 static Grpc__Linux *build_linux(struct builder *b, const struct spec_request *r)
 {
 	Grpc__Linux *l = MAKE(b, Grpc__Linux, grpc__linux__init);
@@ -483,6 +497,7 @@ static Grpc__Linux *build_linux(struct builder *b, const struct spec_request *r)
 	if (!l)
 		return NULL;
 	l->resources = build_resources(b, r);
+	add_sysctls(b, l);
 	l->cgroupspath = arena_printf(b->a, "/kata/%s", r->id);
 	l->maskedpaths = copy_list(b, masked_paths, ARRAY_LEN(masked_paths), &l->n_maskedpaths);
 	l->readonlypaths =

@@ -170,12 +170,14 @@ static int write_in_dir(struct run *r, const char *name, const char *text, mode_
 /* resolv.conf is the engine's: it knows the network's name servers. */
 static int write_etc_files(struct run *r, const char *hostname, struct err *e)
 {
+	const char *own = str_eq(r->o.network, "user") ? user_net_address() : NULL;
 	OWN(buf) struct buf b = BUF_INIT;
 
+	/* a server on its own name's address is to be reached by published ports */
 	if (buf_printf(&b, e,
 		       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-		       "127.0.1.1\t%s\n",
-		       hostname) < 0)
+		       "%s\t%s\n",
+		       own ? own : "127.0.1.1", hostname) < 0)
 		return -1;
 	if (!buf_cstr(&b) || write_in_dir(r, "hosts", buf_cstr(&b), 0644, e) < 0)
 		return -1;

@@ -121,6 +121,23 @@ static bool read_resolv_conf(const char *path, struct user_net_guest *g)
 	return found;
 }
 
+static bool has_ipv4(void)
+{
+	return has_default_route("/proc/self/net/route", false);
+}
+
+static bool has_ipv6(void)
+{
+	return has_default_route("/proc/self/net/ipv6_route", true);
+}
+
+const char *user_net_address(void)
+{
+	if (has_ipv4())
+		return USER_NET_IPV4;
+	return has_ipv6() ? USER_NET_IPV6 : NULL;
+}
+
 static void fill_guest(struct user_net *n)
 {
 	struct user_net_guest *g = &n->guest;
@@ -129,7 +146,7 @@ static void fill_guest(struct user_net *n)
 	g->name = "eth0";
 	memcpy(g->mac, guest_mac, sizeof(g->mac));
 	g->mtu = n->c.mtu ? n->c.mtu : DEFAULT_MTU;
-	if (has_default_route("/proc/self/net/route", false)) {
+	if (has_ipv4()) {
 		(void)snprintf(g->ipv4, sizeof(g->ipv4), "%s", USER_NET_IPV4);
 		(void)snprintf(g->gateway4, sizeof(g->gateway4), "%s", USER_NET_GATEWAY4);
 		g->ipv4_prefix = USER_NET_PREFIX4;
@@ -142,7 +159,7 @@ static void fill_guest(struct user_net *n)
 				 "container resolves no names",
 				 resolv);
 	}
-	if (has_default_route("/proc/self/net/ipv6_route", true)) {
+	if (has_ipv6()) {
 		(void)snprintf(g->ipv6, sizeof(g->ipv6), "%s", USER_NET_IPV6);
 		(void)snprintf(g->gateway6, sizeof(g->gateway6), "%s", USER_NET_GATEWAY6);
 		g->ipv6_prefix = USER_NET_PREFIX6;

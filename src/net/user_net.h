@@ -72,6 +72,12 @@ struct user_net_guest {
 };
 
 /*
+ * The address by which a guest is reached from outside, as text: of the families that the
+ * calling process's network namespace has a default route for, IPv4 first. NULL: none.
+ */
+const char *user_net_address(void);
+
+/*
  * Starts passt in the calling process's network namespace and waits until it has bound its
  * ports. A port in use or not allowed is an error that names it. Call in a fiber.
  */

@@ -70,10 +70,17 @@ class UserNetwork(KataCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_published_port(self):
-        self.kata_ok("run", "-d", "--name", "web", "-p", "8082:80", "busybox", "sh", "-c",
-                     "echo from the guest > /index.html; httpd -f -p 80 -h /")
+        self.published(8082, "80")
+
+    def test_published_port_of_the_own_name(self):
+        """What servers find by their host name, and as a user that is not root."""
+        self.published(8083, "$(hostname -i | tail -n 1):80", "-u", "1000")
+
+    def published(self, port, listen, *options):
+        self.kata_ok("run", "-d", "-p", f"{port}:80", *options, "busybox", "sh", "-c",
+                     f"echo from the guest > /tmp/index.html; exec httpd -f -p {listen} -h /tmp")
         get = ("import urllib.request;"
-               "print(urllib.request.urlopen('http://127.0.0.1:8082/index.html',timeout=5)"
+               f"print(urllib.request.urlopen('http://127.0.0.1:{port}/index.html',timeout=5)"
                ".read().decode(),end='')")
         for _ in range(50):
             done = subprocess.run(["ip", "netns", "exec", HOST, "python3", "-c", get],
