@@ -119,17 +119,14 @@ static int open_append(const char *path, int *out, struct err *e)
 	return 0;
 }
 
-/* kata:///fifo?log=/path */
+/* kata:///fifo?log=/path; the paths may have question marks of their own */
 static int open_kata(struct sink *k, const char *rest, struct err *e)
 {
-	const char *query = strchr(rest, '?');
+	const char *query = strstr(rest, "?log=/");
 	OWN(free) char *fifo = query ? mem_dup(rest, (size_t)(query - rest)) : strdup(rest);
 
 	if (!fifo)
 		return err_oom(e, "a stream's name");
-	if (query && !str_starts(query, "?log=/"))
-		return err_set(e, ERR_INVALID, 0,
-			       "stream 'kata://%.200s': only ?log=/path may follow", rest);
 	if (query && stream_log_open(query + strlen("?log="), STREAM_LOG_BYTES, &k->log, e) < 0)
 		return -1;
 	k->may_leave = true;

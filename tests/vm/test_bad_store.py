@@ -201,6 +201,18 @@ class Host(BadCase):
         self.assertEqual(done.returncode, 125)
         self.one_line(done.stderr, "root file system", "on an overlay file system itself", "/mnt/all")
 
+    def test_odd_name_of_the_store(self):
+        """All of it stands in addresses of streams, options of mounts and words of QEMU."""
+        base = [os.path.join(BIN, "kata"), "--root", os.path.join(self.root, "what? a=b,c:d\\%e&#")]
+        for args, out in ((["load", BUSYBOX], "Loaded image: busybox:latest\n"),
+                          (["run", "--network", "none", "busybox", "echo", "said"], "said\n")):
+            done = subprocess.run([*base, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=60, check=False)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, out, ""))
+        name = os.listdir(os.path.join(base[2], "containers"))[0]
+        done = subprocess.run([*base, "logs", name], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.stdout, "said\n")
+
     def test_caller_that_ignores_its_children(self):
         """SIGCHLD stays ignored over an exec: the kernel would reap our helpers then."""
         script = ("import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
