@@ -191,7 +191,8 @@ static int find_identity(struct stage *s, struct err *e)
 		for (size_t i = 0; i < u->n_additionalgids; i++)
 			s->id.groups[i] = u->additionalgids[i];
 	}
-	return identity_find_home(s->root_fd, &s->id, e);
+	identity_find_home(s->root_fd, &s->id);
+	return 0;
 }
 
 /* Pipes belong to whoever made them: /dev/stdout must open for the container's user. */

@@ -263,14 +263,13 @@ int identity_by_name(int rootfd, const char *user, const char *group, char *cons
 	return find_groups(&groups, group, more, more_count, out, e);
 }
 
-int identity_find_home(int rootfd, struct identity *id, struct err *e)
+void identity_find_home(int rootfd, struct identity *id)
 {
 	OWN(buf) struct buf users = BUF_INIT;
 	struct passwd_line l;
+	struct err ignored;
 
-	if (read_table(rootfd, "etc/passwd", &users, e) < 0)
-		return -1;
-	if (passwd_find_uid(text_of(&users), buf_len(&users), id->uid, &l))
+	if (read_table(rootfd, "etc/passwd", &users, &ignored) == 0 &&
+	    passwd_find_uid(text_of(&users), buf_len(&users), id->uid, &l))
 		set_home(id, &l);
-	return 0;
 }

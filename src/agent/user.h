@@ -49,5 +49,8 @@ bool id_parse(const char *s, size_t len, unsigned *out);
  */
 int identity_by_name(int rootfd, const char *user, const char *group, char *const *more,
 		     size_t more_count, struct identity *out, struct err *e);
-/* Fills in id->home from passwd, if the user has a line there. */
-int identity_find_home(int rootfd, struct identity *id, struct err *e);
+/*
+ * Fills in id->home from passwd, if the user has a line there. A file that cannot be read has
+ * none: who is known by number needs no name.
+ */
+void identity_find_home(int rootfd, struct identity *id);

@@ -153,7 +153,7 @@ static int resolve_user(const struct image *image, const char *user, struct aren
 	struct user_entry en;
 	int rc = read_in_layers(image, "passwd", &text, e);
 
-	if (rc < 0)
+	if (rc < 0 && !is_number(user)) /* a number needs no name */
 		return -1;
 	if (rc == 0 && user_find_entry(text, user, &en) == 0) {
 		if (parse_id(en.field[2], "uid in /etc/passwd", &ids->uid, e) < 0)

@@ -17,7 +17,8 @@ struct user_ids {
 
 /*
  * "user", "user:group", names or numbers; "" is root. A name needs the image (ERR_NOT_FOUND
- * says which file lacks it); numbers do not, though an entry gives the group.
+ * says which file lacks it); numbers do not, though an entry gives the group; a file that
+ * cannot be read is none then.
  */
 int user_lookup(const struct image *image, const char *text, struct arena *a,
 		struct user_ids *out, struct err *e);

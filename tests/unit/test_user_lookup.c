@@ -189,6 +189,8 @@ static void test_large_file(void **state)
 	assert_int_equal(truncate(path, (4 << 20) + 1), 0);
 	assert_err(user_lookup(&f->image, "ann", &f->arena, &ids, &e), &e, ERR_INVALID);
 	assert_non_null(strstr(e.msg, "/etc/passwd of the image: larger than"));
+	assert_ok(user_lookup(&f->image, "5", &f->arena, &ids, &e), &e);
+	assert_int_equal(ids.uid, 5);
 }
 
 /* Changes two names of a directory over and over, until it is killed. */

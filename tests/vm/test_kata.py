@@ -303,6 +303,10 @@ class Life(KataCase):
         done = self.kata("exec", "-u", "you", "u", "id")
         self.assertEqual(done.returncode, 125)
         self.assertIn("you", done.stderr)
+        for odd in ("mkdir /etc/passwd", "mkfifo /etc/passwd", "ln -s passwd /etc/passwd",
+                    "dd if=/dev/zero of=/etc/passwd bs=1M count=5 2>/dev/null"):
+            self.kata_ok("exec", "u", "sh", "-c", f"rm -rf /etc/passwd; {odd}")
+            self.assertEqual(self.kata_ok("exec", "-u", "7", "u", "sh", "-c", "echo $HOME"), "/\n", odd)
         self.kata_ok("rm", "-f", "u")
 
     def test_long_command(self):
