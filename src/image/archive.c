@@ -283,18 +283,27 @@ struct choice {
 	struct load *l;
 	struct arena *a;
 	const char *name;  /* annotation that names the image, or "" */
-	struct buf *there; /* platforms seen that do not fit, for the message */
+	struct buf *there; /* what was seen and does not fit, for the message */
+	bool other_platforms;
 };
 
-static int note_platform(struct choice *c, const char *os, const char *arch, struct err *e)
+static int note(struct choice *c, const char *text, struct err *e)
 {
-	char text[128], quoted[128];
+	char quoted[128];
 
-	(void)snprintf(text, sizeof(text), "%.40s/%.40s", os, arch);
 	(void)str_quote(text, strlen(text), quoted, sizeof(quoted));
 	if (buf_len(c->there) > 200)
 		return 0;
 	return buf_printf(c->there, e, "%s%s", buf_len(c->there) ? ", " : "", quoted);
+}
+
+static int note_platform(struct choice *c, const char *os, const char *arch, struct err *e)
+{
+	char text[128];
+
+	c->other_platforms = true;
+	(void)snprintf(text, sizeof(text), "%.40s/%.40s", os, arch);
+	return note(c, text, e);
 }
 
 /* The reference an annotation gives; a mere tag ("latest") names nothing and gives none. */
@@ -313,15 +322,20 @@ static int oci_refs(struct choice *c, struct found_image *f, struct err *e)
 
 static int stage_oci(struct choice *c, struct found_image *f, struct err *e)
 {
-	int rc = oci_refs(c, f, e);
+	int rc;
 
+	if (c->l->name[0] && c->l->n_images > 0)
+		return err_set(
+			e, ERR_INVALID, 0,
+			"the archive holds several images: one name cannot be given to all");
+	rc = oci_refs(c, f, e);
 	if (rc == 0)
 		rc = load_stage_image(c->l, f, e);
 	strv_fini(&f->refs);
 	return rc;
 }
 
-/* 1: loaded, 0: for another platform, -1. */
+/* 1: loaded, 0: for another platform or no image at all, -1. */
 static int try_manifest(struct choice *c, const struct descriptor *d, struct err *e)
 {
 	OWN(free) char *manifest = NULL;
@@ -339,8 +353,11 @@ static int try_manifest(struct choice *c, const struct descriptor *d, struct err
 	blob_path(&d->digest, path);
 	digest_text(&d->digest, digest);
 	if (read_blob(c->l, d, &manifest, &len, e) < 0 ||
-	    manifest_parse_oci(c->a, manifest, len, path, &m, e) < 0 ||
-	    read_blob(c->l, &m.config, &config, &len, e) < 0 ||
+	    manifest_parse_oci(c->a, manifest, len, path, &m, e) < 0)
+		return -1;
+	if (!m.is_image)
+		return note(c, m.config.media_type, e);
+	if (read_blob(c->l, &m.config, &config, &len, e) < 0 ||
 	    oci_layers(c->l, c->a, &m, &f, e) < 0)
 		return -1;
 	if (read_config(c->a, config, len, &f, e) < 0) {
@@ -387,7 +404,7 @@ static int try_list(struct choice *c, const struct descriptor_list *list, unsign
 		else if (d->kind == DESCRIPTOR_MANIFEST)
 			rc = try_manifest(c, d, e);
 		else
-			rc = note_platform(c, "media type", d->media_type, e);
+			rc = note(c, d->media_type, e);
 		if (rc != 0)
 			return rc;
 	}
@@ -425,29 +442,29 @@ static size_t next_group(struct descriptor_list *list)
 	return n;
 }
 
-static int load_group(struct load *l, const struct descriptor_list *group, struct err *e)
+/* What is no image (a signature, an SBOM beside it) is passed over, and noted in `there`. */
+static int load_group(struct load *l, const struct descriptor_list *group, struct buf *there,
+		      struct err *e)
 {
 	OWN(arena) struct arena a = { 0 };
-	OWN(buf) struct buf there = BUF_INIT;
-	struct choice c = { .l = l, .a = &a, .name = name_of(&group->v[0]), .there = &there };
+	struct choice c = { .l = l, .a = &a, .name = name_of(&group->v[0]), .there = there };
 	int rc;
 
 	arena_init(&a, 2 * (size_t)MANIFEST_ARENA);
 	rc = try_list(&c, group, 0, e);
-	if (rc != 0)
+	if (rc != 0 || !c.other_platforms)
 		return rc < 0 ? -1 : 0;
 	return err_set(e, ERR_UNSUPPORTED, 0,
 		       "%s%sno image for linux/%s in it; there is: %.250s", c.name,
-		       *c.name ? ": " : "", manifest_host_arch(),
-		       buf_len(&there) ? buf_cstr(&there) : "none");
+		       *c.name ? ": " : "", manifest_host_arch(), buf_cstr(there));
 }
 
 int load_oci(struct load *l, struct err *e)
 {
 	OWN(arena) struct arena a = { 0 };
+	OWN(buf) struct buf there = BUF_INIT;
 	OWN(free) char *text = NULL;
 	struct descriptor_list list;
-	bool first = true;
 	size_t len;
 
 	arena_init(&a, MANIFEST_ARENA);
@@ -465,16 +482,14 @@ int load_oci(struct load *l, struct err *e)
 			continue;
 		}
 		group.n = next_group(&list);
-		if (l->name[0] && (!first || group.n < list.n))
-			return err_set(
-				e, ERR_INVALID, 0,
-				"the archive holds several images: one name cannot be given to "
-				"all");
-		if (load_group(l, &group, e) < 0)
+		buf_clear(&there);
+		if (load_group(l, &group, &there, e) < 0)
 			return -1;
 		list.v += group.n;
 		list.n -= group.n;
-		first = false;
 	}
+	if (!l->n_images)
+		return err_set(e, ERR_UNSUPPORTED, 0, "there is no image in it, but: %.250s",
+			       buf_len(&there) ? buf_cstr(&there) : "nothing");
 	return 0;
 }

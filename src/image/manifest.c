@@ -313,17 +313,16 @@ int manifest_parse_oci(struct arena *a, const char *p, size_t len, const char *w
 {
 	struct reader r = { .arena = a, .what = what, .e = e };
 	OWN(jval) struct jval *doc = NULL;
-	struct oci_manifest m;
+	struct oci_manifest m = { 0 };
 
 	if (open_document(&r, p, len, JVAL_OBJECT, &doc) < 0 || check_schema(&r, doc) < 0 ||
 	    read_descriptor(&r, jval_get(doc, "config"), "config", &m.config) < 0)
 		return -1;
-	if (!str_eq(m.config.media_type, "application/vnd.oci.image.config.v1+json") &&
-	    !str_eq(m.config.media_type, "application/vnd.docker.container.image.v1+json"))
-		return err_set(e, ERR_UNSUPPORTED, 0,
-			       "%s: it describes a '%.100s', not a container image", what,
-			       m.config.media_type);
-	if (read_descriptors(&r, doc, "layers", MANIFEST_MAX_LAYERS, &m.layers) < 0)
+	m.is_image =
+		str_eq(m.config.media_type, "application/vnd.oci.image.config.v1+json") ||
+		str_eq(m.config.media_type, "application/vnd.docker.container.image.v1+json");
+	if (m.is_image &&
+	    read_descriptors(&r, doc, "layers", MANIFEST_MAX_LAYERS, &m.layers) < 0)
 		return -1;
 	*out = m;
 	return 0;

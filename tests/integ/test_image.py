@@ -305,6 +305,34 @@ class Kinds(Store):
         self.refused(self.platforms(ia.OTHER_ARCH, "riscv64"), "linux/" + ia.ARCH,
                      "linux/" + ia.OTHER_ARCH, "linux/riscv64", kind="UNSUPPORTED")
 
+    def with_artifacts(self, *images):
+        """Images between an SBOM by a manifest of its own and a blob of a foreign type."""
+        files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}
+        empty = dict(ia.blob(files, b"{}"), mediaType="application/vnd.oci.empty.v1+json")
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        sbom = {"schemaVersion": 2, "mediaType": kind, "artifactType": "application/spdx+json",
+                "config": empty, "layers": [dict(empty, mediaType="application/spdx+json")]}
+        found = [dict(ia.blob(files, json.dumps(sbom).encode()), mediaType=kind)]
+        for name in images:
+            found.append(dict(ia.oci_manifest(files, [tar(item(name, b"x"))]),
+                              annotations={"org.opencontainers.image.ref.name": "example.com/" + name}))
+        found.append(dict(empty, mediaType="application/x-foreign"))
+        files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": found}).encode()
+        return ia.pack_files(files)
+
+    def test_artifacts_beside_an_image(self):
+        self.load(self.with_artifacts("a:1", "b:1"))
+        for name in ("a:1", "b:1"):
+            self.assertEqual(os.listdir(self.layers("example.com/" + name)[0]), [name])
+        self.load(self.with_artifacts("c:1"), "named")
+        self.assertEqual(os.listdir(self.layers("named")[0]), ["c:1"])
+
+    def test_artifacts_alone(self):
+        self.refused(self.with_artifacts(), "no image", "application/x-foreign", kind="UNSUPPORTED")
+
+    def test_one_name_for_two_images(self):
+        self.refused(self.with_artifacts("a:1", "b:1"), "several images", name=("named",))
+
     def test_other_architecture(self):
         config = ia.config_of([self.LAYER], arch=ia.OTHER_ARCH)
         self.refused(docker([self.LAYER], config=config), "linux/" + ia.OTHER_ARCH,
