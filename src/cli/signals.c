@@ -13,14 +13,6 @@
 static const int own[] = { SIGKILL, SIGSTOP, SIGCHLD, SIGPIPE, SIGSEGV, SIGBUS, SIGILL,
 			   SIGFPE,  SIGTRAP, SIGSYS,  SIGABRT, SIGTTIN, SIGTTOU };
 
-/* As nohup and a script's background jobs have it: whoever started us keeps them from us. */
-static bool is_ignored(int sig)
-{
-	struct sigaction now;
-
-	return sigaction(sig, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
-}
-
 /* Whose default action ends a process, and that people send for that. */
 static bool ends_start(int sig)
 {
@@ -50,7 +42,7 @@ int signals_watch(struct signals *s, struct loop *l, bool terminal, struct err *
 	for (size_t i = 0; i < ARRAY_LEN(own); i++)
 		(void)sigdelset(&set, own[i]);
 	for (int sig = 1; sig <= 64; sig++) {
-		if (is_ignored(sig))
+		if (signal_is_ignored(sig))
 			(void)sigdelset(&set, sig);
 	}
 	if (!terminal)

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kata load, images, rmi: the image store. */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "base/time.h"
 #include "cli/cli.h"
+#include "event/signal.h"
 #include "image/reference.h"
 #include "image/store.h"
 
@@ -54,26 +58,65 @@ static void show_progress(void *arg, const struct load_progress *p)
 		(void)fprintf(stderr, " %" PRIu64 " MB", p->done >> 20);
 }
 
+/* Signals that end it: as a descriptor, so that what was unpacked is removed first. */
+static int watch_end(sigset_t *set, int *out, struct err *e)
+{
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
+
+	(void)sigemptyset(set);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		if (!signal_is_ignored(ends[i]))
+			(void)sigaddset(set, ends[i]);
+	}
+	if (sigprocmask(SIG_BLOCK, set, NULL) < 0)
+		return err_sys(e, "block signals");
+	*out = signalfd(-1, set, SFD_CLOEXEC);
+	return *out < 0 ? err_sys(e, "signalfd") : 0;
+}
+
+/* The signal waits still: it ends this process as it would have at first. */
+static void end_by_signal(const sigset_t *set)
+{
+	(void)sigprocmask(SIG_UNBLOCK, set, NULL);
+}
+
+static int open_source(const char **path, int argc, char **argv, int first, struct err *e)
+{
+	*path = first < argc ? argv[first] : "-";
+	if (str_eq(*path, "-") && isatty(STDIN_FILENO))
+		return err_set(e, ERR_INVALID, 0,
+			       "load: standard input is a terminal; name a file, or send an "
+			       "archive into it");
+	return 0;
+}
+
 static int run_load(struct cli *cli, int argc, char **argv, struct err *e)
 {
 	OWN(store) struct store *st = NULL;
 	OWN(load_result) struct load_result result = { 0 };
 	struct load_opts o = { 0 };
 	struct load_options lo = { 0 };
+	OWN(fd) int end_fd = -1;
 	int64_t last = 0;
+	const char *path;
+	sigset_t ends;
 	bool shown;
 	int first, rc;
 
-	if (verb_parse(&verb_load, argc, argv, &o, &first, 1, 1, e) < 0 ||
-	    cli_open_store(cli, &st, e) < 0)
+	if (verb_parse(&verb_load, argc, argv, &o, &first, 0, 1, e) < 0 ||
+	    open_source(&path, argc, argv, first, e) < 0 || cli_open_store(cli, &st, e) < 0 ||
+	    watch_end(&ends, &end_fd, e) < 0)
 		return -1;
 	shown = !o.quiet && isatty(STDERR_FILENO);
 	lo.name = o.name;
 	lo.progress = shown ? show_progress : NULL;
 	lo.progress_arg = &last;
-	rc = store_load_path(st, argv[first], &lo, &result, e);
+	lo.stop_fd = end_fd;
+	rc = store_load_path(st, path, &lo, &result, e);
 	if (shown)
 		(void)fprintf(stderr, "\r\033[K");
+	if (rc < 0 && e->kind == ERR_CANCELLED)
+		end_by_signal(&ends);
 	if (rc < 0)
 		return -1;
 	for (size_t i = 0; i < result.n; i++) {
@@ -88,7 +131,7 @@ static int run_load(struct cli *cli, int argc, char **argv, struct err *e)
 
 const struct verb verb_load = {
 	.name = "load",
-	.usage = "[--name NAME] FILE|DIRECTORY|-",
+	.usage = "[--name NAME] [FILE|DIRECTORY|-]",
 	.help = "load an image archive, OCI layout or root file system",
 	.options = load_options,
 	.option_count = ARRAY_LEN(load_options),

@@ -58,6 +58,13 @@ void signal_defaults(void)
 	(void)signal(SIGCHLD, SIG_DFL);
 }
 
+bool signal_is_ignored(int sig)
+{
+	struct sigaction now;
+
+	return sigaction(sig, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 void signal_reset_all(void)
 {
 	sigset_t none;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/signalfd.h>
 
 #include "event/loop.h"
@@ -25,5 +26,7 @@ void signal_watch_fini(struct signal_watch *w);
  * files are errors (EPIPE, EFBIG), and children can be waited for.
  */
 void signal_defaults(void);
+/* As nohup and a script's background jobs have it: whoever started us keeps it from us. */
+bool signal_is_ignored(int sig);
 /* In a child before exec: default dispositions and an empty mask, ignored ones too. */
 void signal_reset_all(void);

@@ -190,16 +190,29 @@ static bool is_compressed(const uint8_t *p, size_t len)
 	return false;
 }
 
+static int stop_fd_of(const struct layer_job *job)
+{
+	return job->stop_fd > 0 ? job->stop_fd : -1;
+}
+
+static int stopped(const struct layer_job *job, struct err *e)
+{
+	return err_set(e, ERR_CANCELLED, 0, "%s: stopped by a signal", job->what);
+}
+
 /* The first bytes decide about compression; they stay in the lane they were read into. */
 static int peek(struct lane *l, const struct layer_job *job, struct err *e)
 {
 	int64_t deadline = deadline_in(job->stall_ms);
 
 	while (l->len < 6) {
-		struct pollfd pfd = { .fd = job->input, .events = POLLIN };
-		int ready = poll(&pfd, 1, deadline_left(deadline));
+		struct pollfd fds[2] = { { .fd = job->input, .events = POLLIN },
+					 { .fd = stop_fd_of(job), .events = POLLIN } };
+		int ready = poll(fds, ARRAY_LEN(fds), deadline_left(deadline));
 		ssize_t n;
 
+		if (fds[1].revents)
+			return stopped(job, e);
 		if (ready == 0)
 			return err_set(e, ERR_TIMEOUT, 0, "%s: no data for %lld seconds",
 				       job->what, (long long)(job->stall_ms / 1000));
@@ -368,6 +381,7 @@ static int turn(struct pump *p, struct err *e)
 
 	watch_lane(&w, &p->first);
 	watch_lane(&w, &p->second);
+	(void)watch_add(&w, stop_fd_of(p->job), POLLIN);
 	helpers_of(p, all);
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		if (all[i]->report_fd >= 0)
@@ -379,6 +393,8 @@ static int turn(struct pump *p, struct err *e)
 	if (ready == 0)
 		return err_set(e, ERR_TIMEOUT, 0, "%s: no progress for %lld seconds",
 			       p->job->what, (long long)(p->job->stall_ms / 1000));
+	if (is_ready(&w, stop_fd_of(p->job), POLLIN))
+		return stopped(p->job, e);
 	if (turn_lane(p, &p->first, &w, e) < 0 || turn_lane(p, &p->second, &w, e) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {

@@ -55,6 +55,7 @@ static int unpack_into(struct load *l, int at, const char *name, int input, bool
 		.is_tree = is_tree,
 		.what = what,
 		.stall_ms = l->stall_ms,
+		.stop_fd = l->o->stop_fd,
 		.need_end_mark = need_end_mark,
 		.progress = on_progress,
 		.progress_arg = l,

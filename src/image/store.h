@@ -98,6 +98,8 @@ struct load_options {
 	void (*progress)(void *arg, const struct load_progress *p); /* may be NULL */
 	void *progress_arg;
 	int64_t stall_ms; /* longest wait without any progress; 0: five minutes */
+	/* When it can be read from (a signalfd) unpacking ends with ERR_CANCELLED. 0: none. */
+	int stop_fd;
 };
 
 struct loaded_image {

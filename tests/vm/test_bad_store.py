@@ -2,7 +2,9 @@
 """A damaged store, a full disk, values nobody expects, a user who may not."""
 import glob
 import os
+import pty
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -200,6 +202,32 @@ class Host(BadCase):
                               timeout=60, check=False)
         self.assertEqual(done.returncode, 125)
         self.one_line(done.stderr, "root file system", "on an overlay file system itself", "/mnt/all")
+
+    def test_load_that_is_stopped(self):
+        """Ctrl-C while it unpacks: nothing stays, not until the next command either."""
+        where = os.path.join(self.root, "stopped")
+        with open(BUSYBOX, "rb") as f:
+            half = f.read()[:-100_000]
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with subprocess.Popen([os.path.join(BIN, "kata"), "--root", where, "load"],
+                                  stdin=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+                p.stdin.write(half)
+                p.stdin.flush()
+                self.assertTrue(os.listdir(os.path.join(where, "tmp")))
+                p.send_signal(sig)
+                self.assertEqual(p.wait(30), -sig)
+                self.assertEqual(p.stderr.read(), b"")
+            self.assertEqual(os.listdir(os.path.join(where, "tmp")), [])
+
+    def test_load_of_a_terminal(self):
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        self.addCleanup(os.close, theirs)
+        for args in ([], ["-"]):
+            done = subprocess.run([os.path.join(BIN, "kata"), "--root", self.root, "load", *args],
+                                  stdin=theirs, capture_output=True, text=True, timeout=30, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.one_line(done.stderr, "terminal")
 
     def test_odd_name_of_the_store(self):
         """All of it stands in addresses of streams, options of mounts and words of QEMU."""
