@@ -349,10 +349,13 @@ static int check_ports(struct user_net *n, struct child_reaper *r, const char *p
 
 		if (try_port(p, AF_INET, e) < 0 || try_port(p, AF_INET6, e) < 0)
 			return -1;
-		if (p->proto != USER_NET_UDP || !is_loopback(p->host_addr))
+		if (p->proto != USER_NET_UDP ||
+		    (p->host_addr && *p->host_addr && !is_loopback(p->host_addr)))
 			continue;
 		passt_version(n, r, program, version, sizeof(version));
-		if (passt_is_older(version, "20240726"))
+		if (!passt_is_older(version, "20240726"))
+			continue;
+		if (p->host_addr && *p->host_addr)
 			return err_set(
 				e, ERR_UNSUPPORTED, 0,
 				"publish UDP port %u on '%.45s': '%s' brings no answers "
@@ -360,6 +363,11 @@ static int check_ports(struct user_net *n, struct child_reaper *r, const char *p
 				"host, or a passt of July 2024 or newer",
 				p->host_port, p->host_addr,
 				str_quote(version, strlen(version), quoted, sizeof(quoted)));
+		log_warn(n->c.log,
+			 "UDP port %u is published on the host's addresses but for its "
+			 "loopback, to which '%s' brings no answers back",
+			 p->host_port,
+			 str_quote(version, strlen(version), quoted, sizeof(quoted)));
 	}
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -561,6 +563,7 @@ static int add_new_volume(struct share *s, const char *cid, const char *source, 
 {
 	OWN(entry) struct entry *n = NULL;
 	char path[SHARE_PATH_LEN];
+	struct statfs fs;
 	struct stat st;
 
 	if (stat(source, &st) < 0)
@@ -569,6 +572,12 @@ static int add_new_volume(struct share *s, const char *cid, const char *source, 
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "volume '%s' is neither file nor directory: it cannot be shared",
+			       source);
+	/* sizes of 0 end every read at once, and processes' numbers are the host's */
+	if (statfs(source, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "volume '%s' is of the host's /proc, whose files would read as "
+			       "empty in the guest",
 			       source);
 	n = new_entry(volume_name(s, source), source, cid, S_ISDIR(st.st_mode), e);
 	if (!n || host_path(s, n->name, path, e) < 0 || describe(s, n, out, e) < 0 ||

@@ -80,7 +80,8 @@ class Run(KataCase):
         self.assertEqual(done.stdout, "from the host\n")
         self.assertIn("Read-only", done.stderr)
         for source, destination, word in ((folder, "/etc/hosts", "a directory, the destination not"),
-                                          (f"{folder}/a", "/bin", "a file, the destination a directory")):
+                                          (f"{folder}/a", "/bin", "a file, the destination a directory"),
+                                          ("/proc/sys", "/p", "the host's /proc")):
             done = self.kata("run", "--rm", "-v", f"{source}:{destination}", "busybox", "true")
             self.assertEqual(done.returncode, 125)
             self.assertIn(word, done.stderr)
