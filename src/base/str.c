@@ -114,14 +114,29 @@ bad:
 		       min, max);
 }
 
+/* ".5": millionths, further digits being dropped; 0 where there is no fraction. */
+static bool scan_fraction(const char **p, uint64_t *out)
+{
+	uint64_t place = 100000;
+
+	*out = 0;
+	if (**p != '.')
+		return true;
+	for (++*p; **p >= '0' && **p <= '9'; ++*p) {
+		*out += place * (uint64_t)(**p - '0');
+		place /= 10;
+	}
+	return (*p)[-1] != '.';
+}
+
 int str_to_bytes(const char *s, const char *what, uint64_t *out, struct err *e)
 {
 	static const char units[] = "bkmgt";
 	const char *p = s, *u;
 	unsigned shift = 0;
-	uint64_t v;
+	uint64_t v, millionths;
 
-	if (!scan_digits(&p, &v))
+	if (!scan_digits(&p, &v) || !scan_fraction(&p, &millionths))
 		goto bad;
 	if (*p) {
 		u = strchr(units, tolower((unsigned char)*p));
@@ -136,7 +151,7 @@ int str_to_bytes(const char *s, const char *what, uint64_t *out, struct err *e)
 	}
 	if (shift && v > (UINT64_MAX >> shift))
 		goto bad;
-	*out = v << shift;
+	*out = (v << shift) + (millionths << shift) / 1000000;
 	return 0;
 bad:
 	return err_set(e, ERR_INVALID, 0,

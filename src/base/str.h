@@ -24,7 +24,9 @@ int str_to_u64(const char *s, uint64_t min, uint64_t max, const char *what, uint
 	       struct err *e);
 int str_to_i64(const char *s, int64_t min, int64_t max, const char *what, int64_t *out,
 	       struct err *e);
-/* "64", "64b", "64k", "64m", "2g", "1t" (powers of 1024, case-insensitive, optional "ib"/"b")
+/*
+ * "64", "64b", "64k", "64m", "2g", "1.5t" (powers of 1024, case-insensitive, optional
+ * "ib"/"b"); what is less than a byte is dropped.
  */
 int str_to_bytes(const char *s, const char *what, uint64_t *out, struct err *e);
 

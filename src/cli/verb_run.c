@@ -98,7 +98,7 @@ static int parse_cpus(const char *s, uint64_t *out, struct err *e)
 
 	long host = sysconf(_SC_NPROCESSORS_ONLN);
 
-	if (end == s || *end || !(n >= 0.01) || n > (double)host)
+	if (end == s || *end || (!(n >= 0.01) && n != 0) || n > (double)host)
 		return err_set(e, ERR_INVALID, 0,
 			       "--cpus '%.64s': must be a number from 0.01 to %ld, which is "
 			       "what this host has",
@@ -124,10 +124,36 @@ static int parse_ports(struct run *r, struct err *e)
 	return 0;
 }
 
+/* It becomes a word of /etc/hosts. */
+static int check_hostname(const char *name, struct err *e)
+{
+	size_t len = strlen(name);
+	char quoted[128];
+
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)name[i] <= ' ' || name[i] == '#' || name[i] == 0x7f)
+			return err_set(e, ERR_INVALID, 0,
+				       "--hostname '%s': no blanks, '#' or control characters",
+				       str_quote(name, len, quoted, sizeof(quoted)));
+	}
+	return len <= HOSTNAME_MAX
+		       ? 0
+		       : err_set(e, ERR_INVALID, 0, "--hostname '%.80s': at most %d bytes",
+				 name, HOSTNAME_MAX);
+}
+
+/* As with docker: scripts give unset variables, and 0 is no limit. */
+static const char *if_given(const char *option)
+{
+	return option && *option ? option : NULL;
+}
+
 static int check_options(struct run *r, struct err *e)
 {
 	struct options *o = &r->o;
 
+	o->hostname = if_given(o->hostname);
+	o->name = if_given(o->name);
 	if (!o->network)
 		o->network = "user";
 	if (!str_eq(o->network, "user") && !str_eq(o->network, "none"))
@@ -143,13 +169,12 @@ static int check_options(struct run *r, struct err *e)
 		return err_set(e, ERR_INVALID, 0, "--tty: standard input is no terminal");
 	if (o->memory && str_to_bytes(o->memory, "--memory", &r->memory_bytes, e) < 0)
 		return -1;
-	if (o->memory && r->memory_bytes < 6 << 20)
+	if (r->memory_bytes && r->memory_bytes < 6 << 20)
 		return err_set(e, ERR_INVALID, 0, "--memory '%s': at least 6m", o->memory);
 	if (o->cpus && parse_cpus(o->cpus, &r->cpu_millis, e) < 0)
 		return -1;
-	if (o->hostname && (*o->hostname == '\0' || strlen(o->hostname) > HOSTNAME_MAX))
-		return err_set(e, ERR_INVALID, 0, "--hostname '%.80s': must have 1 to %d bytes",
-			       o->hostname, HOSTNAME_MAX);
+	if (o->hostname && check_hostname(o->hostname, e) < 0)
+		return -1;
 	if (o->name && path_check_id(o->name, 128, "--name", e) < 0)
 		return -1;
 	return env_check(&o->env, e) < 0 ? -1 : parse_ports(r, e);

@@ -132,7 +132,8 @@ class Values(BadCase):
                  (["-w", "here"], "'here'"), (["-u", "nobody-here"], "nobody-here"),
                  (["-v", "/a:b:/x"], "/a:b:/x"), (["-v", ":/x"], ":/x"),
                  (["-e", b"A=\xff"], "UTF-8"), (["-v", b"/tmp:/\xff"], "UTF-8"),
-                 (["-e", "=x"], "=x"), (["-p", "80:80"], "--publish"), (["--hostname", "a" * 300], "hostname"))
+                 (["-e", "=x"], "=x"), (["-p", "80:80"], "--publish"), (["--hostname", "a" * 300], "hostname"),
+                 (["--hostname", "a\nb"], "hostname"))
         for options, word in cases:
             with self.subTest(options=str(options)[:60]):
                 self.refused(word, options=options)
@@ -149,6 +150,13 @@ class Values(BadCase):
                          "-c", "env | grep -c ^V; echo ${#BIG}; [ -d '/q,r s\nt' ] && echo there", within=60)
         self.assertEqual((done.returncode, done.stdout),
                          (0, "10000\n100000\nthere\n"), done.stderr[:500])
+
+    def test_options_of_unset_variables(self):
+        """An empty one is none, and 0 is no limit."""
+        done = self.call("run", "--rm", "--network", "none", "--memory", "0", "--cpus", "0", "--name", "",
+                         "--hostname", "", "-u", "", "-w", "", "busybox", "cat", "/sys/fs/cgroup/memory.max",
+                         "/sys/fs/cgroup/cpu.max", within=60)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "max\nmax 100000\n", ""))
 
 
 class Host(BadCase):
