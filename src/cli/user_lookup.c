@@ -153,7 +153,8 @@ static int resolve_user(const struct image *image, const char *user, struct aren
 	struct user_entry en;
 	int rc = read_in_layers(image, "passwd", &text, e);
 
-	if (rc < 0 && !is_number(user)) /* a number needs no name */
+	/* a number needs no name; lack of memory is no property of the file */
+	if (rc < 0 && (!is_number(user) || e->kind == ERR_NO_MEMORY))
 		return -1;
 	if (rc == 0 && user_find_entry(text, user, &en) == 0) {
 		if (parse_id(en.field[2], "uid in /etc/passwd", &ids->uid, e) < 0)
