@@ -34,6 +34,12 @@ class SecondTry(unittest.TestCase):
         self.assertEqual((counts, asked[1:]), ((2, 0), ["Class.test_a"]))
         self.assertIn("SECOND TRY; first: the virtual machine ended (guest kernel panic)", said)
 
+    def test_a_crash_of_the_emulator_is_tried_again(self):
+        crash = "the virtual machine ended (monitor killed): qemu was killed by signal 11"
+        counts, asked, said = self.play([(NAME, FAIL, crash)], [(NAME, PASS, "")])
+        self.assertEqual((counts, len(asked)), ((1, 0), 2))
+        self.assertIn("signal 11", said)
+
     def test_once(self):
         for later in ([(NAME, FAIL, PANIC)], []):
             counts, asked, _ = self.play([(NAME, FAIL, PANIC)], later)

@@ -250,7 +250,7 @@ class Run(KataCase):
         self.assertEqual(out, "lo\n")
 
     def test_bad_values_are_refused(self):
-        for args in (["--memory", "lots"], ["--cpus", "0"], ["--network", "moon"],
+        for args in (["--memory", "lots"], ["--cpus", "0.001"], ["--network", "moon"],
                      ["-v", "relative:/x"], ["-v", "/nonexistent-dir:/x"], ["-p", "80"],
                      ["-v", "/tmp:/a/../.."], ["-e", "=x"], ["-v", "/tmp:/proc/x"],
                      ["-v", "/tmp:/x", "-v", "/var:/x/"], ["-v", "/tmp:/dev/"],
