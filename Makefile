@@ -20,7 +20,7 @@ HOST := build/host
 AGENT := build/agent
 OWNER := tools/as-owner
 
-.PHONY: all build prefix guest guest-image guest-kernel run check lint fuzz bench lab lab-full install uninstall clean help
+.PHONY: all build configured prefix guest guest-image guest-kernel run check lint fuzz bench lab lab-full install uninstall clean help
 
 ## all: build the programs into build/bin and build/libexec (as an ordinary user)
 all:
@@ -28,7 +28,7 @@ all:
 	@$(OWNER) $(MAKE) build
 
 # Without the look at the packages, and as whoever calls it.
-build: $(HOST)/build.ninja $(AGENT)/build.ninja
+build: configured
 	@ninja -C $(HOST)
 ifneq ($(wildcard src/agent/meson.build),)
 	@ninja -C $(AGENT)
@@ -36,15 +36,13 @@ endif
 	@tools/stage build
 
 # The prefix is in the manual pages; the programs find their files by their own place.
-prefix: $(HOST)/build.ninja $(AGENT)/build.ninja
+prefix: configured
 	@meson configure $(HOST) -Dprefix="$(PREFIX)"
 	@meson configure $(AGENT) -Dprefix="$(PREFIX)"
 
-$(HOST)/build.ninja:
-	meson setup $(HOST) --prefix="$(PREFIX)"
-
-$(AGENT)/build.ninja:
-	CC=musl-gcc meson setup $(AGENT) --prefix="$(PREFIX)" -Dparts=agent --buildtype=minsize
+configured:
+	@tools/configure $(HOST) --prefix="$(PREFIX)"
+	@CC=musl-gcc tools/configure $(AGENT) --prefix="$(PREFIX)" -Dparts=agent --buildtype=minsize
 
 ## guest: prepare kernel, initrd and the busybox image in build/guest
 guest: all
