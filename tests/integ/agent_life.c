@@ -4,10 +4,10 @@
  * standard output. Where the agent runs (namespaces of this host, a VM) is the caller's
  * business: tests/integ/test_agent.py.
  *
- *	agent_life ADDRESS GUEST_ROOTFS [9p] [no-limits]
+ *	agent_life ADDRESS GUEST_ROOTFS [no-limits]
  *
- * GUEST_ROOTFS is a busybox root file system as the agent sees it. "9p": mount the share that
- * holds it first. "no-limits": the agent's cgroup tree has no controllers to test limits with.
+ * GUEST_ROOTFS is a busybox root file system as the agent sees it. "no-limits": the agent's
+ * cgroup tree has no controllers to test limits with.
  */
 #include "agent_life.h"
 
@@ -568,8 +568,6 @@ static void test_copy_file(struct test *t)
 	Grpc__CopyFileRequest c = GRPC__COPY_FILE_REQUEST__INIT;
 	const char *out, *err_text;
 
-	if (t->share_9p)
-		return; /* the directory is the host's there */
 	c.path = arena_printf(&t->arena, "%s/copied/sub/f", dir);
 	c.file_size = 8;
 	c.file_mode = 0100644;
@@ -869,19 +867,6 @@ static int create_sandbox(struct test *t)
 
 	r.sandbox_id = dup_str(t, "life");
 	r.hostname = dup_str(t, "life");
-	if (t->share_9p) {
-		Grpc__Storage *st = new_message(t, &grpc__storage__descriptor);
-
-		st->driver = dup_str(t, "9p");
-		st->source = dup_str(t, "kataShared");
-		st->fstype = dup_str(t, "9p");
-		st->mount_point = dup_str(t, "/run/kata-containers/shared/containers/");
-		add_str(t, &st->options, &st->n_options, "trans=virtio");
-		add_str(t, &st->options, &st->n_options, "version=9p2000.L");
-		add_str(t, &st->options, &st->n_options, "cache=mmap");
-		add_str(t, &st->options, &st->n_options, "msize=512000");
-		add_ptr(t, &r.storages, &r.n_storages, st);
-	}
 	return simple(t, "CreateSandbox", &r);
 }
 
@@ -932,15 +917,11 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (argc < 3) {
-		(void)fprintf(stderr,
-			      "usage: agent_life ADDRESS GUEST_ROOTFS [9p] [no-limits]\n");
+		(void)fprintf(stderr, "usage: agent_life ADDRESS GUEST_ROOTFS [no-limits]\n");
 		return 2;
 	}
 	t.rootfs = argv[2];
-	for (int i = 3; i < argc; i++) {
-		t.share_9p = t.share_9p || str_eq(argv[i], "9p");
-		t.no_limits = t.no_limits || str_eq(argv[i], "no-limits");
-	}
+	t.no_limits = argc > 3 && str_eq(argv[3], "no-limits");
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (unix_connect(argv[1], &fd, &e) < 0 || loop_new(&t.loop, &e) < 0 ||
 	    ttrpc_conn_new(t.loop, fd, &none, &t.conn, &e) < 0 ||

@@ -36,7 +36,7 @@ struct test {
 	struct loop *loop;
 	struct ttrpc_conn *conn;
 	const char *rootfs;
-	bool share_9p, no_limits;
+	bool no_limits;
 	int number, failed;
 	bool current_failed;
 	unsigned serial;    /* of containers, for fresh ids */
