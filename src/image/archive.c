@@ -355,8 +355,8 @@ static int try_manifest(struct choice *c, const struct descriptor *d, struct err
 	if (read_blob(c->l, d, &manifest, &len, e) < 0 ||
 	    manifest_parse_oci(c->a, manifest, len, path, &m, e) < 0)
 		return -1;
-	if (!m.is_image)
-		return note(c, m.config.media_type, e);
+	if (m.artifact)
+		return note(c, m.artifact, e);
 	if (read_blob(c->l, &m.config, &config, &len, e) < 0 ||
 	    oci_layers(c->l, c->a, &m, &f, e) < 0)
 		return -1;
@@ -462,7 +462,7 @@ static int load_group(struct load *l, const struct descriptor_list *group, struc
 int load_oci(struct load *l, struct err *e)
 {
 	OWN(arena) struct arena a = { 0 };
-	OWN(buf) struct buf there = BUF_INIT;
+	OWN(buf) struct buf all = BUF_INIT;
 	OWN(free) char *text = NULL;
 	struct descriptor_list list;
 	size_t len;
@@ -474,6 +474,7 @@ int load_oci(struct load *l, struct err *e)
 	if (list.n == 0)
 		return err_set(e, ERR_INVALID, 0, "index.json: it lists no image");
 	while (list.n > 0) {
+		OWN(buf) struct buf there = BUF_INIT;
 		struct descriptor_list group = { .v = list.v };
 
 		if (list.v[0].attestation) {
@@ -482,14 +483,17 @@ int load_oci(struct load *l, struct err *e)
 			continue;
 		}
 		group.n = next_group(&list);
-		buf_clear(&there);
 		if (load_group(l, &group, &there, e) < 0)
+			return -1;
+		if (buf_len(&there) && buf_len(&all) < 200 &&
+		    buf_printf(&all, e, "%s%s", buf_len(&all) ? ", " : "", buf_cstr(&there)) <
+			    0)
 			return -1;
 		list.v += group.n;
 		list.n -= group.n;
 	}
 	if (!l->n_images)
 		return err_set(e, ERR_UNSUPPORTED, 0, "there is no image in it, but: %.250s",
-			       buf_len(&there) ? buf_cstr(&there) : "nothing");
+			       buf_len(&all) ? buf_cstr(&all) : "nothing");
 	return 0;
 }

@@ -308,6 +308,20 @@ int manifest_parse_index(struct arena *a, const char *p, size_t len, const char 
 	return read_descriptors(&r, doc, "manifests", MANIFEST_MAX_IMAGES, out);
 }
 
+/* Of which type the layers are if none is an image's: cosign's signatures have an image's
+ * configuration. */
+static const char *foreign_layers(const struct descriptor_list *layers)
+{
+	for (size_t i = 0; i < layers->n; i++) {
+		const char *type = layers->v[i].media_type;
+
+		if (!*type || str_starts(type, "application/vnd.oci.image.layer.") ||
+		    str_starts(type, "application/vnd.docker.image.rootfs."))
+			return NULL;
+	}
+	return layers->n ? layers->v[0].media_type : NULL;
+}
+
 int manifest_parse_oci(struct arena *a, const char *p, size_t len, const char *what,
 		       struct oci_manifest *out, struct err *e)
 {
@@ -318,12 +332,13 @@ int manifest_parse_oci(struct arena *a, const char *p, size_t len, const char *w
 	if (open_document(&r, p, len, JVAL_OBJECT, &doc) < 0 || check_schema(&r, doc) < 0 ||
 	    read_descriptor(&r, jval_get(doc, "config"), "config", &m.config) < 0)
 		return -1;
-	m.is_image =
-		str_eq(m.config.media_type, "application/vnd.oci.image.config.v1+json") ||
-		str_eq(m.config.media_type, "application/vnd.docker.container.image.v1+json");
-	if (m.is_image &&
-	    read_descriptors(&r, doc, "layers", MANIFEST_MAX_LAYERS, &m.layers) < 0)
+	if (!str_eq(m.config.media_type, "application/vnd.oci.image.config.v1+json") &&
+	    !str_eq(m.config.media_type, "application/vnd.docker.container.image.v1+json"))
+		m.artifact = m.config.media_type;
+	else if (read_descriptors(&r, doc, "layers", MANIFEST_MAX_LAYERS, &m.layers) < 0)
 		return -1;
+	else
+		m.artifact = foreign_layers(&m.layers);
 	*out = m;
 	return 0;
 }

@@ -78,7 +78,8 @@ int manifest_parse_index(struct arena *a, const char *p, size_t len, const char 
 			 struct descriptor_list *out, struct err *e);
 
 struct oci_manifest {
-	bool is_image; /* else an artifact (a signature, an SBOM); `layers` is empty then */
+	/* The media type that makes it an artifact (a signature, an SBOM); NULL: an image. */
+	const char *artifact;
 	struct descriptor config;
 	struct descriptor_list layers; /* bottom to top */
 };

@@ -306,13 +306,22 @@ class Kinds(Store):
                      "linux/" + ia.OTHER_ARCH, "linux/riscv64", kind="UNSUPPORTED")
 
     def with_artifacts(self, *images):
-        """Images between an SBOM by a manifest of its own and a blob of a foreign type."""
+        """Images between an SBOM by a manifest of its own, a signature as cosign makes it, and a blob
+        of a foreign type."""
         files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}
         empty = dict(ia.blob(files, b"{}"), mediaType="application/vnd.oci.empty.v1+json")
         kind = "application/vnd.oci.image.manifest.v1+json"
         sbom = {"schemaVersion": 2, "mediaType": kind, "artifactType": "application/spdx+json",
                 "config": empty, "layers": [dict(empty, mediaType="application/spdx+json")]}
-        found = [dict(ia.blob(files, json.dumps(sbom).encode()), mediaType=kind)]
+        payload = dict(ia.blob(files, b'{"critical":{}}'),
+                       mediaType="application/vnd.dev.cosign.simplesigning.v1+json")
+        config = {"architecture": "", "os": "", "config": {},
+                  "rootfs": {"type": "layers", "diff_ids": [payload["digest"]]}}
+        signature = {"schemaVersion": 2, "mediaType": kind, "layers": [payload],
+                     "config": dict(ia.blob(files, json.dumps(config).encode()),
+                                    mediaType="application/vnd.oci.image.config.v1+json")}
+        found = [dict(ia.blob(files, json.dumps(one).encode()), mediaType=kind)
+                 for one in (sbom, signature)]
         for name in images:
             found.append(dict(ia.oci_manifest(files, [tar(item(name, b"x"))]),
                               annotations={"org.opencontainers.image.ref.name": "example.com/" + name}))
@@ -328,7 +337,8 @@ class Kinds(Store):
         self.assertEqual(os.listdir(self.layers("named")[0]), ["c:1"])
 
     def test_artifacts_alone(self):
-        self.refused(self.with_artifacts(), "no image", "application/x-foreign", kind="UNSUPPORTED")
+        self.refused(self.with_artifacts(), "no image", "application/x-foreign", "oci.empty", "cosign",
+                     kind="UNSUPPORTED")
 
     def test_one_name_for_two_images(self):
         self.refused(self.with_artifacts("a:1", "b:1"), "several images", name=("named",))

@@ -146,9 +146,44 @@ static void test_artifact_is_no_image(void **state)
 	struct err e = ERR_INIT;
 
 	assert_ok(manifest_parse_oci(*state, text, strlen(text), "m", &m, &e), &e);
-	assert_false(m.is_image);
-	assert_string_equal(m.config.media_type, "application/vnd.cncf.helm");
+	assert_string_equal(m.artifact, "application/vnd.cncf.helm");
 	assert_int_equal(m.layers.n, 0);
+}
+
+/* cosign's signatures have the type of an image's configuration. */
+static void test_layers_tell_an_artifact(void **state)
+{
+#define LAYER(type) "{\"mediaType\":\"" type "\",\"digest\":" DIGEST ",\"size\":1}"
+	static const char cosign[] = "application/vnd.dev.cosign.simplesigning.v1+json";
+	static const struct {
+		const char *layers, *artifact;
+	} rows[] = {
+		{ LAYER("application/vnd.dev.cosign.simplesigning.v1+json"), cosign },
+		{ LAYER("application/vnd.oci.image.layer.v1.tar+gzip"), NULL },
+		{ LAYER("application/vnd.docker.image.rootfs.diff.tar.gzip"), NULL },
+		{ LAYER("application/x-other") "," LAYER(
+			  "application/vnd.oci.image.layer.v1.tar"),
+		  NULL },
+		{ LAYER(""), NULL },
+		{ "", NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct oci_manifest m;
+		struct err e = ERR_INIT;
+		char text[1024];
+
+		(void)snprintf(text, sizeof(text),
+			       "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"application/"
+			       "vnd.oci.image.config.v1+json\",\"digest\":" DIGEST
+			       ",\"size\":1},\"layers\":[%s]}",
+			       rows[i].layers);
+		assert_ok(manifest_parse_oci(*state, text, strlen(text), "m", &m, &e), &e);
+		if (rows[i].artifact)
+			assert_string_equal(m.artifact, rows[i].artifact);
+		else
+			assert_null(m.artifact);
+	}
 }
 
 static void test_config(void **state)
@@ -235,6 +270,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_index, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_index_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_artifact_is_no_image, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_layers_tell_an_artifact, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_config, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_config_minimal_and_refused, setup,
 						teardown),
