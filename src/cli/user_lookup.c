@@ -100,6 +100,13 @@ static int read_in_layers(const struct image *image, const char *name, char **ou
 	return 1;
 }
 
+/* One line of passwd(5) or group(5). */
+struct user_entry {
+	const char *name, *field[7];
+	size_t fields;
+	uint32_t id, gid; /* the third field, and passwd's fourth */
+};
+
 static void split_line(char *line, struct user_entry *out)
 {
 	out->fields = 0;
@@ -112,7 +119,31 @@ static void split_line(char *line, struct user_entry *out)
 	out->name = out->field[0];
 }
 
-int user_find_entry(char *text, const char *key, struct user_entry *out)
+static int parse_id(const char *s, const char *what, uint32_t *out, struct err *e)
+{
+	uint64_t n;
+
+	if (str_to_u64(s, 0, UINT32_MAX - 1, what, &n, e) < 0)
+		return -1;
+	*out = (uint32_t)n;
+	return 0;
+}
+
+static bool has_ids(struct user_entry *en, bool passwd)
+{
+	struct err ignored;
+
+	return en->fields >= 3 && *en->name &&
+	       parse_id(en->field[2], "id", &en->id, &ignored) == 0 &&
+	       (!passwd || en->fields == 3 ||
+		parse_id(en->field[3], "gid", &en->gid, &ignored) == 0);
+}
+
+/*
+ * Finds a line by name, or by the number in its third field; 1 if there is none. Cuts `text`
+ * into pieces.
+ */
+static int find_entry(char *text, const char *key, bool passwd, struct user_entry *out)
 {
 	char *rest = text;
 
@@ -123,21 +154,11 @@ int user_find_entry(char *text, const char *key, struct user_entry *out)
 		if (rest)
 			*rest++ = '\0';
 		split_line(line, out);
-		if (out->fields >= 3 && *out->name &&
+		if (has_ids(out, passwd) &&
 		    (str_eq(out->name, key) || str_eq(out->field[2], key)))
 			return 0;
 	}
 	return 1;
-}
-
-static int parse_id(const char *s, const char *what, uint32_t *out, struct err *e)
-{
-	uint64_t n;
-
-	if (str_to_u64(s, 0, UINT32_MAX - 1, what, &n, e) < 0)
-		return -1;
-	*out = (uint32_t)n;
-	return 0;
 }
 
 static bool is_number(const char *s)
@@ -156,12 +177,10 @@ static int resolve_user(const struct image *image, const char *user, struct aren
 	/* a number needs no name; lack of memory is no property of the file */
 	if (rc < 0 && (!is_number(user) || e->kind == ERR_NO_MEMORY))
 		return -1;
-	if (rc == 0 && user_find_entry(text, user, &en) == 0) {
-		if (parse_id(en.field[2], "uid in /etc/passwd", &ids->uid, e) < 0)
-			return -1;
-		if (en.fields > 3 &&
-		    parse_id(en.field[3], "gid in /etc/passwd", &ids->gid, e) < 0)
-			return -1;
+	if (rc == 0 && find_entry(text, user, true, &en) == 0) {
+		ids->uid = en.id;
+		if (en.fields > 3)
+			ids->gid = en.gid;
 		*name = arena_strdup(a, en.name);
 		return *name ? 0 : err_oom(e, "a user");
 	}
@@ -179,10 +198,12 @@ static int resolve_group(const struct image *image, const char *group, struct us
 	struct user_entry en;
 	int rc = read_in_layers(image, "group", &text, e);
 
-	if (rc < 0)
+	if (rc < 0 && (!is_number(group) || e->kind == ERR_NO_MEMORY))
 		return -1;
-	if (rc == 0 && user_find_entry(text, group, &en) == 0)
-		return parse_id(en.field[2], "gid in /etc/group", &ids->gid, e);
+	if (rc == 0 && find_entry(text, group, false, &en) == 0) {
+		ids->gid = en.id;
+		return 0;
+	}
 	if (!is_number(group))
 		return err_set(e, ERR_NOT_FOUND, 0,
 			       "group '%.64s' is not in the image's /etc/group", group);
@@ -218,16 +239,13 @@ static int add_groups(const struct image *image, const char *name, struct arena 
 	while (rest && ids->group_count < GROUPS_MAX) {
 		struct user_entry en;
 		char *line = rest;
-		struct err ignored;
 
 		rest = strchr(line, '\n');
 		if (rest)
 			*rest++ = '\0';
 		split_line(line, &en);
-		/* a line without a number is no group: passed over, as the agent does */
-		if (en.fields > 3 && lists_member(en.field[3], name) &&
-		    parse_id(en.field[2], "gid", &ids->groups[ids->group_count], &ignored) == 0)
-			ids->group_count++;
+		if (has_ids(&en, false) && en.fields > 3 && lists_member(en.field[3], name))
+			ids->groups[ids->group_count++] = en.id;
 	}
 	return 0;
 }

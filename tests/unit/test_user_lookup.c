@@ -191,6 +191,31 @@ static void test_large_file(void **state)
 	assert_non_null(strstr(e.msg, "/etc/passwd of the image: larger than"));
 	assert_ok(user_lookup(&f->image, "5", &f->arena, &ids, &e), &e);
 	assert_int_equal(ids.uid, 5);
+	(void)snprintf(path, sizeof(path), "%s/etc/group", f->layer[1]);
+	write_file(f->layer[1], "group", "");
+	assert_int_equal(truncate(path, (4 << 20) + 1), 0);
+	assert_ok(user_lookup(&f->image, "5:6", &f->arena, &ids, &e), &e);
+	assert_int_equal(ids.gid, 6);
+	assert_err(user_lookup(&f->image, "5:wheel", &f->arena, &ids, &e), &e, ERR_INVALID);
+}
+
+/* Lines whose numbers are none are passed over. */
+static void test_malformed(void **state)
+{
+	struct fixture *f = *state;
+	struct user_ids ids;
+	struct err e;
+
+	write_file(f->layer[1], "passwd",
+		   "root:x:0:junk::/:/bin/sh\nann:x:ten:1::/:\nann:x:7:8::/:\nann:x:9:::/:\n");
+	assert_ok(user_lookup(&f->image, "0", &f->arena, &ids, &e), &e);
+	assert_int_equal(ids.uid, 0);
+	assert_ok(user_lookup(&f->image, "ann", &f->arena, &ids, &e), &e);
+	assert_int_equal(ids.uid, 7);
+	assert_int_equal(ids.gid, 8);
+	assert_ok(user_lookup(&f->image, "9", &f->arena, &ids, &e), &e);
+	assert_int_equal(ids.uid, 9);
+	assert_int_equal(ids.gid, 0);
 }
 
 /* Changes two names of a directory over and over, until it is killed. */
@@ -234,6 +259,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_deleted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_large_file, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_malformed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_swapped_meanwhile, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_found, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
