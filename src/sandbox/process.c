@@ -316,6 +316,8 @@ int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 		return err_set(e, ERR_INVALID, 0, "signal %u does not exist", signal);
 	if (!is_alive(p))
 		return err_set(e, ERR_NOT_FOUND, 0, "process already finished");
+	if (p->container->sandbox->state == SANDBOX_STOPPING)
+		return 0; /* it is about to end with its machine */
 	if (sandbox_need_ready(p->container->sandbox, e) < 0)
 		return -1;
 	if (p->gone_at) { /* only its output holds it up */
