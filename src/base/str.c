@@ -50,6 +50,17 @@ __attribute__((format(printf, 1, 0))) static char *str_vprintf(const char *fmt, 
 	return s;
 }
 
+bool str_has_line(const char *text, const char *line)
+{
+	size_t len = strlen(line);
+
+	for (const char *p = text; p && *p; p = strchr(p, '\n'), p += p ? 1 : 0) {
+		if (strncmp(p, line, len) == 0 && (p[len] == '\n' || p[len] == '\0'))
+			return true;
+	}
+	return false;
+}
+
 char *str_printf(const char *fmt, ...)
 {
 	va_list ap;

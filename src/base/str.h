@@ -11,6 +11,8 @@ struct err;
 bool str_eq(const char *a, const char *b); /* NULL equals only NULL */
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
+/* Whether `line` is a whole line of `text`, which may be NULL. */
+bool str_has_line(const char *text, const char *line);
 /* malloc'd formatted string, NULL when out of memory. */
 char *str_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

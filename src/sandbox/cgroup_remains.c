@@ -40,6 +40,31 @@ static bool is_path(const char *line)
 	return str_starts(line, "/") && !strstr(line, "/../") && !str_ends(line, "/..");
 }
 
+/* A cgroup that several engines had, one after the other, is listed once. */
+static int add_line(struct buf *list, const char *line, struct err *e)
+{
+	if (buf_len(list) && str_has_line(buf_cstr(list), line))
+		return 0;
+	return buf_printf(list, e, "%s\n", line);
+}
+
+static int add_lines(struct buf *list, const struct buf *more, struct err *e)
+{
+	OWN(free) char *text = NULL;
+	char *line, *rest;
+
+	if (!more || !buf_len(more))
+		return 0;
+	text = strndup((const char *)buf_head(more), buf_len(more));
+	if (!text)
+		return err_oom(e, "a list");
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		if (add_line(list, line, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 void cgroup_remains_remove(int dirfd, const char *record, int64_t deadline, struct buf *busy)
 {
 	OWN(free) char *list = NULL;
@@ -59,7 +84,7 @@ void cgroup_remains_remove(int dirfd, const char *record, int64_t deadline, stru
 				 "cgroup '%s' of an engine that has ended cannot be removed: "
 				 "%s",
 				 line, strerror(errno));
-		else if (busy && buf_printf(busy, &e, "%s\n", line) < 0)
+		else if (busy && add_line(busy, line, &e) < 0)
 			log_warn(NULL, "cgroup '%s' stays: %s", line, e.msg);
 	}
 }
@@ -70,7 +95,7 @@ void cgroup_remains_keep(int dirfd, const char *name, const struct buf *busy)
 	struct err e;
 
 	cgroup_remains_remove(dirfd, name, deadline_in(0), &all);
-	if ((buf_len(busy) && buf_append(&all, buf_head(busy), buf_len(busy), &e) < 0) ||
+	if (add_lines(&all, busy, &e) < 0 ||
 	    (buf_len(&all) &&
 	     file_replace(dirfd, name, buf_head(&all), buf_len(&all), 0600, false, &e) < 0))
 		log_warn(NULL, "cgroups that are still in use are forgotten: %s", e.msg);

@@ -19,6 +19,6 @@ void cgroup_remains_remove(int dirfd, const char *record, int64_t deadline, stru
 
 /*
  * Tries those of the list `name` in `dirfd` without waiting, and writes it anew with those that
- * stay and the lines of `busy`. Nobody else may be at it. Errors are logged.
+ * stay and the lines of `busy` (NULL: none). Nobody else may be at it. Errors are logged.
  */
 void cgroup_remains_keep(int dirfd, const char *name, const struct buf *busy);

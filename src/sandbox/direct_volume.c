@@ -161,18 +161,6 @@ static int find(const char *source, char *dir, size_t size, struct direct_volume
 
 /* ---- its use ---- */
 
-/* Whether `line` is one of `text`'s, which may be NULL. */
-static bool has_line(const char *text, const char *line)
-{
-	size_t len = strlen(line);
-
-	for (const char *p = text; p && *p; p = strchr(p, '\n'), p += p ? 1 : 0) {
-		if (strncmp(p, line, len) == 0 && p[len] == '\n')
-			return true;
-	}
-	return false;
-}
-
 /* A container that comes again has its volumes listed once. */
 static int record(struct container *c, const char *path, struct err *e)
 {
@@ -187,7 +175,7 @@ static int record(struct container *c, const char *path, struct err *e)
 	if (file_read(AT_FDCWD, name, RECORD_MAX, &text, NULL, e) < 0 && e->sys != ENOENT)
 		return -1;
 	err_clear(e);
-	if (has_line(text, path))
+	if (str_has_line(text, path))
 		return 0;
 	fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)

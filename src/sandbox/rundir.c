@@ -228,15 +228,19 @@ static int open_lock(int dirfd, int *out, struct err *e)
 }
 
 /* Removes one directory if its engine is dead; 1 if it did. */
-static int sweep_one(int base_fd, const char *id, int64_t deadline, struct buf *busy)
+static int sweep_one(int base_fd, const char *id, int64_t deadline)
 {
+	OWN(buf) struct buf busy = BUF_INIT;
 	OWN(fd) int dir = openat(base_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	OWN(fd) int lock = -1;
 	struct err e;
 
 	if (dir < 0 || open_lock(dir, &lock, &e) < 0)
 		return 0;
-	cgroup_remains_remove(dir, RUNDIR_CGROUPS, deadline, busy);
+	cgroup_remains_remove(dir, RUNDIR_CGROUPS, deadline, &busy);
+	/* before the record goes: a sweep may be killed, too */
+	if (buf_len(&busy))
+		cgroup_remains_keep(base_fd, BUSY_CGROUPS, &busy);
 	link_record_undo(dir, RUNDIR_LINKS);
 	direct_volume_sweep(dir, RUNDIR_MARKS);
 	if (share_sweep(NULL, id, &e) < 0)
@@ -252,12 +256,12 @@ static int sweep_one(int base_fd, const char *id, int64_t deadline, struct buf *
 static int sweep_locked(int base_fd)
 {
 	int64_t deadline = deadline_in(CGROUP_MS); /* what ran in them may be dying */
-	OWN(buf) struct buf busy = BUF_INIT;
 	OWN(fd) int fd = dup(base_fd);
 	struct dirent *ent;
 	int swept = 0;
 	DIR *dir;
 
+	cgroup_remains_keep(base_fd, BUSY_CGROUPS, NULL);
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir)
 		return 0;
@@ -266,10 +270,9 @@ static int sweep_locked(int base_fd)
 	while ((ent = readdir(dir))) {
 		if (ent->d_name[0] != '.' &&
 		    (ent->d_type == DT_DIR || ent->d_type == DT_UNKNOWN))
-			swept += sweep_one(base_fd, ent->d_name, deadline, &busy);
+			swept += sweep_one(base_fd, ent->d_name, deadline);
 	}
 	(void)closedir(dir);
-	cgroup_remains_keep(base_fd, BUSY_CGROUPS, &busy);
 	return swept;
 }
 
@@ -453,8 +456,11 @@ int rundir_kill(const char *base, const char *name, const char *bundle, int64_t 
 	return 0;
 }
 
-/* Cgroups that are still in use are left to later sweeps. */
-static void leave_cgroups(const char *path)
+/*
+ * What the sandbox's end has left beside its directory. Cgroups that are still in use are left
+ * to later sweeps.
+ */
+static void clear_lists(const char *path)
 {
 	OWN(fd) int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	OWN(free) char *base = strndup(path, (size_t)(strrchr(path, '/') - path));
@@ -462,8 +468,10 @@ static void leave_cgroups(const char *path)
 	OWN(base) struct base b = BASE_INIT;
 	struct err e;
 
-	if (dir >= 0)
+	if (dir >= 0) {
 		cgroup_remains_remove(dir, RUNDIR_CGROUPS, deadline_in(0), &busy);
+		direct_volume_sweep(dir, RUNDIR_MARKS);
+	}
 	if (!buf_len(&busy) || !base)
 		return;
 	if (lock_base(base, &b, &e) < 0)
@@ -478,7 +486,7 @@ void rundir_remove(struct rundir *r)
 
 	if (!r->path)
 		return;
-	leave_cgroups(r->path);
+	clear_lists(r->path);
 	if (path_remove_tree(AT_FDCWD, r->path, &e) < 0)
 		log_warn(NULL, "cannot remove '%s': %s", r->path, e.msg);
 }

@@ -103,6 +103,7 @@ static void test_cgroups_that_stay(void **state)
 {
 	struct rundir r = RUNDIR_INIT;
 	char later[96], list[96], lines[200], left[8];
+	OWN(free) char *text = NULL;
 	struct err e;
 
 	(void)state;
@@ -117,6 +118,14 @@ static void test_cgroups_that_stay(void **state)
 	rundir_close(&r);
 	assert_ok(file_read_line(AT_FDCWD, list, left, sizeof(left), &e), &e);
 	assert_string_equal(left, "/");
+
+	/* the same one again, of an engine that was killed */
+	assert_ok(rundir_create(base, "y", &first, &r, &e), &e);
+	write_list(r.path, RUNDIR_CGROUPS, "/\n/\n");
+	rundir_close(&r);
+	assert_int_equal(rundir_sweep(base), 1);
+	assert_ok(file_read(AT_FDCWD, list, sizeof(left), &text, NULL, &e), &e);
+	assert_string_equal(text, "/\n");
 
 	(void)snprintf(lines, sizeof(lines), "%s\n", later);
 	write_list(base, ".cgroups", lines);

@@ -288,18 +288,21 @@ class Pod(CriCase):
         self.remove_pod(pod)
         self.assertEqual(os.listdir(where), ["mountInfo.json"])
 
-    def test_direct_volume_of_a_killed_engine(self):
+    def test_direct_volume_of_an_engine_that_ends(self):
+        """Killed, or told to end before its containers were deleted."""
         path = os.path.join(self.root, "kept")
         disk = os.path.join(self.root, "kept.img")
         self.volume_disk(path, disk)
         with self.direct_volume(path, **{"volume-type": "block", "device": disk, "fstype": "ext4"}) as where:
-            pod = self.run_pod("killed")
-            c = self.start(pod, "c", mounts=[("/data", path, False)])
-            self.assertEqual(sorted(os.listdir(where)), sorted([pod[0], "mountInfo.json"]))
-            os.kill(self.engine_pid(pod[0], namespace=NAMESPACE), signal.SIGKILL)
-            self.assertIn(self.wait_exited(c), (137, 255))
-            self.remove_pod(pod)
-            self.assertEqual(os.listdir(where), ["mountInfo.json"])
+            for number in (signal.SIGKILL, signal.SIGTERM):
+                with self.subTest(signal=number.name):
+                    pod = self.run_pod(f"ends{number.value}")
+                    c = self.start(pod, "c", mounts=[("/data", path, False)])
+                    self.assertEqual(sorted(os.listdir(where)), sorted([pod[0], "mountInfo.json"]))
+                    os.kill(self.engine_pid(pod[0], namespace=NAMESPACE), number)
+                    self.assertIn(self.wait_exited(c), (137, 255))
+                    self.remove_pod(pod)
+                    self.assertEqual(os.listdir(where), ["mountInfo.json"])
 
     def test_direct_volume_that_is_wrong(self):
         path = os.path.join(self.root, "wrong")
