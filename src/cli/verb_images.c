@@ -74,7 +74,7 @@ static int watch_end(sigset_t *set, int *out, struct err *e)
 	return *out < 0 ? err_sys(e, "signalfd") : 0;
 }
 
-/* The signal waits still: it ends this process as it would have at first. */
+/* A signal that waits ends this process as it would have at first. */
 static void end_by_signal(const sigset_t *set)
 {
 	(void)sigprocmask(SIG_UNBLOCK, set, NULL);
@@ -111,14 +111,14 @@ static int run_load(struct cli *cli, int argc, char **argv, struct err *e)
 	lo.name = o.name;
 	lo.progress = shown ? show_progress : NULL;
 	lo.progress_arg = &last;
-	lo.stop_fd = end_fd;
+	store_stop_on(st, end_fd);
 	rc = store_load_path(st, path, &lo, &result, e);
 	if (shown)
 		(void)fprintf(stderr, "\r\033[K");
-	if (rc < 0 && e->kind == ERR_CANCELLED)
+	if (rc < 0) {
 		end_by_signal(&ends);
-	if (rc < 0)
 		return -1;
+	}
 	for (size_t i = 0; i < result.n; i++) {
 		for (size_t j = 0; j < result.images[i].refs.n; j++)
 			(void)printf("Loaded image: %s\n",
@@ -126,6 +126,8 @@ static int run_load(struct cli *cli, int argc, char **argv, struct err *e)
 		if (result.images[i].refs.n == 0)
 			(void)printf("Loaded image ID: %s\n", result.images[i].id);
 	}
+	(void)fflush(stdout);
+	end_by_signal(&ends);
 	return 0;
 }
 

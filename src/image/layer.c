@@ -190,11 +190,6 @@ static bool is_compressed(const uint8_t *p, size_t len)
 	return false;
 }
 
-static int stop_fd_of(const struct layer_job *job)
-{
-	return job->stop_fd > 0 ? job->stop_fd : -1;
-}
-
 static int stopped(const struct layer_job *job, struct err *e)
 {
 	return err_set(e, ERR_CANCELLED, 0, "%s: stopped by a signal", job->what);
@@ -207,7 +202,7 @@ static int peek(struct lane *l, const struct layer_job *job, struct err *e)
 
 	while (l->len < 6) {
 		struct pollfd fds[2] = { { .fd = job->input, .events = POLLIN },
-					 { .fd = stop_fd_of(job), .events = POLLIN } };
+					 { .fd = job->stop_fd, .events = POLLIN } };
 		int ready = poll(fds, ARRAY_LEN(fds), deadline_left(deadline));
 		ssize_t n;
 
@@ -381,7 +376,7 @@ static int turn(struct pump *p, struct err *e)
 
 	watch_lane(&w, &p->first);
 	watch_lane(&w, &p->second);
-	(void)watch_add(&w, stop_fd_of(p->job), POLLIN);
+	(void)watch_add(&w, p->job->stop_fd, POLLIN);
 	helpers_of(p, all);
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		if (all[i]->report_fd >= 0)
@@ -393,7 +388,7 @@ static int turn(struct pump *p, struct err *e)
 	if (ready == 0)
 		return err_set(e, ERR_TIMEOUT, 0, "%s: no progress for %lld seconds",
 			       p->job->what, (long long)(p->job->stall_ms / 1000));
-	if (is_ready(&w, stop_fd_of(p->job), POLLIN))
+	if (is_ready(&w, p->job->stop_fd, POLLIN))
 		return stopped(p->job, e);
 	if (turn_lane(p, &p->first, &w, e) < 0 || turn_lane(p, &p->second, &w, e) < 0)
 		return -1;

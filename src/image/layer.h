@@ -27,7 +27,7 @@ struct layer_job {
 	const char *what;     /* names the stream in errors */
 	uint64_t max_bytes;   /* what may be written */
 	int64_t stall_ms;     /* longest time without any progress */
-	int stop_fd;          /* see store.h; borrowed */
+	int stop_fd;          /* see store.h; borrowed; -1: none */
 	/* The stream must end in tar's two zero blocks: for those without a known digest. */
 	bool need_end_mark;
 	void (*progress)(void *arg, uint64_t done); /* bytes of input so far; may be NULL */

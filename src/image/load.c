@@ -55,7 +55,7 @@ static int unpack_into(struct load *l, int at, const char *name, int input, bool
 		.is_tree = is_tree,
 		.what = what,
 		.stall_ms = l->stall_ms,
-		.stop_fd = l->o->stop_fd,
+		.stop_fd = l->s->stop_fd,
 		.need_end_mark = need_end_mark,
 		.progress = on_progress,
 		.progress_arg = l,
@@ -175,6 +175,8 @@ static int stage_layer(struct load *l, const struct found_image *f, size_t i, co
 	OWN(fd) int fd = -1;
 	uint64_t size = 0;
 
+	if (store_pause(l->s, 0, e) < 0)
+		return -1;
 	(void)snprintf(what, sizeof(what), "%s: layer %zu of %zu (%s)",
 		       str_quote(f->what, strlen(f->what), image, sizeof(image)), i + 1,
 		       f->n_layers,
@@ -497,7 +499,7 @@ static int commit(struct load *l, struct err *e)
 	/* the contents are on disk before anything names them */
 	if (syncfs(l->st.fd) < 0)
 		return err_sys(e, "write the image store to disk");
-	if (store_lock(l->s, &lock, e) < 0)
+	if (store_lock(l->s, &lock, e) < 0 || store_pause(l->s, 0, e) < 0)
 		return -1;
 	if (commit_all(l, e) == 0)
 		return 0;

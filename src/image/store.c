@@ -5,12 +5,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -61,13 +61,24 @@ static int each_name(int dir_fd, int (*visit)(void *arg, const char *name, struc
 	return rc;
 }
 
-static int take_lock(int fd, int how, const char *what, struct err *e)
+void store_stop_on(struct store *s, int fd)
+{
+	s->stop_fd = fd;
+}
+
+int store_pause(const struct store *s, int ms, struct err *e)
+{
+	struct pollfd stop = { .fd = s->stop_fd, .events = POLLIN };
+
+	(void)poll(&stop, 1, ms);
+	return stop.revents ? err_set(e, ERR_CANCELLED, 0, "stopped by a signal") : 0;
+}
+
+static int take_lock(const struct store *s, int fd, int how, const char *what, struct err *e)
 {
 	int64_t deadline = deadline_in(LOCK_MS);
 
 	while (flock(fd, how | LOCK_NB) < 0) {
-		struct timespec step = { .tv_nsec = LOCK_STEP_MS * 1000000 };
-
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return err_sys(e, "lock the image store's %s", what);
 		if (deadline_left(deadline) == 0)
@@ -76,7 +87,8 @@ static int take_lock(int fd, int how, const char *what, struct err *e)
 				"the image store's %s is held by another process for more than "
 				"%d seconds",
 				what, LOCK_MS / 1000);
-		(void)nanosleep(&step, NULL); /* flock(2) itself knows no deadline */
+		if (store_pause(s, LOCK_STEP_MS, e) < 0) /* flock(2) itself knows no deadline */
+			return -1;
 	}
 	return 0;
 }
@@ -97,7 +109,7 @@ int store_lock(struct store *s, int *out, struct err *e)
 {
 	OWN(fd) int fd = -1;
 
-	if (open_lock(s, "lock", &fd, e) < 0 || take_lock(fd, LOCK_EX, "lock", e) < 0)
+	if (open_lock(s, "lock", &fd, e) < 0 || take_lock(s, fd, LOCK_EX, "lock", e) < 0)
 		return -1;
 	*out = fd_take(&fd);
 	return 0;
@@ -107,7 +119,8 @@ int store_lock_loads(struct store *s, int *out, struct err *e)
 {
 	OWN(fd) int fd = -1;
 
-	if (open_lock(s, "loads", &fd, e) < 0 || take_lock(fd, LOCK_SH, "list of loads", e) < 0)
+	if (open_lock(s, "loads", &fd, e) < 0 ||
+	    take_lock(s, fd, LOCK_SH, "list of loads", e) < 0)
 		return -1;
 	*out = fd_take(&fd);
 	return 0;
@@ -139,7 +152,7 @@ int staging_open(struct store *s, struct staging *out, struct err *e)
 		return store_explain(s, e);
 	}
 	if (open_dir(s->tmp_fd, st.name, &st.fd, e) < 0 ||
-	    take_lock(st.fd, LOCK_EX, "work directory", e) < 0) {
+	    take_lock(s, st.fd, LOCK_EX, "work directory", e) < 0) {
 		fd_close(&st.fd);
 		return -1;
 	}
@@ -155,7 +168,7 @@ int staging_adopt(struct store *s, int from, const char *name, struct staging *o
 	if (rand_hex(st.name, (STAGING_NAME_SIZE - 1) / 2, e) < 0 ||
 	    open_dir(from, name, &st.fd, e) < 0)
 		return -1;
-	if (take_lock(st.fd, LOCK_EX, "work directory", e) < 0) {
+	if (take_lock(s, st.fd, LOCK_EX, "work directory", e) < 0) {
 		fd_close(&st.fd);
 		return -1;
 	}
@@ -440,7 +453,7 @@ int store_open(const struct store_config *config, struct store **out, struct err
 	s = mem_new(struct store);
 	if (!s)
 		return err_oom(e, "the image store");
-	s->root_fd = s->images_fd = s->layers_fd = s->leases_fd = s->tmp_fd = -1;
+	s->root_fd = s->images_fd = s->layers_fd = s->leases_fd = s->tmp_fd = s->stop_fd = -1;
 	s->root = strdup(root);
 	s->unpacker = config->unpacker ? strdup(config->unpacker) : NULL;
 	if (!s->root || (config->unpacker && !s->unpacker))

@@ -49,6 +49,11 @@ struct store_config {
  * marks, which only root can make). ERR_UNSUPPORTED: a store of another format.
  */
 int store_open(const struct store_config *config, struct store **out, struct err *e);
+/*
+ * From when `fd` (a signalfd; borrowed) can be read from, loading and waiting for locks end
+ * with ERR_CANCELLED.
+ */
+void store_stop_on(struct store *s, int fd);
 void store_close(struct store *s);
 OWN_DEFINE(store, struct store *, store_close)
 
@@ -98,8 +103,6 @@ struct load_options {
 	void (*progress)(void *arg, const struct load_progress *p); /* may be NULL */
 	void *progress_arg;
 	int64_t stall_ms; /* longest wait without any progress; 0: five minutes */
-	/* When it can be read from (a signalfd) unpacking ends with ERR_CANCELLED. 0: none. */
-	int stop_fd;
 };
 
 struct loaded_image {

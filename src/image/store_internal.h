@@ -13,6 +13,7 @@ struct store {
 	char *root;
 	char *unpacker; /* NULL: none given */
 	int root_fd, images_fd, layers_fd, leases_fd, tmp_fd;
+	int stop_fd; /* see store_stop_on(); -1: none */
 };
 
 /* A directory of one's own below tmp/, locked as long as `fd` is open. */
@@ -21,6 +22,9 @@ struct staging {
 	char name[STAGING_NAME_SIZE];
 	int fd; /* -1: none */
 };
+
+/* Waits so long (0: not at all); ERR_CANCELLED if it is to stop. */
+int store_pause(const struct store *s, int ms, struct err *e);
 
 /* The lock of every change: closes to unlock. ERR_TIMEOUT after half a minute. */
 int store_lock(struct store *s, int *out, struct err *e);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A damaged store, a full disk, values nobody expects, a user who may not."""
+import fcntl
 import glob
 import os
 import pty
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from bad_case import BadCase
@@ -226,6 +228,22 @@ class Host(BadCase):
                 self.assertEqual(p.wait(30), -sig)
                 self.assertEqual(p.stderr.read(), b"")
             self.assertEqual(os.listdir(os.path.join(where, "tmp")), [])
+
+    def test_load_that_is_stopped_while_it_waits(self):
+        where = os.path.join(self.root, "held")
+        kata = [os.path.join(BIN, "kata"), "--root", where]
+        subprocess.run([*kata, "images"], stdout=subprocess.DEVNULL, timeout=30, check=True)
+        for name in ("loads", "lock"):
+            with open(os.path.join(where, name), "ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                with subprocess.Popen([*kata, "load", BUSYBOX], stdin=subprocess.DEVNULL,
+                                      stderr=subprocess.PIPE) as p:
+                    time.sleep(1)
+                    p.send_signal(signal.SIGINT)
+                    self.assertEqual(p.wait(20), -signal.SIGINT)
+                    self.assertEqual(p.stderr.read(), b"")
+            self.assertEqual(os.listdir(os.path.join(where, "tmp")), [])
+        self.assertEqual(os.listdir(os.path.join(where, "images")), [])
 
     def test_load_of_a_terminal(self):
         ours, theirs = pty.openpty()
