@@ -169,7 +169,8 @@ static int check_options(struct run *r, struct err *e)
 		return err_set(e, ERR_INVALID, 0, "--tty: standard input is no terminal");
 	if (o->memory && str_to_bytes(o->memory, "--memory", &r->memory_bytes, e) < 0)
 		return -1;
-	if (r->memory_bytes && r->memory_bytes < 6 << 20)
+	/* 0 is no limit, but a fraction of a byte is a limit */
+	if (o->memory && strpbrk(o->memory, "123456789") && r->memory_bytes < 6 << 20)
 		return err_set(e, ERR_INVALID, 0, "--memory '%s': at least 6m", o->memory);
 	if (o->cpus && parse_cpus(o->cpus, &r->cpu_millis, e) < 0)
 		return -1;

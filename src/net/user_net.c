@@ -301,9 +301,14 @@ static bool publishes_tcp(const struct user_net_config *c)
 	return false;
 }
 
+static bool is_any(const char *addr)
+{
+	return !addr || !*addr || str_eq(addr, "0.0.0.0") || str_eq(addr, "::");
+}
+
 static bool is_loopback(const char *addr)
 {
-	return addr && (str_starts(addr, "127.") || str_eq(addr, "::1"));
+	return str_starts(addr, "127.") || str_eq(addr, "::1");
 }
 
 /*
@@ -346,16 +351,16 @@ static int check_ports(struct user_net *n, struct child_reaper *r, const char *p
 
 	for (size_t i = 0; i < n->c.port_count; i++) {
 		const struct user_net_port *p = &n->c.ports[i];
+		bool any = is_any(p->host_addr);
 
 		if (try_port(p, AF_INET, e) < 0 || try_port(p, AF_INET6, e) < 0)
 			return -1;
-		if (p->proto != USER_NET_UDP ||
-		    (p->host_addr && *p->host_addr && !is_loopback(p->host_addr)))
+		if (p->proto != USER_NET_UDP || (!any && !is_loopback(p->host_addr)))
 			continue;
 		passt_version(n, r, program, version, sizeof(version));
 		if (!passt_is_older(version, "20240726"))
 			continue;
-		if (p->host_addr && *p->host_addr)
+		if (!any)
 			return err_set(
 				e, ERR_UNSUPPORTED, 0,
 				"publish UDP port %u on '%.45s': '%s' brings no answers "

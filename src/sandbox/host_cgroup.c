@@ -286,9 +286,7 @@ static int set_dirs(struct host_cgroup *c, const char *path, struct err *e)
 static int make_and_go(struct place *p, struct err *e)
 {
 	for (int i = 0; i < GO_TRIES; i++) {
-		if (make_dir(p, e) < 0)
-			return -1;
-		if (move_to(p->dir, e) == 0)
+		if (make_dir(p, e) == 0 && move_to(p->dir, e) == 0)
 			return 0;
 		if (e->sys != ENOENT && e->sys != ENODEV)
 			return -1;

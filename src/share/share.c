@@ -558,12 +558,39 @@ static int make_place(const char *path, bool is_dir, struct err *e)
 	return fd < 0 ? err_sys(e, "make '%s'", path) : 0;
 }
 
+/*
+ * Files of the kernel's own whose sizes are 0: the guest believes that and reads nothing. Those
+ * of /sys have sizes. What they say is of the host in any case.
+ */
+static int check_readable(const char *source, struct err *e)
+{
+	static const struct {
+		long magic;
+		const char *name;
+	} kinds[] = {
+		{ PROC_SUPER_MAGIC, "/proc" },     { CGROUP2_SUPER_MAGIC, "cgroups" },
+		{ CGROUP_SUPER_MAGIC, "cgroups" }, { TRACEFS_MAGIC, "tracefs" },
+		{ DEBUGFS_MAGIC, "debugfs" },      { SECURITYFS_MAGIC, "securityfs" },
+	};
+	struct statfs fs;
+
+	if (statfs(source, &fs) < 0)
+		return err_sys(e, "volume '%s'", source);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (fs.f_type == kinds[i].magic)
+			return err_set(e, ERR_UNSUPPORTED, 0,
+				       "volume '%s' is of the host's %s, whose files would "
+				       "read as empty in the guest",
+				       source, kinds[i].name);
+	}
+	return 0;
+}
+
 static int add_new_volume(struct share *s, const char *cid, const char *source, bool read_only,
 			  bool is_private, struct share_entry *out, struct err *e)
 {
 	OWN(entry) struct entry *n = NULL;
 	char path[SHARE_PATH_LEN];
-	struct statfs fs;
 	struct stat st;
 
 	if (stat(source, &st) < 0)
@@ -573,12 +600,8 @@ static int add_new_volume(struct share *s, const char *cid, const char *source, 
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "volume '%s' is neither file nor directory: it cannot be shared",
 			       source);
-	/* sizes of 0 end every read at once, and processes' numbers are the host's */
-	if (statfs(source, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC)
-		return err_set(e, ERR_UNSUPPORTED, 0,
-			       "volume '%s' is of the host's /proc, whose files would read as "
-			       "empty in the guest",
-			       source);
+	if (check_readable(source, e) < 0)
+		return -1;
 	n = new_entry(volume_name(s, source), source, cid, S_ISDIR(st.st_mode), e);
 	if (!n || host_path(s, n->name, path, e) < 0 || describe(s, n, out, e) < 0 ||
 	    make_place(path, n->is_dir, e) < 0)

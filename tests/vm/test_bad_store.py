@@ -105,7 +105,7 @@ class Store(BadCase):
 
 class Values(BadCase):
     def test_names_of_the_store(self):
-        for name in ("", "a\nb", b"\xff"):
+        for name in ("", "a\nb", b"\xff", "/srv/a?log="):
             with self.subTest(name=name):
                 done = subprocess.run([os.path.join(BIN, "kata"), "--root", name, "images"],
                                       stdin=subprocess.DEVNULL, capture_output=True, text=True,

@@ -81,10 +81,16 @@ class Run(KataCase):
         self.assertIn("Read-only", done.stderr)
         for source, destination, word in ((folder, "/etc/hosts", "a directory, the destination not"),
                                           (f"{folder}/a", "/bin", "a file, the destination a directory"),
-                                          ("/proc/sys", "/p", "the host's /proc")):
+                                          ("/proc/sys", "/p", "the host's /proc"),
+                                          (self.a_cgroup(), "/sys/fs/cgroup", "the host's cgroups")):
             done = self.kata("run", "--rm", "-v", f"{source}:{destination}", "busybox", "true")
             self.assertEqual(done.returncode, 125)
             self.assertIn(word, done.stderr)
+
+    @staticmethod
+    def a_cgroup():
+        with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+            return next(line.split()[4] for line in mounts if " - cgroup" in line)
 
     def test_memory_limit(self):
         out = self.run_ok("--memory", "128m", "busybox", "cat", "/sys/fs/cgroup/memory.max")
@@ -250,8 +256,8 @@ class Run(KataCase):
         self.assertEqual(out, "lo\n")
 
     def test_bad_values_are_refused(self):
-        for args in (["--memory", "lots"], ["--cpus", "0.001"], ["--network", "moon"],
-                     ["-v", "relative:/x"], ["-v", "/nonexistent-dir:/x"], ["-p", "80"],
+        for args in (["--memory", "lots"], ["--memory", "0.0000001t"], ["--cpus", "0.001"],
+                     ["--network", "moon"], ["-v", "relative:/x"], ["-v", "/nonexistent-dir:/x"], ["-p", "80"],
                      ["-v", "/tmp:/a/../.."], ["-e", "=x"], ["-v", "/tmp:/proc/x"],
                      ["-v", "/tmp:/x", "-v", "/var:/x/"], ["-v", "/tmp:/dev/"],
                      ["-v", "/etc/passwd:/dev/null"],
