@@ -189,8 +189,8 @@ class Run(KataCase):
         for limit, kind in ((16384, "virtiofs"), (1024, "9p")):
             with self.subTest(limit=limit):
                 done = subprocess.run(
-                    ["setpriv", "--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource",
-                     "prlimit", f"--nofile={limit}:{limit}", os.path.join(BIN, "kata"), "--root", self.root,
+                    ["prlimit", f"--nofile={limit}:{limit}",
+                     "setpriv", "--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource", os.path.join(BIN, "kata"), "--root", self.root,
                      "run", "--rm", "--network", "none", "-v", f"{folder}:/many", "busybox", "sh", "-c",
                      f"ls -l /many | wc -l; ls /bin/busybox; grep -c '^kataShared / {kind} ' /proc/mounts"],
                     stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120 * SLOWNESS, check=False)
