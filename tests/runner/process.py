@@ -126,7 +126,7 @@ def end_leftovers():
     while True:
         left = children()
         if not left:
-                return named
+            return named
         for pid, line in left:
             named.append(f"left process {pid} running: {line}")
             with contextlib.suppress(ProcessLookupError):

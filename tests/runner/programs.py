@@ -97,9 +97,10 @@ def child(path, fd, only, skip, among):
     with os.fdopen(fd, "w", encoding="utf-8") as out:
         reporter = Reporter(out)
         suite = unittest.defaultTestLoader.loadTestsFromName(name)
-        unittest.TestSuite(test for test in flatten(suite)
-                           if only in test.id() and local(test.id()) not in skip
-                           and (not among or local(test.id()) in among)).run(reporter)
+        wanted = [test for test in flatten(suite) if only in test.id() and local(test.id()) not in skip
+                  and (not among or local(test.id()) in among)]
+        reporter.write({"wanted": [test.id() for test in wanted]})
+        unittest.TestSuite(wanted).run(reporter)
         reporter.write({"end": True})
 
 
@@ -147,7 +148,7 @@ def run(results, suite, path, env, note="", skip=(), among=()):
             process.stop(job)
         left = process.end_leftovers()
         tally.take(report)
-        tally.close(time.monotonic() - began, f"not ended within {limit:.0f} s: killed" if late
+        tally.close(time.monotonic() - began, f"not ended within {limit:.0f} s and was killed" if late
                     else f"ended early, status {job.returncode}")
     if left:
         results.add(suite, f"{title}{note}: leaves nothing running", FAIL, 0, "\n".join(left))
@@ -163,6 +164,7 @@ class Tally:
         self.output = output
         self.at = 0  # so far the report has been read
         self.last = None  # the test that runs
+        self.left = []  # tests that have not begun
         self.began = time.monotonic()
         self.ended = False
 
@@ -179,8 +181,11 @@ class Tally:
             self.count(json.loads(line))
 
     def count(self, record):
-        if "start" in record:
+        if "wanted" in record:
+            self.left = record["wanted"]
+        elif "start" in record:
             self.last, self.began = record["start"], record["at"]
+            self.left = self.left[self.left.index(self.last) + 1:]
         elif "end" in record:
             self.ended = True
         else:
@@ -195,6 +200,10 @@ class Tally:
 
     def close(self, seconds, cut):
         """The module is over; `cut` says why it has not ended as it should."""
-        if not self.ended:
-            self.results.add(self.suite, f"{self.title}: {self.last or 'start'}", FAIL, seconds,
-                             f"{self.text()}\n{cut}")
+        if self.ended:
+            return
+        name = f"{self.title}: {local(self.last)}" if self.last else f"{self.title} (between its tests)"
+        self.results.add(self.suite, name, FAIL, seconds, f"{self.text()}\n{cut}")
+        for test in self.left:
+            self.results.add(self.suite, f"{self.title}: {local(test)}", FAIL, 0,
+                             f"not run: its file has {cut}")
