@@ -84,15 +84,15 @@ bench: guest
 	@tools/as-root tests/bench/containerd.py
 
 ## lab: run CMD, or a shell, where KVM works: a virtual machine on any host (tests/lab)
-lab: export LAB_CMD = $(CMD)
+lab: export LAB_CMD = $(value CMD)
 lab:
 	@tools/packages check run lab
 	@tools/as-root tests/lab/lab -c "$$LAB_CMD"
 
 ## lab-full: every VM test in the laboratory, in each of its forms
-lab-full: export LAB_FORMS = $(FORMS)
+lab-full: export LAB_FORMS = $(value FORMS)
 lab-full:
-	@tools/packages install build run check lab
+	@tools/packages install build run check lab lab-full
 	@tests/run --suite lab-full
 
 ## install: install below PREFIX

@@ -31,8 +31,8 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def main_wrapper(main):
-    """Runs main(); a Problem becomes a message and exit status 1."""
+def main_wrapper(main, failed=1):
+    """Runs main(); a Problem becomes a message and the exit status `failed`."""
     name = os.path.basename(sys.argv[0])
     try:
         sys.exit(main() or 0)
@@ -43,7 +43,7 @@ def main_wrapper(main):
         sys.exit(130)
     except OSError as error:
         say(f"{name}: {error}")
-    sys.exit(1)
+    sys.exit(failed)
 
 
 def default_cache():

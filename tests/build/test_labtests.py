@@ -2,15 +2,16 @@
 """The second try of the laboratory's tests, without a laboratory."""
 import json
 import os
+import re
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from runner import labtests  # noqa: E402
+from runner import labtests, programs  # noqa: E402
 from runner.results import FAIL, PASS, Results  # noqa: E402
 
 
-def record(name, status, detail=""):
+def record(name, status, detail="x\nthe virtual machine ended (guest reset): guest reset\ny"):
     return json.loads(json.dumps({"name": name, "facts": "kvm", "status": status, "seconds": 1,
                                   "detail": detail, "count": 1}))
 
@@ -37,10 +38,10 @@ class SecondTry(unittest.TestCase):
     NAME = "tests/vm/test_kata.py: Run.test_cpus (n=1)"
 
     def test_passes_the_second_time(self):
-        counts, plans, said = self.play([record(self.NAME, FAIL, "a\nthe guest died")],
+        counts, plans, said = self.play([record(self.NAME, FAIL)],
                                         [record(self.NAME, PASS)])
         self.assertEqual((counts[PASS], counts[FAIL]), (1, 0))
-        self.assertIn("SECOND TRY; first: the guest died", said)
+        self.assertIn("SECOND TRY; first: the virtual machine ended (guest reset)", said)
         self.assertEqual(plans[1]["only"], "Run.test_cpus")
         self.assertTrue(plans[1]["files"][0].endswith("tests/vm/test_kata.py"))
 
@@ -48,6 +49,10 @@ class SecondTry(unittest.TestCase):
         for later in ([record(self.NAME, FAIL)], [], [record(self.NAME, PASS), record("x", FAIL)]):
             counts, _, _ = self.play([record(self.NAME, FAIL)], later)
             self.assertEqual((counts[PASS], counts[FAIL]), (0, 1))
+
+    def test_another_failure_counts(self):
+        counts, plans, _ = self.play([record(self.NAME, FAIL, "1 != 0")], [record(self.NAME, PASS)])
+        self.assertEqual((counts[PASS], counts[FAIL], len(plans)), (0, 1, 1))
 
     def test_row_of_a_build_file(self):
         counts, plans, _ = self.play([record("vm-vhost", FAIL)], [record("vm-vhost", PASS)])
@@ -95,6 +100,25 @@ class SecondTry(unittest.TestCase):
         rows = [[record(f"a: b{i}", PASS)] for i in range(labtests.LOSSES_MAX + 2)]
         counts, plans = self.lose(rows)
         self.assertEqual((counts[FAIL], len(plans)), (1, labtests.LOSSES_MAX + 1))
+
+
+class Marks(unittest.TestCase):
+    """A mark that is misspelt would let a test join nothing, and nobody would know."""
+
+    def test_marks(self):
+        for path in programs.find("vm"):
+            with open(path, encoding="utf-8") as source:
+                text = source.read()
+            with self.subTest(path=os.path.basename(path)):
+                for name in re.findall(r"^(LAB\w*)\b *=", text, re.MULTILINE):
+                    self.assertIsNotNone(programs.mark(path, name), name)
+                words = (programs.mark(path, "LAB") or "").split()
+                self.assertLessEqual(set(words), {"quick", "full", "any-accel"})
+                self.assertIn(len({"quick", "full"} & set(words)), (0, 1))
+                for test in (programs.mark(path, "LAB_QUICK") or "").split():
+                    owner, _, name = test.partition(".")
+                    self.assertRegex(text, rf"(?m)^class {owner}\(")
+                    self.assertRegex(text, rf"(?m)^    def {name}\(")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the project's VM tests inside the laboratory, or with another root; the caller is tests/runner/labtests.py.
 
-    suite.py PLAN      PLAN is JSON: files, commands, only, skip; among, emulated
+    suite.py PLAN      PLAN is JSON: files, commands, only, skip; among, emulated, whole
+
+`emulated`: without KVM on purpose. `whole`: not a part that may do without guests.
 
 Writes one JSON line for each result. A test's name is followed by what it really ran with, read
 from the processes that ran meanwhile.
@@ -33,9 +35,11 @@ class Stream(Results):
         super().__init__(None, plan["only"])
         self.skip = set(plan["skip"])
         self.observer = observer
-        self.seen_kvm = False
-        self.emulated = []
-        self.may_emulate = False
+        self.seen = set()  # "kvm", "tcg"
+        self.wrong = []  # tests whose guests did not run as this round is meant
+        self.wanted = "tcg" if plan.get("emulated") else "kvm"
+        self.whole = plan.get("whole")
+        self.may_differ = False
 
     def add(self, suite, name, status, seconds, detail="", count=1, window=None):
         facts = ""
@@ -48,22 +52,24 @@ class Stream(Results):
 
     def judge(self, name, machines):
         for facts, _ in machines:
-            self.seen_kvm |= "kvm" in facts
-            if "tcg" in facts and not self.may_emulate:
-                self.emulated.append(name)
+            self.seen |= facts & {"kvm", "tcg"}
+            if self.wanted not in facts and facts & {"kvm", "tcg"} and not self.may_differ:
+                self.wrong.append(name)
 
     def wants(self, name):
         return super().wants(name) and name not in self.skip
 
     def conclude(self):
-        """A round in which KVM was not used has not tested what it is for."""
-        name = "the guests ran on KVM"
+        """A round whose guests ran otherwise has not tested what it is for."""
+        name = "the guests ran on KVM" if self.wanted == "kvm" else "the guests were emulated"
         if not self.observer.is_alive():
             self.add(SUITE, name, FAIL, 0, "who watches them has died: its words are above")
-        elif self.emulated:
-            self.add(SUITE, name, FAIL, 0, "emulated in software: " + ", ".join(self.emulated))
-        elif self.seen_kvm:
+        elif self.wrong:
+            self.add(SUITE, name, FAIL, 0, "not so: " + ", ".join(self.wrong))
+        elif self.wanted in self.seen:
             self.add(SUITE, name, PASS, 0)
+        elif self.whole:
+            self.add(SUITE, name, FAIL, 0, "no such guest was seen")
 
 
 def describe(machines, managers, layout):
@@ -85,7 +91,7 @@ def run_command(results, row):
             for index, word in enumerate(row["cmd"])]
     began = time.monotonic()
     done = process.run(argv, row["timeout"] * programs.SLOWNESS,
-                       {**row["env"], "KATA_TEST_ACCEL": "kvm"}, owner=False)
+                       {**row["env"], "KATA_TEST_ACCEL": results.wanted}, owner=False)
     ended = time.monotonic()
     results.add(SUITE, row["name"], process.status_of(done), ended - began,
                 done.text if not done.ok else "", window=(began, ended))
@@ -102,13 +108,14 @@ def main():
     for row in plan["commands"]:
         run_command(results, row)
     for path in plan["files"]:
-        results.may_emulate = plan.get("emulated") or \
-            "any-accel" in (programs.mark(path, "LAB") or "").split()
-        if os.path.relpath(path, process.ROOT) not in results.skip:
+        results.may_differ = "any-accel" in (programs.mark(path, "LAB") or "").split()
+        title = os.path.relpath(path, process.ROOT)
+        if title not in results.skip:
             programs.run(results, SUITE, path, {"KATA_BUILD": os.path.join(process.ROOT, "build")},
-                         skip=[name.partition(": ")[2] for name in results.skip],
-                         among=plan.get("among", {}).get(os.path.relpath(path, process.ROOT), ()))
-            print(json.dumps({"done": os.path.relpath(path, process.ROOT)}), flush=True)
+                         skip=[name.removeprefix(title + ": ") for name in results.skip
+                               if name.startswith(title + ": ")],
+                         among=plan.get("among", {}).get(title, ()))
+            print(json.dumps({"done": title}), flush=True)
     results.conclude()
     print(json.dumps({"summary": observer.programs()}), flush=True)
     return 0

@@ -6,9 +6,10 @@ alone), a row of tests/vm/meson.build by the suites "lab" and "lab-quick". One m
 "any-accel", for tests that ask for software emulation themselves. A line LAB_QUICK = "Class.test …"
 names those of a long file that are in every check.
 
-QEMU's emulation of virtualisation lets a guest die now and then (docs/decisions/0050): a test that
-fails is run once more, in a laboratory of its own, and its line says so and why. Where more than
-RETRIES_MAX fail, or one in RETRIES_SHARE, it is not chance, and none is.
+QEMU's emulation of virtualisation lets a guest die or fall silent now and then (docs/decisions/0050):
+a test that fails in such words is run once more, in a laboratory of its own, and its line says so and
+why. Where more than RETRIES_MAX fail so, or one in RETRIES_SHARE, it is not chance, and none is. Any
+other failure counts at once.
 """
 
 import json
@@ -17,7 +18,7 @@ import subprocess
 import tempfile
 import time
 
-from . import mesontests, process, programs
+from . import mesontests, process, programs, secondtry
 from .results import FAIL, PASS, SKIP
 
 LAB = os.path.join(process.ROOT, "tests/lab/lab")
@@ -29,6 +30,7 @@ NO_RESULT = 125
 RETRIES_MAX = 4
 RETRIES_SHARE = 25
 RETRY_LIMIT_S = 600
+CHANCES = (*secondtry.CHANCES, "guest reset", "does not answer", "timed out", "and was killed", "not ended within")
 # A machine that dies or locks up is started again for what is left, so often at most in a round.
 LOSSES_MAX = 8
 IN_VAIN_MAX = 2
@@ -37,14 +39,15 @@ IN_VAIN_MAX = 2
 def laboratory(options):
     """What runs a command in the laboratory, as a list in front of it."""
     return lambda limit_s, env: [LAB, "--die-with-parent", *options, "--timeout", str(limit_s),
-                                 *(word for pair in env for word in ("--env", pair)), "--env", "KATA_LAB=1",
+                                 *(word for pair in env for word in ("--env", pair)), "--env", "KATA_LAB=1", "--env", "KATA_CACHE",
                                  "--env", f"KATA_TEST_SLOWNESS={SLOWNESS}"]
 
 
 def other_root(path):
     """The same for another root file system on this machine, where guests are emulated."""
-    return lambda limit_s, env: ["timeout", "--kill-after=10", str(limit_s), WITH_ROOT, path, "env",
-                                 *env, "KATA_TEST_SLOWNESS=2"]
+    dies = ["setpriv", "--pdeathsig", "KILL"]
+    return lambda limit_s, env: [*dies, "timeout", "--kill-after=10", str(limit_s), *dies, WITH_ROOT,
+                                 "--without-kvm", path, "env", *env, "KATA_TEST_SLOWNESS=2"]
 
 
 def files(everything):
@@ -54,10 +57,13 @@ def files(everything):
             if wanted & set((programs.mark(path, "LAB") or "").split())]
 
 
-def commands(directory, everything):
-    suite = "lab" if everything else "lab-quick"
+def rows(directory, suite):
     return [{"name": row["name"], "cmd": row["cmd"], "env": row["env"], "timeout": row["timeout"]}
             for row in mesontests.rows(directory, suite)]
+
+
+def commands(directory, everything):
+    return rows(directory, "lab" if everything else "lab-quick")
 
 
 def among(paths):
@@ -95,30 +101,34 @@ class Round:
             self.done.append(record["done"])
             return
         self.done.append(record["name"])
-        if record["status"] == FAIL and plan_of(record["name"]):
+        if record["status"] == FAIL and plan_of(record["name"]) and \
+                secondtry.is_chance(record["detail"], CHANCES):
             self.failed.append(record)
         else:
             self.count(record)
 
-    def count(self, record, note=""):
+    def count(self, record, note="", first=""):
         facts = f" [{record['facts']}]" if record["facts"] else ""
-        self.results.add("lab", record["name"] + self.title + facts + note, record["status"],
-                         record["seconds"], record["detail"], record["count"])
+        name = record["name"] + self.title + facts + note
+        if first:
+            self.results.add_second("lab", name, record["seconds"], first, record["count"])
+        else:
+            self.results.add("lab", name, record["status"], record["seconds"], record["detail"],
+                             record["count"])
 
     def try_again(self, record):
         """One failed test alone; its first words stay in its line."""
-        words = record["detail"].strip().splitlines()
         second = Round(self.results, self.title, self.within, self.env)
         seen = []
-        second.count = lambda got, note="": seen.append(got)
-        status, _ = second.attempts({**self.plan, **plan_of(record["name"]), "commands": [
+        second.count = lambda got, note="", first="": seen.append(got)
+        status, _ = second.attempts({**self.plan, "whole": False, **plan_of(record["name"]), "commands": [
             row for row in self.plan["commands"] if row["name"] == record["name"]]}, RETRY_LIMIT_S)
         own = [got for got in seen if got["status"] == PASS and plan_of(got["name"])]
         bad = second.failed or any(got["status"] == FAIL for got in seen)
         if status or bad or not own:
             self.count(record, " (and again)")
         else:
-            self.count(own[0], f" (SECOND TRY; first: {words[-1][:160] if words else 'no word'})")
+            self.count(own[0], first=secondtry.first_words(record["detail"], CHANCES))
 
     def try_failed_again(self):
         failed, self.failed = self.failed, []
@@ -177,7 +187,7 @@ def run(results, directory, everything, limit_s, title="", options=(), only=""):
     `only`: of which tests, where the caller of the runner does not name any.
     """
     plan = {"files": files(everything), "commands": commands(directory, everything),
-            "only": results.only or only}
+            "only": results.only or only, "whole": not results.only}
     if not everything:
         plan["among"] = among(plan["files"])
     if not plan["files"] and not plan["commands"]:
@@ -186,7 +196,8 @@ def run(results, directory, everything, limit_s, title="", options=(), only=""):
     return Round(results, title, laboratory(options), []).run(plan, limit_s)
 
 
-def run_emulated(results, root, limit_s, title):
+def run_emulated(results, directory, root, limit_s, title):
     """Every VM test with another root file system, under software emulation; as run()."""
-    plan = {"files": programs.find("vm"), "commands": [], "only": results.only, "emulated": True}
+    plan = {"files": programs.find("vm"), "commands": rows(directory, "vm"), "only": results.only,
+            "emulated": True, "whole": not results.only}
     return Round(results, title, other_root(root), []).run(plan, limit_s)

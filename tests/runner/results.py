@@ -23,6 +23,7 @@ class Results:
         self.counts = {PASS: 0, FAIL: 0, SKIP: 0}
         self.failures = []
         self.skips = []
+        self.seconds = []  # what passed by a second try only
         self.began = time.monotonic()
         self.stage_began = self.began
         self.before = dict(self.counts)
@@ -59,6 +60,11 @@ class Results:
         elif status == SKIP:
             self.skips.append((suite, name, detail.strip()))
 
+    def add_second(self, suite, name, seconds, first, count=1):
+        """What passed when it was run once more; `first` is why."""
+        self.seconds.append((suite, name, first))
+        self.add(suite, f"{name} (SECOND TRY; first: {first})", PASS, seconds, count=count)
+
     def failures_text(self):
         return "\n".join(detail for _, _, detail in self.failures)
 
@@ -67,6 +73,8 @@ class Results:
         self.say(f"All in {time.monotonic() - self.began:.0f} s")
         for suite, name, reason in self.skips:
             self.say(f"skipped {suite}: {name}: {reason}")
+        for suite, name, first in self.seconds:
+            self.say(f"second try {suite}: {name}: {first}")
         for suite, name, detail in self.failures:
             self.say(f"FAILED {suite}: {name}")
             for line in tail(detail)[-8:]:

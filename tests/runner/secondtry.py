@@ -5,8 +5,8 @@ With QEMU 7.2's emulation about one guest in 250 dies while its kernel boots ("A
 idle task", "Fatal exception"), and one in some ten thousand takes QEMU with it: a write of the guest
 finds no memory region behind a stale entry of the emulator's TLB (memory_region_dispatch_write;
 QEMU 8.2 no longer changes the map under a processor that runs). Neither is under the control of the
-tests. A test that failed with such words is run once more, alone, and its line says so; any other failure counts at once, and where more than
-RETRIES_MAX fail in one file it is no chance.
+tests. A test that failed with such words is run once more, alone, and its line says so; any other
+failure counts at once, and where more than RETRIES_MAX fail in one file it is no chance.
 """
 
 from . import programs
@@ -41,13 +41,13 @@ class Held:
             self.results.add(suite, name, status, seconds, detail, count, window)
 
 
-def is_chance(text):
-    return any(words in text for words in CHANCES)
+def is_chance(text, chances=CHANCES):
+    return any(words in text for words in chances)
 
 
-def first_words(detail):
+def first_words(detail, chances=CHANCES):
     """The line that names it."""
-    return next(line.strip()[-160:] for line in detail.splitlines() if is_chance(line))
+    return next(line.strip()[-160:] for line in detail.splitlines() if is_chance(line, chances))
 
 
 def again(results, suite, path, env, note, failure):
@@ -55,7 +55,7 @@ def again(results, suite, path, env, note, failure):
     alone = Held(results, name.partition(": ")[2].partition(" ")[0], silent=True)
     programs.run(alone, suite, path, env, note)
     if alone.passed and not alone.failed:
-        results.add(suite, f"{name} (SECOND TRY; first: {first_words(detail)})", PASS, seconds)
+        results.add_second(suite, name, seconds, first_words(detail))
     else:
         results.add(suite, f"{name} (and again)", FAIL, seconds, detail)
 

@@ -15,6 +15,7 @@ import grpc_client as rpc
 from cri_case import NAMESPACE, POD, RUNNING, CriCase
 from kata_case import BUSYBOX, processes
 
+LAB = "full"
 TIMEOUT_S = 900
 
 CONFIG = """version = 3

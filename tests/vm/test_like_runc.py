@@ -12,6 +12,7 @@ import unittest
 
 from containerd_case import IMAGE, RUNTIME, ContainerdCase
 
+LAB = "full"
 RUNC = "io.containerd.runc.v2"
 
 PROBE = r"""

@@ -9,6 +9,7 @@ import unittest
 
 from kata_case import BIN
 
+LAB = "full"
 PROGRAM = os.path.join(BIN, "kata-runtime")
 
 

@@ -36,6 +36,7 @@ SILENCE_S = 90
 STUCK = re.compile(rb"soft lockup - CPU#\d+ stuck for (\d+)s")
 STUCK_S = 60
 BOOT_S = 180
+END_S = 60
 
 
 class Outcome:
@@ -58,9 +59,11 @@ def memory_file(name, data):
     return fd
 
 
-def die_with_parent(signo=signal.SIGKILL):
-    """The kernel sends this process a signal when its parent ends."""
+def die_with_parent(signo=signal.SIGKILL, parent=None):
+    """The kernel sends this process a signal when its parent ends; at once, if it was not `parent`."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signo, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signo)
 
 
 class Machine:
@@ -122,9 +125,10 @@ class Machine:
     def run(self):
         """Boots, and returns an Outcome when the machine has ended, however it did."""
         argv = self.argv()
+        me = os.getpid()
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, pass_fds=self.pass_fds,
-                                   preexec_fn=die_with_parent, start_new_session=True)
+                                   preexec_fn=lambda: die_with_parent(parent=me), start_new_session=True)
         try:
             for fd in self.pass_fds:
                 os.close(fd)
@@ -155,8 +159,12 @@ class Machine:
         if self.options.terminal:
             self.selector.register(self.options.terminal.fd, selectors.EVENT_READ, "keys")
         while set(self.ends) & {key.data for key in self.selector.get_map().values()}:
-            for key, _ in self.selector.select(1):
+            ready = self.selector.select(1)
+            now = time.monotonic()
+            for key, _ in ready:
                 self.take(key)
+            # a reader of ours that is slow says nothing about the machine
+            self.heard += time.monotonic() - now
             now = time.monotonic()
             if now > end:
                 return f"time limit of {self.options.timeout} s"
@@ -164,6 +172,8 @@ class Machine:
                 return f"not booted within {BOOT_S} s"
             if self.started and now - self.heard > SILENCE_S and self.status is None:
                 return f"no sign of life for {SILENCE_S} s"
+            if self.status is not None and now - self.heard > END_S:
+                return f"not ended within {END_S} s of the command's end"
             if self.stuck_s >= STUCK_S and self.status is None:
                 return f"a processor has been stuck for {self.stuck_s} s"
             if process.poll() is not None and not self.selector.get_map():
