@@ -129,6 +129,11 @@ static int parse_id(const char *s, const char *what, uint32_t *out, struct err *
 	return 0;
 }
 
+static bool is_number(const char *s)
+{
+	return *s && s[strspn(s, "0123456789")] == '\0';
+}
+
 static bool has_ids(struct user_entry *en, bool passwd)
 {
 	struct err ignored;
@@ -140,13 +145,19 @@ static bool has_ids(struct user_entry *en, bool passwd)
 }
 
 /*
- * Finds a line by name, or by the number in its third field; 1 if there is none. Cuts `text`
- * into pieces.
+ * Finds a line by the number in its third field, or by name if `key` is no number: an image
+ * that names a user "1000" makes nobody another one. 1 if there is none. Cuts `text` into
+ * pieces.
  */
 static int find_entry(char *text, const char *key, bool passwd, struct user_entry *out)
 {
+	bool number = is_number(key);
 	char *rest = text;
+	struct err ignored;
+	uint32_t id = 0;
 
+	if (number && parse_id(key, "id", &id, &ignored) < 0)
+		return 1;
 	while (rest) {
 		char *line = rest;
 
@@ -154,16 +165,10 @@ static int find_entry(char *text, const char *key, bool passwd, struct user_entr
 		if (rest)
 			*rest++ = '\0';
 		split_line(line, out);
-		if (has_ids(out, passwd) &&
-		    (str_eq(out->name, key) || str_eq(out->field[2], key)))
+		if (has_ids(out, passwd) && (number ? out->id == id : str_eq(out->name, key)))
 			return 0;
 	}
 	return 1;
-}
-
-static bool is_number(const char *s)
-{
-	return *s && s[strspn(s, "0123456789")] == '\0';
 }
 
 /* user part: uid and its group from passwd. */

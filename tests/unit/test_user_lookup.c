@@ -57,7 +57,7 @@ static int set_up(void **state)
 		   "root:x:0:0:r:/root:/bin/sh\nbad line\nann:x:1000:1001::/home/ann:/bin/sh\n"
 		   "evil:x:99999999999:0::/:\n:x:5:5::/:\n1234:x:77:78::/n:\nlast:x:8:8");
 	write_file(f->layer[0], "group",
-		   "wheel:x:10:bob,ann\nann:x:1001:\nx:x:12:annie\nodd:x:zero:ann\n"
+		   "wheel:x:10:bob,ann\nann:x:1001:\nx:x:12:annie\nodd:x:zero:ann\n55:x:66:\n"
 		   "z:x:13:ann\n");
 	f->image.layers.v = f->layers;
 	f->image.layers.n = 2;
@@ -91,6 +91,8 @@ static void test_found(void **state)
 		{ "ann:55", 1000, 55, 0 },
 		{ "4242", 4242, 0, 0 },
 		{ "4242:4343", 4242, 4343, 0 },
+		{ "1234", 1234, 0, 0 }, /* another's name */
+		{ "1234:55", 1234, 55, 0 },
 		{ "last", 8, 8, 0 },
 	};
 	struct fixture *f = *state;
