@@ -11,13 +11,23 @@
 #include "net/user_net.h"
 #include "sandbox/internal.h"
 
+/* RFC 4291, appendix A: as the guest's kernel makes it itself. */
+static void link_local(const uint8_t mac[6], char *out, socklen_t size)
+{
+	struct in6_addr a = { .s6_addr = { 0xfe, 0x80, [8] = mac[0] ^ 2, mac[1], mac[2], 0xff,
+					   0xfe, mac[3], mac[4], mac[5] } };
+
+	(void)inet_ntop(AF_INET6, &a, out, size);
+}
+
 static int update_interface(struct sandbox *s, const struct user_net_guest *g, struct err *e)
 {
 	Grpc__UpdateInterfaceRequest req = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
 	Types__Interface nic = TYPES__INTERFACE__INIT;
 	Types__IPAddress v4 = TYPES__IPADDRESS__INIT, v6 = TYPES__IPADDRESS__INIT;
-	Types__IPAddress *addrs[2];
-	char mac[18], mask4[8], mask6[8];
+	Types__IPAddress local = TYPES__IPADDRESS__INIT;
+	char mac[18], mask4[8], mask6[8], local_text[INET6_ADDRSTRLEN];
+	Types__IPAddress *addrs[3];
 
 	(void)snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", g->mac[0], g->mac[1],
 		       g->mac[2], g->mac[3], g->mac[4], g->mac[5]);
@@ -38,6 +48,13 @@ static int update_interface(struct sandbox *s, const struct user_net_guest *g, s
 		v6.address = (char *)(uintptr_t)g->ipv6;
 		v6.mask = mask6;
 		addrs[nic.n_ipaddresses++] = &v6;
+		/* passt leads published ports there; the kernel would look for duplicates of
+		 * its own for a second, in which it does not answer */
+		link_local(g->mac, local_text, sizeof(local_text));
+		local.family = TYPES__IPFAMILY__v6;
+		local.address = local_text;
+		local.mask = (char *)(uintptr_t) "64";
+		addrs[nic.n_ipaddresses++] = &local;
 	}
 	req.interface = &nic;
 	return agent_do(s->agent, AGENT_UPDATE_INTERFACE, &req, e);

@@ -36,10 +36,12 @@ class UserNetwork(KataCase):
             cls.addClassCleanup(ip, "netns", "del", ns)
             ip("-n", ns, "link", "set", "lo", "up")
         ip("-n", HOST, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", FAR)
-        for ns, address in ((HOST, "198.51.100.1/24"), (FAR, "198.51.100.2/24")):
-            ip("-n", ns, "addr", "add", address, "dev", "veth0")
+        for ns, n in ((HOST, 1), (FAR, 2)):
+            ip("-n", ns, "addr", "add", f"198.51.100.{n}/24", "dev", "veth0")
+            ip("-n", ns, "addr", "add", f"2001:db8::{n}/64", "dev", "veth0", "nodad")
             ip("-n", ns, "link", "set", "veth0", "up")
         ip("-n", HOST, "route", "add", "default", "via", "198.51.100.2")
+        ip("-n", HOST, "route", "add", "default", "via", "2001:db8::2")
         super().setUpClass()
 
     @classmethod
@@ -70,25 +72,33 @@ class UserNetwork(KataCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_published_port(self):
-        self.published(8082, "80")
+        self.published(8082, "80", ["127.0.0.1", "[::1]"])
 
     def test_published_port_of_the_own_name(self):
         """What servers find by their host name, and as a user that is not root."""
-        self.published(8083, "$(hostname -i | tail -n 1):80", "-u", "1000")
+        self.published(8083, "$(hostname -i | tail -n 1):80", ["127.0.0.1"], "-u", "1000")
 
-    def published(self, port, listen, *options):
+    def test_addresses_are_ready_at_once(self):
+        """passt leads ports that are published on ::1 to the address of the link."""
+        rows = [line.split() for line in self.run_ok("busybox", "cat", "/proc/net/if_inet6").splitlines()]
+        flags = {row[3]: int(row[4], 16) for row in rows if row[5] == "eth0"}
+        self.assertEqual(set(flags), {"00", "20"}, rows)  # global, link
+        self.assertFalse([one for one in flags.values() if one & 0x40], rows)  # tentative
+
+    def published(self, port, listen, loopbacks, *options):
         self.kata_ok("run", "-d", "-p", f"{port}:80", *options, "busybox", "sh", "-c",
                      f"echo from the guest > /tmp/index.html; exec httpd -f -p {listen} -h /tmp")
-        get = ("import urllib.request;"
-               f"print(urllib.request.urlopen('http://127.0.0.1:{port}/index.html',timeout=5)"
-               ".read().decode(),end='')")
-        for _ in range(50):
-            done = subprocess.run(["ip", "netns", "exec", HOST, "python3", "-c", get],
-                                  capture_output=True, text=True, timeout=30)
-            if done.returncode == 0:
-                break
-            time.sleep(0.2)
-        self.assertEqual(done.stdout, "from the guest\n", done.stderr)
+        for loopback in loopbacks:
+            get = ("import urllib.request;"
+                   f"print(urllib.request.urlopen('http://{loopback}:{port}/index.html',timeout=5)"
+                   ".read().decode(),end='')")
+            for _ in range(50):
+                done = subprocess.run(["ip", "netns", "exec", HOST, "python3", "-c", get],
+                                      capture_output=True, text=True, timeout=30)
+                if done.returncode == 0:
+                    break
+                time.sleep(0.2)
+            self.assertEqual(done.stdout, "from the guest\n", f"{loopback}: {done.stderr}")
 
     def test_server_that_speaks_first(self):
         """As SMTP and MySQL do: the client says nothing before it has been greeted."""
