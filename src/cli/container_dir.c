@@ -336,7 +336,8 @@ static bool look_at_lock(const struct container_dir *d, off_t *size)
 	OWN(fd) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
 	struct stat st;
 
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+	/* shared: who looks is not taken for somebody who is attached */
+	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
 		return false;
 	*size = fstat(fd, &st) == 0 ? st.st_size : 0;
 	return true;
@@ -461,6 +462,9 @@ int container_dir_state(struct loop *l, const struct container_dir *d,
 		rc = read_status(d, &st, e);
 		if (rc < 0)
 			return -1;
+		if (rc > 0 && access(d->path, F_OK) < 0)
+			return err_set(e, ERR_NOT_FOUND, ENOENT,
+				       "container '%.12s' has been removed", d->id);
 		if (rc > 0 && st.status == CONTAINER_DEAD &&
 		    (access(record, F_OK) < 0 || is_being_made(d)))
 			st.status = CONTAINER_MAKING;

@@ -83,7 +83,7 @@ struct container_state {
 };
 
 const char *container_status_name(enum container_status s);
-/* Asks the engine, or reads what it left. Call in a fiber. */
+/* Asks the engine, or reads what it left; ERR_NOT_FOUND: it has gone. Call in a fiber. */
 int container_dir_state(struct loop *l, const struct container_dir *d,
 			struct container_state *out, struct err *e);
 

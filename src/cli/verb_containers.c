@@ -127,7 +127,7 @@ static int ps_row(struct container_dir *d, void *arg)
 	char command[31], status[24];
 
 	if (container_dir_state(p->cli->loop, d, &st, p->e) < 0)
-		return ps_damaged(p, d);
+		return p->e->kind == ERR_NOT_FOUND ? 0 : ps_damaged(p, d);
 	if (!p->o.all && st.status != CONTAINER_RUNNING && st.status != CONTAINER_PAUSED &&
 	    st.status != CONTAINER_CREATED && st.status != CONTAINER_UNRESPONSIVE)
 		return 0;

@@ -176,6 +176,10 @@ static int show(struct cli *cli, const struct options *o, struct container_dir *
 		/* asked before reading: what was written until then is read */
 		if (rc == 0)
 			rc = container_dir_state(cli->loop, d, &st, e);
+		if (rc < 0 && e->kind == ERR_NOT_FOUND) { /* at its end, as --rm asks */
+			rc = 0;
+			st.status = CONTAINER_DEAD;
+		}
 		if (rc == 0)
 			rc = print_more(&p, e);
 	} while (rc == 0 && o->follow && !is_over(&st) &&

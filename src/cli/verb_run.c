@@ -727,24 +727,24 @@ static bool is_passing(const struct container_dir *d)
 }
 
 /*
- * A container of --rm is removed by its `kata run`, or by its engine: where both were killed
- * the next one does it. In this order each answer stays true: whoever has a record has
- * attached, who has let go has an engine, and an engine that ends leaves a status.
+ * A container of --rm is removed by its `kata run`, or by its engine's last hook: where neither
+ * did, the next one does it. In this order each answer stays true: whoever has a record has
+ * attached, and who has let go has an engine. The lock is taken last, since that hook leaves
+ * the removal to whoever has it.
  */
 static int remove_abandoned(struct container_dir *d, void *arg)
 {
-	OWN(free) char *status = container_dir_file(d, "status.json");
 	struct abandoned *a = arg;
 	OWN(fd) int lock = -1;
 	struct err e;
 
-	if (!status || !is_passing(d) || !container_dir_claim(d, &lock))
+	if (!is_passing(d) || container_dir_is_attached(d))
 		return 0;
 	if (has_engine(d->id) && !a->swept) {
 		a->swept = true;
 		(void)rundir_sweep(RUNDIR_BASE);
 	}
-	if (has_engine(d->id) || access(status, F_OK) == 0)
+	if (has_engine(d->id) || !container_dir_claim(d, &lock))
 		return 0;
 	if (store_unlease(a->store, d->id, &e) < 0 || container_dir_remove(d, &e) < 0)
 		log_warn(NULL, "container '%.12s' stays: %s", d->id, e.msg);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`kata run` and `kata exec` in the foreground: signals, and readers that go away."""
+import fcntl
 import glob
 import hashlib
 import json
@@ -125,6 +126,27 @@ class BeingMade(ForegroundCase):
         for _ in range(3):
             self.kata_ok("run", "-d", "--rm", "--network", "none", "busybox", "true")
             self.wait_removed()
+
+
+    def test_log_that_is_followed(self):
+        """Until the container is removed: the moment between its end and that may be missed."""
+        for n in range(5):
+            name = f"f{n}"
+            self.kata_ok("run", "-d", "--rm", "--name", name, "--network", "none", "busybox", "sh", "-c",
+                         "echo said; sleep 0.5")
+            self.assertEqual(self.kata_ok("logs", "-f", name), "said\n")
+
+    def test_left_behind_by_its_hook(self):
+        """Which leaves it to whoever holds its lock; he may never come."""
+        self.kata_ok("run", "-d", "--rm", "--name", "left", "--network", "none", "busybox", "sleep", "1")
+        where = os.path.join(self.root, "containers", self.names("containers")[0])
+        with open(os.path.join(where, "attached"), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.kata_ok("wait", "left")
+            self.wait_until(lambda: not os.path.exists("/run/kata/" + os.path.basename(where)), "no end")
+        self.assertIn("left", self.kata_ok("ps", "-a"))
+        self.kata_ok("run", "--rm", "--network", "none", "busybox", "true")
+        self.assertEqual(self.containers(), [])
 
 
 class Signals(ForegroundCase):
