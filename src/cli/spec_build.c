@@ -133,11 +133,29 @@ static void env_set(struct builder *b, Grpc__Process *p, const char *entry, size
 		p->env[p->n_env++] = copy(b, entry);
 }
 
-/* An entry of -e: NAME alone takes our own value, which nobody but the caller may ask for. */
+static void env_drop(Grpc__Process *p, const char *name)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < p->n_env; i++) {
+		if (!env_same_name(p->env[i], name))
+			p->env[kept++] = p->env[i];
+	}
+	p->n_env = kept;
+}
+
+/*
+ * An entry of -e: NAME alone takes our own value, which nobody but the caller may ask for, or
+ * is unset as it is here.
+ */
 static void env_ask(struct builder *b, Grpc__Process *p, const char *entry, size_t room)
 {
 	const char *value = strchr(entry, '=') ? NULL : getenv(entry);
 
+	if (!value && !strchr(entry, '=')) {
+		env_drop(p, entry);
+		return;
+	}
 	if (value)
 		entry = arena_printf(b->a, "%s=%s", entry, value);
 	if (entry)

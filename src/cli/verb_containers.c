@@ -140,7 +140,7 @@ static int ps_row(struct container_dir *d, void *arg)
 	command_text(record, command, sizeof(command));
 	status_text(&st, status, sizeof(status));
 	ps_head(p);
-	(void)printf("%.*s  %-24.24s  %-30s  %-19.19s  %-13s  %s\n", SHORT_ID, d->id,
+	(void)printf("%.*s  %-24s  %-30s  %-19.19s  %-13s  %s\n", SHORT_ID, d->id,
 		     member(record, "image"), command, member(record, "created"), status,
 		     member(record, "name"));
 	return 0;

@@ -62,7 +62,7 @@ static const struct arg_option options[] = {
 	OPT("interactive", 'i', ARG_FLAG, interactive, NULL, "pass standard input on"),
 	OPT("tty", 't', ARG_FLAG, tty, NULL, "give it a terminal"),
 	OPT("name", 0, ARG_STRING, name, "NAME", "name it"),
-	OPT("env", 'e', ARG_LIST, env, "NAME[=VALUE]", "set a variable, or pass ours on"),
+	OPT("env", 'e', ARG_LIST, env, "NAME[=VALUE]", "set a variable; without VALUE as it is, or is not, here"),
 	OPT("volume", 'v', ARG_LIST, volumes, "SRC:DST[:ro]", "mount a file or directory of the host"),
 	OPT("workdir", 'w', ARG_STRING, workdir, "DIR", "working directory"),
 	OPT("user", 'u', ARG_STRING, user, "USER[:GROUP]", "user, by name or number"),
@@ -107,6 +107,17 @@ static int parse_cpus(const char *s, uint64_t *out, struct err *e)
 	return 0;
 }
 
+/* Whether one of the ports before takes the same of the host. */
+static bool is_published(const struct run *r, size_t i)
+{
+	for (size_t k = 0; k < i; k++) {
+		if (r->ports[k].host_port == r->ports[i].host_port &&
+		    r->ports[k].proto == r->ports[i].proto)
+			return true;
+	}
+	return false;
+}
+
 static int parse_ports(struct run *r, struct err *e)
 {
 	r->ports = arena_calloc(&r->arena, r->o.ports.n + 1, sizeof(*r->ports));
@@ -120,6 +131,12 @@ static int parse_ports(struct run *r, struct err *e)
 		r->ports[i].host_addr = arena_strdup(&r->arena, addr ? addr : "");
 		if (!r->ports[i].host_addr)
 			return err_oom(e, "ports");
+		if (is_published(r, i))
+			return err_set(e, ERR_INVALID, 0,
+				       "--publish '%.80s': port %u of the host is published "
+				       "already; passt takes one address for each, or all of "
+				       "them where none is given",
+				       r->o.ports.v[i], r->ports[i].host_port);
 	}
 	return 0;
 }

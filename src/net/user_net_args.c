@@ -35,9 +35,9 @@ static int take_protocol(char *s, const char *whole, enum user_net_proto *out, s
 	*out = USER_NET_TCP;
 	if (!slash)
 		return 0;
-	if (str_eq(slash, "/udp"))
+	if (strcasecmp(slash, "/udp") == 0)
 		*out = USER_NET_UDP;
-	else if (!str_eq(slash, "/tcp"))
+	else if (strcasecmp(slash, "/tcp") != 0)
 		return err_set(e, ERR_INVALID, 0,
 			       "'%.80s': protocol '%.16s' is neither tcp nor udp", whole,
 			       slash + 1);

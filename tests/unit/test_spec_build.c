@@ -123,6 +123,8 @@ static void test_options_win(void **state)
 
 	assert_ok(strv_add(&f->env, "KEEP=mine", &e), &e);
 	assert_ok(strv_add(&f->env, "NOT_SET_ANYWHERE_HERE", &e), &e);
+	/* as docker does: what is not set here is taken out of the image's */
+	f->image_env[1] = "NOT_SET_ANYWHERE_HERE=1";
 	/* ours is for who asks by -e, not for what an image says */
 	f->image_env[0] = "SECRET_OF_OURS";
 	assert_int_equal(setenv("SECRET_OF_OURS", "x", 1), 0);

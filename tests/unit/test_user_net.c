@@ -19,7 +19,7 @@ static void test_ports(void **state)
 	} rows[] = {
 		{ "80:8080", NULL, 80, 8080, USER_NET_TCP },
 		{ "53:53/udp", NULL, 53, 53, USER_NET_UDP },
-		{ "127.0.0.1:1:65535/tcp", "127.0.0.1", 1, 65535, USER_NET_TCP },
+		{ "127.0.0.1:1:65535/TCP", "127.0.0.1", 1, 65535, USER_NET_TCP },
 		{ "[::1]:5:6", "::1", 5, 6, USER_NET_TCP },
 	};
 

@@ -114,6 +114,13 @@ class UserNetwork(KataCase):
             time.sleep(0.2)
         self.assertEqual(done.stdout, "hello\nbye\n", done.stderr)
 
+    def test_port_that_is_published_twice(self):
+        done = self.kata("run", "--rm", "-p", "127.0.0.1:8089:80", "-p", "198.51.100.1:8089:80", "busybox",
+                         "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("port 8089 of the host is published already", done.stderr)
+        self.run_ok("-p", "8089:80", "-p", "8089:80/udp", "busybox", "true")
+
     def test_port_in_use_is_named(self):
         self.serve(HOST, "0.0.0.0", 8083)
         done = self.kata("run", "--rm", "-p", "8083:80", "busybox", "true")
