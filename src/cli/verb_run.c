@@ -25,6 +25,7 @@
 #include "cli/engine_client.h"
 #include "cli/signals.h"
 #include "cli/spec_build.h"
+#include "cli/start_warnings.h"
 #include "config/paths.h"
 #include "engine.pb-c.h"
 #include "event/fiber.h"
@@ -549,7 +550,10 @@ static int give_up(struct run *r, struct engine_client *en, const struct err *e)
 static int create_and_start(struct run *r, struct engine_client *en, const char *in,
 			    const char *out, const char *err_name, struct err *e)
 {
-	if (create_task(r, en, in, out, err_name, e) < 0 || start_task(r, en, e) < 0)
+	if (create_task(r, en, in, out, err_name, e) < 0)
+		return -1;
+	start_warnings_show(&r->dir);
+	if (start_task(r, en, e) < 0)
 		return -1;
 	container_dir_mark_started(r->attached_fd);
 	return r->signals.ended_by ? err_set(e, ERR_CANCELLED, 0, "ended by a signal") : 0;

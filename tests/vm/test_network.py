@@ -5,6 +5,7 @@ Everything happens between two network namespaces made here: `kata` runs in one,
 the other, so that no address outside this machine is ever used.
 """
 import os
+import re
 import subprocess
 import time
 import unittest
@@ -140,16 +141,22 @@ class UserNetwork(KataCase):
                          os.path.join(BUILD, "host/tests/vm/udp_echo") + ":/udp_echo:ro", "busybox",
                          "/udp_echo")
 
+    def udp_ask(self, ns, address):
+        return subprocess.run(["ip", "netns", "exec", ns, "python3", "-c", self.UDP_ASK, address, "8085"],
+                              capture_output=True, text=True, timeout=30, check=False)
+
     def test_udp_port(self):
-        self.assertEqual(self.udp_server("udp", "8085:85/udp").returncode, 0)
+        """Who starts it is told where no answers come from."""
+        server = self.udp_server("udp", "8085:85/udp")
+        self.assertEqual(server.returncode, 0)
         for _ in range(20):
-            done = subprocess.run(["ip", "netns", "exec", FAR, "python3", "-c", self.UDP_ASK,
-                                   "198.51.100.1", "8085"], capture_output=True, text=True,
-                                  timeout=30, check=False)
+            done = self.udp_ask(FAR, "198.51.100.1")
             if done.returncode == 0:
                 break
             time.sleep(0.2)
         self.assertEqual(done.stdout, "hello\n", done.stderr)
+        warned = re.search("^kata: warning: UDP port 8085 .* loopback", server.stderr)
+        self.assertEqual(self.udp_ask(HOST, "127.0.0.1").stdout, "" if warned else "hello\n")
 
     def test_udp_port_in_use_is_named(self):
         p = subprocess.Popen(["ip", "netns", "exec", HOST, "python3", "-c", self.UDP_SERVER, "8086"],
