@@ -536,8 +536,8 @@ static int end_first(struct cli *cli, struct container_dir *d, const struct rm_o
 	struct container_state st;
 
 	if (container_dir_state(cli->loop, d, &st, e) < 0) {
-		/* what is damaged can be removed, unless an engine has it */
-		if (o->ended || e->kind != ERR_INVALID)
+		/* what is damaged or a mere name can be removed, unless an engine has it */
+		if (o->ended || (e->kind != ERR_INVALID && e->kind != ERR_NOT_FOUND))
 			return -1;
 		st.status = CONTAINER_DEAD;
 	}
