@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads shim.log, which base/log.c writes: key="value" with JSON's escapes. */
+/*
+ * Reads shim.log, which base/log.c writes: key="value" with JSON's escapes, so that no text in
+ * it can look like a key. The guest's own words are there as debug messages
+ * (sandbox/guest_log.c).
+ */
 #include "cli/start_warnings.h"
 
 #include <fcntl.h>
@@ -9,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/own.h"
 #include "cli/container_dir.h"
 
@@ -46,10 +51,14 @@ void start_warnings_show(const struct container_dir *d)
 	OWN(free) char *path = container_dir_file(d, "shim.log");
 	OWN(free) char *text = NULL;
 	char *line, *rest;
-	struct err ignored;
+	struct err e;
 
-	if (!path || file_read(AT_FDCWD, path, LOG_MAX, &text, NULL, &ignored) < 0)
+	if (!path || file_read(AT_FDCWD, path, LOG_MAX, &text, NULL, &e) < 0) {
+		if (!path || e.kind != ERR_NOT_FOUND)
+			log_warn(NULL, "the engine's warnings cannot be shown: %s",
+				 path ? e.msg : "out of memory");
 		return;
+	}
 	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		show_line(line);
 }

@@ -18,6 +18,12 @@ static void test_compare(void **state)
 	assert_false(str_starts("uni", "unix"));
 	assert_true(str_ends("a.tar", ".tar"));
 	assert_false(str_ends("tar", ".tar"));
+	assert_true(str_has_line("/a\n/b\n", "/b"));
+	assert_true(str_has_line("/a\n/b", "/b"));
+	assert_false(str_has_line("/a/b\n/bc\n", "/b"));
+	assert_false(str_has_line("/ab\n", "/a"));
+	assert_false(str_has_line("", "/a"));
+	assert_false(str_has_line(NULL, "/a"));
 }
 
 static void test_u64(void **state)
