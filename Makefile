@@ -20,7 +20,7 @@ HOST := build/host
 AGENT := build/agent
 OWNER := tools/as-owner
 
-.PHONY: all build configured prefix guest guest-image guest-kernel run check lint fuzz bench lab lab-full install uninstall clean help
+.PHONY: all build configured prefix guest guest-image guest-extras guest-kernel run check lint fuzz bench lab lab-full install uninstall clean help
 
 ## all: build the programs into build/bin and build/libexec (as an ordinary user)
 all:
@@ -53,6 +53,11 @@ guest: all
 guest-image: all
 	@tools/packages check build image
 	@$(OWNER) guest/mkimage --agent build/agent/kata-agent --out build/guest/image
+
+## guest-extras: pack a shell and tools for the guest itself (the debug console needs them)
+guest-extras: configured
+	@tools/packages check build
+	@$(OWNER) guest/mkinitrd --extras --out build/guest/extras
 
 ## guest-kernel: build the tuned guest kernel (10 minutes, once), used from then on
 guest-kernel:

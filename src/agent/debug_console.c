@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The debug console: each session is a shell on a terminal pair, and two fibers that carry its
+ * The debug console: each session is a shell on a terminal pair, and a fiber that relays its
  * bytes. A session ends with its shell or its connection, whichever goes first.
  */
 #include "agent/debug_console.h"
@@ -21,6 +21,7 @@
 #include "base/str.h"
 #include "base/sys.h"
 #include "base/time.h"
+#include "event/relay.h"
 #include "event/signal.h"
 
 #define CONSOLE_PORT "kata.console"
@@ -30,7 +31,6 @@
 #endif
 
 enum {
-	CHUNK = 4096,
 	REOPEN_MS = 500,
 	END_MS = 5000,
 	SESSIONS_MAX = 8
@@ -45,20 +45,11 @@ struct console {
 	unsigned sessions;
 };
 
-/* One direction, in a fiber of its own. */
-struct pipe_end {
-	struct session *session;
-	struct fiber *fiber; /* NULL once it has ended */
-	int from, to;
-};
-
 struct session {
 	struct console *console;
 	struct child child;
-	int conn, conn_out; /* one descriptor for each direction: epoll wants them apart */
-	int master, master_out;
-	struct pipe_end in, out;
-	struct cond ended;
+	int conn;
+	int master; /* of the shell's terminal */
 };
 
 static _Noreturn void run_shell(const char *shell, int slave)
@@ -92,9 +83,6 @@ static int start_shell(struct session *x, struct err *e)
 	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (slave < 0)
 		return err_sys(e, "terminal");
-	x->master_out = fcntl(master, F_DUPFD_CLOEXEC, 3);
-	if (x->master_out < 0)
-		return err_sys(e, "terminal");
 	pid = sys_clone3(&args);
 	if (pid == 0)
 		run_shell(x->console->shell, slave);
@@ -105,68 +93,18 @@ static int start_shell(struct session *x, struct err *e)
 	return 0;
 }
 
-/* Until the source ends or the destination takes no more. */
-static void carry(void *arg)
-{
-	struct pipe_end *p = arg;
-	struct loop *l = p->session->console->sandbox->loop;
-	char buf[CHUNK];
-	struct err e;
-	size_t n;
-
-	while (fiber_read(l, p->from, buf, sizeof(buf), DEADLINE_NONE, &n, &e) == 0 && n > 0 &&
-	       fiber_write_all(l, p->to, buf, n, DEADLINE_NONE, &e) == 0)
-		;
-	p->fiber = NULL;
-	cond_wake_all(&p->session->ended);
-}
-
-static int start_carrying(struct session *x, struct err *e)
-{
-	struct loop *l = x->console->sandbox->loop;
-
-	x->conn_out = fcntl(x->conn, F_DUPFD_CLOEXEC, 3);
-	if (x->conn_out < 0)
-		return err_sys(e, "the connection");
-	x->in = (struct pipe_end){ .session = x, .from = x->conn, .to = x->master_out };
-	x->out = (struct pipe_end){ .session = x, .from = x->master, .to = x->conn_out };
-	if (fiber_spawn(l, "console input", carry, &x->in, &x->in.fiber, e) < 0 ||
-	    fiber_spawn(l, "console output", carry, &x->out, &x->out.fiber, e) < 0)
-		return -1;
-	return 0;
-}
-
-static void stop_carrying(struct session *x)
-{
-	struct err ignored;
-
-	if (x->in.fiber)
-		fiber_cancel(x->in.fiber);
-	if (x->out.fiber)
-		fiber_cancel(x->out.fiber);
-	while ((x->in.fiber || x->out.fiber) &&
-	       cond_wait(&x->ended, DEADLINE_NONE, &ignored) == 0)
-		;
-}
-
 static void session_run(struct session *x)
 {
 	struct sandbox *s = x->console->sandbox;
 	struct err e = ERR_INIT;
 
-	cond_init(&x->ended, s->loop);
-	x->master = x->master_out = x->conn_out = -1;
-	if (start_shell(x, &e) < 0 || start_carrying(x, &e) < 0)
+	x->master = -1;
+	if (start_shell(x, &e) < 0 || relay_run(s->loop, x->conn, x->master, &e) < 0)
 		log_warn(&s->log, "debug console: %s", e.msg);
-	while (x->in.fiber && x->out.fiber && cond_wait(&x->ended, DEADLINE_NONE, &e) == 0)
-		;
-	stop_carrying(x);
 	if (x->child.pid && child_end(&x->child, END_MS, &e) < 0)
 		log_warn(&s->log, "debug console: %s", e.msg);
 	child_unwatch(&x->child);
-	fd_close(&x->conn_out);
 	fd_close(&x->master);
-	fd_close(&x->master_out);
 }
 
 /* ---- vsock: a session per connection ---- */

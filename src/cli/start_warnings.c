@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads shim.log, which base/log.c writes: key="value" with JSON's escapes, so that no text in
- * it can look like a key. The guest's own words are there as debug messages
- * (sandbox/guest_log.c).
+ * it can look like a key. The guest's own words are never there as warnings
+ * (sandbox/guest_log.h).
  */
 #include "cli/start_warnings.h"
 

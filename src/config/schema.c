@@ -136,7 +136,7 @@ const struct config_key config_keys[] = {
 	{ AGENT, "enable_debug", CONFIG_BOOL, AT(agent.enable_debug), "false",
 	  .meaning = "Log the agent's debug messages." },
 	{ AGENT, "debug_console_enabled", CONFIG_BOOL, AT(agent.debug_console_enabled), "false",
-	  .meaning = "Offer a shell of the guest itself (needs the extras image)." },
+	  .meaning = "Offer a shell of the guest itself (make guest-extras; kata-runtime exec)." },
 	{ AGENT, "dial_timeout_ms", CONFIG_UINT, AT(agent.dial_timeout_ms), "10", 1, 60000,
 	  .meaning = "Milliseconds between two attempts to reach the agent." },
 	{ AGENT, "reconnect_timeout_ms", CONFIG_UINT, AT(agent.reconnect_timeout_ms), "60000", 100, 3600000,

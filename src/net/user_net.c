@@ -422,7 +422,7 @@ static int spawn_passt(struct user_net *n, struct child_reaper *r, struct strv *
 	if (fd_pipe(p, e) < 0)
 		return -1;
 	err_wr = p[1];
-	if (console_init(&n->messages, n->loop, p[0], -1, e) < 0 ||
+	if (console_init(&n->messages, n->loop, p[0], NULL, NULL, e) < 0 ||
 	    fd_set_nonblock(n->fd, true, e) < 0)
 		return -1;
 	fds[0] = (struct spawn_fd){ .from = theirs, .to = PASST_FD };

@@ -17,6 +17,8 @@
 #include "event/loop.h"
 #include "event/signal.h"
 #include "runtime/env.h"
+#include "runtime/exec.h"
+#include "sandbox/debug_console.h"
 #include "version.h"
 #include "wire/json.h"
 
@@ -46,6 +48,15 @@ struct env_options {
 static const struct arg_option env_options[] = {
 	{ "json", 0, ARG_FLAG, offsetof(struct env_options, json), NULL,
 	  "JSON in place of TOML" },
+};
+
+struct exec_options {
+	const char *port;
+};
+
+static const struct arg_option exec_options[] = {
+	{ "kata-debug-port", 'p', ARG_STRING, offsetof(struct exec_options, port), "PORT",
+	  "1026, the only one" },
 };
 
 struct job {
@@ -81,6 +92,26 @@ static int print_env(struct job *j, struct err *e)
 	return fd_write_waiting(STDOUT_FILENO, buf_head(&text), buf_len(&text), e);
 }
 
+static int enter_guest(struct job *j, struct err *e)
+{
+	struct exec_options o = { .port = NULL };
+	uint64_t port = DEBUG_CONSOLE_PORT;
+	int first;
+
+	if (args_parse(j->argc, j->argv, exec_options, ARRAY_LEN(exec_options), &o, &first, e) <
+	    0)
+		return -1;
+	if (first + 1 != j->argc)
+		return err_set(e, ERR_INVALID, 0, "exec takes the id of a sandbox");
+	if (o.port && str_to_u64(o.port, 0, UINT32_MAX, "port", &port, e) < 0)
+		return -1;
+	if (port != DEBUG_CONSOLE_PORT)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "--kata-debug-port %.20s: the console of every sandbox is at %d",
+			       o.port, DEBUG_CONSOLE_PORT);
+	return debug_console_attach(j->argv[first], e);
+}
+
 static const struct command {
 	const char *name, *alias, *usage, *help;
 	const struct arg_option *options;
@@ -89,12 +120,16 @@ static const struct command {
 } commands[] = {
 	{ "env", "kata-env", "[--json]", "print what containers of this host would run with",
 	  env_options, ARRAY_LEN(env_options), print_env },
+	{ "exec", NULL, "[--kata-debug-port 1026] SANDBOX",
+	  "a shell in the guest itself, if debug_console_enabled; Ctrl-P Ctrl-Q leaves it",
+	  exec_options, ARRAY_LEN(exec_options), enter_guest },
 };
 
 static const struct command *find_command(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-		if (str_eq(commands[i].name, name) || str_eq(commands[i].alias, name))
+		if (str_eq(commands[i].name, name) ||
+		    (commands[i].alias && str_eq(commands[i].alias, name)))
 			return &commands[i];
 	}
 	return NULL;
@@ -104,8 +139,10 @@ static void usage(FILE *f)
 {
 	(void)fprintf(f, "usage: kata-runtime [options] COMMAND\n\ncommands:\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		(void)fprintf(f, "  %s %s (or %s)\n      %s\n", commands[i].name,
-			      commands[i].usage, commands[i].alias, commands[i].help);
+		(void)fprintf(f, "  %s %s%s%s%s\n      %s\n", commands[i].name,
+			      commands[i].usage, commands[i].alias ? " (or " : "",
+			      commands[i].alias ? commands[i].alias : "",
+			      commands[i].alias ? ")" : "", commands[i].help);
 	(void)fprintf(f, "\noptions:\n");
 	args_help(f, global_options, ARRAY_LEN(global_options));
 }

@@ -120,6 +120,21 @@ static int find_root(const struct config_hypervisor *h, struct arena *a, struct 
 	return look_at_image(h->image, h->rootfs_type, g, e);
 }
 
+/* The shell of the debug console. A root of the user's own may bring one. */
+static int find_extras(const struct kata_config *c, struct arena *a, struct guest_assets *g,
+		       struct err *e)
+{
+	if (!c->agent.debug_console_enabled || !g->initrd ||
+	    paths_find(ASSET_INITRD_EXTRAS, a, &g->extras, e) == 0)
+		return 0;
+	if (e->kind != ERR_NOT_FOUND || !*c->hypervisor.initrd) {
+		return err_wrap(e, "[agent.kata] debug_console_enabled needs a shell in the "
+				   "guest (make guest-extras)");
+	}
+	err_clear(e);
+	return 0;
+}
+
 int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest_assets *out,
 		      struct err *e)
 {
@@ -135,7 +150,7 @@ int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest
 
 	if (configured_or_found(c->hypervisor.kernel, "kernel", ASSET_KERNEL, a, &g.kernel, e) <
 		    0 ||
-	    find_root(&c->hypervisor, a, &g, e) < 0)
+	    find_root(&c->hypervisor, a, &g, e) < 0 || find_extras(c, a, &g, e) < 0)
 		return err_wrap(e, "guest");
 	if (!*c->hypervisor.kernel && paths_find(ASSET_KERNEL_INFO, a, &info, e) == 0 &&
 	    read_info(info, &g, a, e) < 0)

@@ -11,8 +11,10 @@ struct kata_config;
 
 struct guest_assets {
 	const char *kernel;
-	const char *initrd;         /* NULL: the guest's root is the image */
-	const char *image;          /* NULL: it is the initrd */
+	const char *initrd; /* NULL: the guest's root is the image */
+	const char
+		*extras;   /* a shell for the debug console; NULL: not wanted, or the image's */
+	const char *image; /* NULL: it is the initrd */
 	const char *image_root;     /* what the kernel calls the image's file system */
 	const char *kernel_version; /* "?" for a kernel that came without kernel.info */
 	bool has_virtiofs, has_9p;

@@ -15,7 +15,9 @@
 #include "sandbox/sizing.h"
 #include "sandbox/stand_in.h"
 
+struct debug_console;
 struct forwarder;
+struct guest_console;
 struct guest_spec;
 struct share;
 struct stdio;
@@ -41,14 +43,16 @@ struct sandbox {
 	struct vmm *vmm;
 	struct share *share;
 	struct user_net *net;
-	struct forwarder *forwarder; /* see forward.h; NULL: none */
-	struct tap_net *taps;        /* see links.c; NULL: there is no namespace to follow */
-	bool placed;                 /* its virtual processors are where containers want them */
-	bool growing;                /* somebody plugs processors or memory in */
-	struct list disks;           /* plugged in, see disks.h */
-	unsigned next_disk;          /* for their ids */
-	bool vhost_net;              /* the host's kernel may serve them */
-	bool links_stale;            /* the guest has not been told of all that is there */
+	struct forwarder *forwarder;         /* see forward.h; NULL: none */
+	struct guest_console *console;       /* what it says, in the log; NULL: nobody asked */
+	struct debug_console *debug_console; /* NULL: none */
+	struct tap_net *taps; /* see links.c; NULL: there is no namespace to follow */
+	bool placed;          /* its virtual processors are where containers want them */
+	bool growing;         /* somebody plugs processors or memory in */
+	struct list disks;    /* plugged in, see disks.h */
+	unsigned next_disk;   /* for their ids */
+	bool vhost_net;       /* the host's kernel may serve them */
+	bool links_stale;     /* the guest has not been told of all that is there */
 	struct fiber *links_fiber;
 	bool links_busy; /* somebody looks, and may wait for the machine or the guest */
 	struct agent_client *agent;

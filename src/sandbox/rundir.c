@@ -32,6 +32,7 @@
 #include "sandbox/cgroup_remains.h"
 #include "sandbox/direct_volume.h"
 #include "share/share.h"
+#include "wire/unix_socket.h"
 
 enum {
 	ID_MAX = 128,
@@ -40,6 +41,7 @@ enum {
 	OWNER_MAX = 16 * 1024,
 	FREE_POLL_MS = 10,
 	CGROUP_MS = 2000,
+	BACKLOG = 64,
 	LOCK_MS = 60 * 1000
 };
 
@@ -196,24 +198,6 @@ int rundir_socket_path(const char *base, const char *name, char **out, struct er
 	return 0;
 }
 
-static int bind_socket(const char *path, int *out, struct err *e)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	OWN(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return err_sys(e, "socket");
-	memcpy(addr.sun_path, path, strlen(path));
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return err_sys(e, "bind '%s'", path);
-	if (chmod(path, 0600) < 0)
-		return err_sys(e, "chmod '%s'", path);
-	if (listen(fd, 64) < 0)
-		return err_sys(e, "listen on '%s'", path);
-	*out = fd_take(&fd);
-	return 0;
-}
-
 static int open_lock(int dirfd, int *out, struct err *e)
 {
 	OWN(fd) int fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -302,7 +286,7 @@ static int fill(int base_fd, const struct rundir_owner *owner, struct rundir *r,
 		return -1;
 	if (file_replace(dir, "owner", text, strlen(text), 0600, false, e) < 0)
 		return -1;
-	return bind_socket(r->socket_path, &r->listen_fd, e);
+	return unix_listen(r->socket_path, BACKLOG, &r->listen_fd, e);
 }
 
 static int set_paths(const char *base, struct rundir *r, struct err *e)

@@ -9,6 +9,7 @@
  *			it has ended goes to /run/kata/.cgroups (sandbox/cgroup_remains.h)
  *	links		what it has done to the caller's links (net/link_record.h)
  *	marks		its files beside direct volumes (sandbox/direct_volume.h)
+ *	console.sock	the guest's debug console, where that is asked for (mode 0600)
  * The name is the sandbox's id, or <id>@<eight digits of a hash of the owner> where a sandbox
  * of another owner has that (docs/decisions/0030-one-id-two-namespaces.md). A directory whose
  * lock is free belongs to an engine that was killed; rundir_sweep() removes it with the
@@ -27,6 +28,8 @@ struct err;
 #define RUNDIR_LINKS "links"
 /* ... sandbox/direct_volume.h ... */
 #define RUNDIR_MARKS "marks"
+/* ... sandbox/debug_console.h ... */
+#define RUNDIR_CONSOLE "console.sock"
 /* ... and sandbox/host_cgroup.h. */
 #define RUNDIR_CGROUPS "cgroups"
 

@@ -31,10 +31,13 @@ static int copy_config(struct sandbox *s, const struct sandbox_config *c, struct
 	s->c.hostname = arena_strdup(&s->arena, c->hostname ? c->hostname : "");
 	s->c.netns = arena_strdup(&s->arena, c->netns ? c->netns : "");
 	s->c.link_record = arena_strdup(&s->arena, c->link_record ? c->link_record : "");
+	s->c.console_socket =
+		arena_strdup(&s->arena, c->console_socket ? c->console_socket : "");
 	s->c.mark_record = arena_strdup(&s->arena, c->mark_record ? c->mark_record : "");
 	ports = arena_calloc(&s->arena, c->port_count + 1, sizeof(*ports));
 	if (!s->c.id || !s->c.host_name || !s->c.shm_source || !s->c.namespace ||
-	    !s->c.hostname || !s->c.netns || !s->c.link_record || !s->c.mark_record || !ports)
+	    !s->c.hostname || !s->c.netns || !s->c.link_record || !s->c.mark_record ||
+	    !s->c.console_socket || !ports)
 		return err_oom(e, "a sandbox");
 	for (size_t i = 0; i < c->port_count; i++) {
 		ports[i] = c->ports[i];

@@ -52,8 +52,9 @@ struct sandbox_config {
 	const char *netns;
 	/* of it: who connects to its loopback comes to the guest's, see forward.h */
 	bool forwards_loopback;
-	const char *link_record; /* path of a file, see net/link_record.h; NULL: none */
-	const char *mark_record; /* path of a file, see direct_volume.h; NULL: none */
+	const char *link_record;    /* path of a file, see net/link_record.h; NULL: none */
+	const char *console_socket; /* path of debug_console.h's */
+	const char *mark_record;    /* path of a file, see direct_volume.h; NULL: none */
 	const struct user_net_port *ports;
 	size_t port_count;
 	unsigned disk_places; /* for disks that may be plugged in; none can be added later */

@@ -6,11 +6,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -21,8 +19,10 @@
 #include "net/tap_net.h"
 #include "net/user_net.h"
 #include "sandbox/admission.h"
+#include "sandbox/debug_console.h"
 #include "sandbox/forward.h"
 #include "sandbox/guest_assets.h"
+#include "sandbox/guest_events.h"
 #include "sandbox/guest_log.h"
 #include "sandbox/guest_net.h"
 #include "sandbox/internal.h"
@@ -33,9 +33,8 @@
 
 #define HYPERVISOR "qemu"
 
-#define PORT_AGENT   "kata.agent"
-#define PORT_LOG     "kata.log"
-#define PORT_CONSOLE "kata.console"
+#define PORT_AGENT "kata.agent"
+#define PORT_LOG   "kata.log"
 
 enum {
 	AGENT_VSOCK_PORT = 1024,
@@ -143,6 +142,14 @@ static void on_agent_lost(const struct err *why, void *arg)
 	if (!s->vm_lost)
 		s->only_a_sign = true;
 	sandbox_vm_lost(s, &lost);
+}
+
+static void on_port_closed(const char *name, void *arg)
+{
+	struct sandbox *s = arg;
+
+	if (s->debug_console && str_eq(name, DEBUG_CONSOLE_NAME))
+		debug_console_port_closed(s->debug_console);
 }
 
 static struct vmm_device *add_device(struct plan *p, enum vmm_device_kind kind, const char *id)
@@ -296,7 +303,7 @@ static int choose_transport(struct plan *p, struct err *e)
 		add_device(p, VMM_DEV_SERIAL, "agent")->serial.name = PORT_AGENT;
 		if (p->config->agent.debug_console_enabled)
 			add_device(p, VMM_DEV_SERIAL, "debugconsole")->serial.name =
-				PORT_CONSOLE;
+				DEBUG_CONSOLE_NAME;
 	}
 	/* the log goes by a port with either transport: it must be there before any network is
 	 */
@@ -308,6 +315,16 @@ static int choose_transport(struct plan *p, struct err *e)
 
 /* ---- the machine ---- */
 
+static const char *debug_console_params(const struct plan *p)
+{
+	static_assert(DEBUG_CONSOLE_PORT == 1026, "the number below is the same");
+
+	if (!p->config->agent.debug_console_enabled)
+		return "";
+	return p->vsock ? " agent.debug_console agent.debug_console_vport=1026"
+			: " agent.debug_console";
+}
+
 static int kernel_params(struct plan *p, const char **out, struct err *e)
 {
 	const struct kata_config *c = p->config;
@@ -315,8 +332,7 @@ static int kernel_params(struct plan *p, const char **out, struct err *e)
 		&p->s->arena, "%s%s%s%s%s",
 		p->vsock ? "agent.server_addr=vsock://-1:1024"
 			 : "agent.server_addr=virtio-serial://" PORT_AGENT,
-		c->agent.enable_debug ? " agent.log=debug" : "",
-		c->agent.debug_console_enabled ? " agent.debug_console" : "",
+		c->agent.enable_debug ? " agent.log=debug" : "", debug_console_params(p),
 		*c->hypervisor.kernel_params ? " " : "", c->hypervisor.kernel_params);
 
 	if (s && p->assets.image)
@@ -343,6 +359,8 @@ static int start_machine(struct plan *p, struct err *e)
 	struct sandbox *s = p->s;
 
 	p->initrds[0] = p->assets.initrd; /* NULL: none */
+	if (p->assets.initrd)
+		p->initrds[1] = p->assets.extras;
 	if (p->assets.image)
 		add_image(p);
 	p->vm.name = s->c.id;
@@ -365,6 +383,14 @@ static int start_machine(struct plan *p, struct err *e)
 	p->vm.devices = p->devices;
 	p->vm.device_count = p->device_count;
 	p->vm.log = &s->log;
+	p->vm.serial_closed = on_port_closed;
+	p->vm.serial_arg = s;
+	if (c->hypervisor.enable_debug) {
+		if (guest_console_new(s, &s->console, e) < 0)
+			return -1;
+		p->vm.console_text = guest_console_text;
+		p->vm.console_arg = s->console;
+	}
 	if (!share_needs_root_vmm(s->share)) {
 		p->vm.uid = UNPRIVILEGED_ID;
 		p->vm.gid = UNPRIVILEGED_ID;
@@ -386,32 +412,14 @@ static int start_machine(struct plan *p, struct err *e)
 
 static int dial_vsock(struct plan *p, int *out, struct err *e)
 {
-	struct sockaddr_vm addr = {
-		.svm_family = AF_VSOCK,
-		.svm_cid = p->cid,
-		.svm_port = AGENT_VSOCK_PORT,
-	};
-
 	for (;;) {
-		OWN(fd)
-		int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		socklen_t len = sizeof(int);
-		int rc, failed = 0;
-
-		if (fd < 0)
-			return err_sys(e, "vsock socket");
-		rc = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
-		if (rc < 0 && errno == EINPROGRESS) {
-			if (fiber_wait_fd(p->s->loop, fd, EPOLLOUT, p->deadline, e) < 0)
-				return err_wrap(e, "the agent in the guest does not answer");
-			rc = getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &len);
-			if (rc == 0 && failed)
-				rc = -1;
-		}
-		if (rc == 0) {
-			*out = fd_take(&fd);
+		if (vmm_vsock_connect(p->s->loop, p->cid, AGENT_VSOCK_PORT, p->deadline, out,
+				      e) == 0)
 			return 0;
-		}
+		if (e->kind == ERR_TIMEOUT)
+			return err_wrap(e, "the agent in the guest does not answer");
+		if (e->kind == ERR_CANCELLED)
+			return -1;
 		if (p->s->vm_lost)
 			return err_set(e, ERR_PEER, 0, "%s", p->s->lost_why.msg);
 		if (deadline_left(p->deadline) == 0)
@@ -427,7 +435,7 @@ static int reach_agent(struct plan *p, struct err *e)
 	struct sandbox *s = p->s;
 	int fd;
 
-	if (guest_log_follow(s, PORT_LOG, e) < 0)
+	if (guest_log_follow(s, PORT_LOG, p->config->agent.enable_debug, e) < 0)
 		return -1;
 	if (p->vsock ? dial_vsock(p, &fd, e) < 0
 		     : vmm_serial_take(s->vmm, PORT_AGENT, &fd, e) < 0)
@@ -617,6 +625,9 @@ int vm_start(struct sandbox *s, struct err *e)
 	if (guest_events_follow(s, e) < 0 || links_follow(s, e) < 0)
 		return -1;
 	forward_begin(s);
+	if (s->c.config->agent.debug_console_enabled &&
+	    debug_console_open(s, s->c.console_socket, p.cid, &s->debug_console, e) < 0)
+		return err_wrap(e, "debug console");
 	(void)snprintf(s->description, sizeof(s->description),
 		       "%s %s, %s, %u vCPU, %llu MiB, share %s, transport %s, guest kernel %s",
 		       vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel),
@@ -691,10 +702,12 @@ void vm_stop(struct sandbox *s)
 	/* fibers of streams and waits have it: it goes with the sandbox */
 	agent_client_close(s->agent);
 	forward_end(s);
+	debug_console_free(TAKE(s->debug_console));
 	end_stand_ins(s);
 	user_net_free(TAKE(s->net));
 	links_end(s);
 	share_free(TAKE(s->share));
 	vmm_free(TAKE(s->vmm));
+	guest_console_free(TAKE(s->console));
 	fd_close(&s->vsock_fd);
 }

@@ -264,7 +264,7 @@ int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
 	(void)snprintf(v->program, sizeof(v->program), "%s", program);
 	child_watch(r, &v->child, pid, on_exit_);
 	fd_close(&wr);
-	if (console_init(&v->messages, l, fd_take(&rd), -1, e) < 0)
+	if (console_init(&v->messages, l, fd_take(&rd), NULL, NULL, e) < 0)
 		return -1;
 	if (wait_ready(v, deadline, e) < 0)
 		return -1;

@@ -217,7 +217,8 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 
 	sc.link_record = arena_printf(a, "%s/" RUNDIR_LINKS, en->run.path);
 	sc.mark_record = arena_printf(a, "%s/" RUNDIR_MARKS, en->run.path);
-	if (!sc.link_record || !sc.mark_record)
+	sc.console_socket = arena_printf(a, "%s/" RUNDIR_CONSOLE, en->run.path);
+	if (!sc.link_record || !sc.mark_record || !sc.console_socket)
 		return err_oom(e, "a path");
 	if (config_load(named, &en->config, e) < 0 || apply_annotations(en, w, e) < 0)
 		return -1;

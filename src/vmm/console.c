@@ -3,7 +3,6 @@
 #include "vmm/console.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,21 +23,6 @@ static void keep(struct console *c, const char *p, size_t len)
 	}
 }
 
-/* A copy that fails (full disk) is given up: the machine matters more than its log. */
-static void copy(struct console *c, const char *p, size_t len)
-{
-	struct err ignored;
-
-	if (c->copy_fd < 0)
-		return;
-	if (c->copied + len > CONSOLE_COPY_MAX ||
-	    fd_write_all(c->copy_fd, p, len, &ignored) < 0) {
-		fd_close(&c->copy_fd);
-		return;
-	}
-	c->copied += len;
-}
-
 static bool read_once(struct console *c)
 {
 	char chunk[CONSOLE_READ];
@@ -46,7 +30,8 @@ static bool read_once(struct console *c)
 
 	if (n > 0) {
 		keep(c, chunk, (size_t)n);
-		copy(c, chunk, (size_t)n);
+		if (c->tell)
+			c->tell(chunk, (size_t)n, c->arg);
 		return true;
 	}
 	if (n == 0 || (errno != EAGAIN && errno != EINTR))
@@ -60,25 +45,20 @@ static void on_ready(struct source *s, uint32_t events)
 	(void)read_once(container_of(s, struct console, source));
 }
 
-int console_init(struct console *c, struct loop *l, int fd, int copy_fd, struct err *e)
+int console_init(struct console *c, struct loop *l, int fd, console_fn tell, void *arg,
+		 struct err *e)
 {
 	OWN(fd) int own = fd;
-	OWN(fd) int copy_to = -1;
 
 	if (fd_set_nonblock(fd, true, e) < 0)
 		return -1;
-	if (copy_fd >= 0) {
-		copy_to = fcntl(copy_fd, F_DUPFD_CLOEXEC, 0);
-		if (copy_to < 0)
-			return err_sys(e, "duplicate the console's file");
-	}
 	memset(c, 0, sizeof(*c));
-	c->copy_fd = -1;
 	c->source = (struct source){ .fd = fd, .events = EPOLLIN, .ready = on_ready };
 	if (loop_add(l, &c->source, e) < 0)
 		return -1;
 	(void)fd_take(&own);
-	c->copy_fd = fd_take(&copy_to);
+	c->tell = tell;
+	c->arg = arg;
 	c->loop = l;
 	return 0;
 }
@@ -89,7 +69,6 @@ void console_close(struct console *c)
 		return;
 	loop_remove(c->loop, &c->source);
 	fd_close(&c->source.fd);
-	fd_close(&c->copy_fd);
 	c->loop = NULL;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a machine or its monitor says on a stream nobody need read: drained as it comes, the
- * last bytes kept for error messages, the first ones copied to a file if there is one. The
- * writer is hostile: memory and file have limits.
+ * last bytes kept for error messages, and all of it told to who wants it. The writer is
+ * hostile: memory has a limit, and who is told must have one.
  */
 #pragma once
 
@@ -13,21 +13,24 @@
 #include "event/loop.h"
 
 enum {
-	CONSOLE_KEEP = 8 * 1024,
-	CONSOLE_COPY_MAX = 16 * 1024 * 1024
+	CONSOLE_KEEP = 8 * 1024
 };
+
+/* Bytes as they came, from the loop; it must neither wait nor close the console. */
+typedef void (*console_fn)(const char *p, size_t n, void *arg);
 
 struct console {
 	struct loop *loop;
 	struct source source; /* owns its descriptor */
-	int copy_fd;          /* owned; -1: none */
-	uint64_t copied;
+	console_fn tell;      /* NULL: nobody */
+	void *arg;
 	uint64_t seen; /* bytes so far; the ring's position */
 	char ring[CONSOLE_KEEP];
 };
 
-/* Takes `fd` over; `copy_fd` is duplicated (-1: none). */
-int console_init(struct console *c, struct loop *l, int fd, int copy_fd, struct err *e);
+/* Takes `fd` over. `tell` may be NULL. */
+int console_init(struct console *c, struct loop *l, int fd, console_fn tell, void *arg,
+		 struct err *e);
 /* The zero value is accepted; what was kept stays readable. */
 void console_close(struct console *c);
 /* Reads what is there without waiting: for when the writer has just ended. */

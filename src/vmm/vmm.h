@@ -160,7 +160,11 @@ struct vmm_config {
 	bool debug;                 /* early and verbose kernel messages; slow */
 	bool no_seccomp;            /* switch the monitor's own system call filter off */
 	const char *seccomp;        /* its value in the driver's words; NULL: the strictest */
-	int console_fd;             /* gets the guest's console as it comes; -1: none */
+	void (*console_text)(const char *p, size_t n, void *arg); /* see console_fn; or NULL */
+	void *console_arg;
+	/* the guest has closed a serial port of this name; from the loop, or NULL */
+	void (*serial_closed)(const char *name, void *arg);
+	void *serial_arg;
 	const struct vmm_device *devices; /* at boot */
 	size_t device_count;
 
@@ -174,7 +178,7 @@ struct vmm_config {
 
 #define VMM_CONFIG_INIT                                                                        \
 	{                                                                                      \
-		.console_fd = -1, .netns_fd = -1, .vcpus = 1                                   \
+		.netns_fd = -1, .vcpus = 1                                                     \
 	}
 
 /*
@@ -268,3 +272,9 @@ enum accel vmm_accel(const struct vmm *v);
  * work. The caller owns *fd_out and keeps it open as long as the guest runs.
  */
 int vmm_vsock_claim(const char *device, int *fd_out, uint32_t *cid_out, struct err *e);
+/*
+ * A non-blocking connection to a port of the guest, tried once. ERR_SYS: nobody listens there
+ * or no such guest runs.
+ */
+int vmm_vsock_connect(struct loop *l, uint32_t cid, uint32_t port, int64_t deadline, int *out,
+		      struct err *e);

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Claiming a guest CID of the host's vhost-vsock. The kernel is the only register of CIDs:
- * a claim either succeeds or finds the number taken, so random ones are tried.
+ * The host's vhost-vsock: a guest CID of it, and connections. The kernel is the only register
+ * of CIDs: a claim either succeeds or finds the number taken, so random ones are tried.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vhost.h>
+#include <linux/vm_sockets.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/rand.h"
+#include "event/fiber.h"
 #include "vmm/vmm.h"
 
 enum {
@@ -46,4 +50,32 @@ int vmm_vsock_claim(const char *device, int *fd_out, uint32_t *cid_out, struct e
 	}
 	return err_set(e, ERR_SYS, EADDRINUSE, "'%s': no free guest CID in %d tries", device,
 		       CLAIM_TRIES);
+}
+
+int vmm_vsock_connect(struct loop *l, uint32_t cid, uint32_t port, int64_t deadline, int *out,
+		      struct err *e)
+{
+	struct sockaddr_vm addr = { .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port };
+	OWN(fd) int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t len = sizeof(int);
+	int failed = 0;
+
+	if (fd < 0)
+		return err_sys(e, "vsock socket");
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
+		*out = fd_take(&fd);
+		return 0;
+	}
+	if (errno != EINPROGRESS)
+		return err_sys(e, "connect to port %u of the guest", port);
+	if (fiber_wait_fd(l, fd, EPOLLOUT, deadline, e) < 0)
+		return err_wrap(e, "connect to port %u of the guest", port);
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &len) < 0)
+		return err_sys(e, "connect to port %u of the guest", port);
+	if (failed) {
+		errno = failed;
+		return err_sys(e, "connect to port %u of the guest", port);
+	}
+	*out = fd_take(&fd);
+	return 0;
 }

@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > INPUT_MAX)
 		return 0;
 	FUZZ_CHECK(loop_new(&l, &e) == 0 && fd_pipe(p, &e) == 0);
-	FUZZ_CHECK(console_init(&c, l, p[0], -1, &e) == 0);
+	FUZZ_CHECK(console_init(&c, l, p[0], NULL, NULL, &e) == 0);
 	FUZZ_CHECK(fd_write_all(p[1], data, size, &e) == 0);
 	(void)close(p[1]);
 	console_drain(&c);

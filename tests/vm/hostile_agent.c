@@ -376,6 +376,23 @@ static bool do_log(struct agent *a, uint32_t stream)
 	return false;
 }
 
+/* The shortest lines, as fast as the port takes them, and no answer. */
+static bool do_torrent(struct agent *a, uint32_t stream)
+{
+	(void)a;
+	(void)stream;
+	if (fork() == 0) {
+		static char block[1 << 20];
+		int fd = open_port("kata.log");
+
+		for (size_t i = 0; i < sizeof(block); i++)
+			block[i] = i % 2 ? '\n' : 'x';
+		for (;;)
+			write_all(fd, (uint8_t *)block, sizeof(block));
+	}
+	return true;
+}
+
 static const struct {
 	const char *name;
 	bool (*act)(struct agent *a, uint32_t stream);
@@ -400,6 +417,7 @@ static const struct {
 	{ "more", do_more },
 	{ "events", do_events },
 	{ "log", do_log },
+	{ "torrent", do_torrent },
 };
 
 /* ---- the agent it pretends to be ---- */

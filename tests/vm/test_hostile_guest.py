@@ -44,6 +44,10 @@ class HostileCase(BadCase):
                 return int(line.split()[1])
         raise AssertionError("no VmHWM")
 
+    def cpu_seconds(self, pid):
+        fields = read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
     def log_of(self):
         paths = glob.glob(os.path.join(self.root, "containers", "*", "shim.log"))
         return paths[0] if paths else None
@@ -72,6 +76,19 @@ class Start(HostileCase):
                            ("status@CreateContainer", "CreateContainer")):
             with self.subTest(what=what):
                 self.refused(word, config=self.hostile(what))
+
+    def test_torrent(self):
+        """Lines faster than anybody reads: the engine still answers, and has time for others."""
+        done = self.call("run", "-d", "--name", "torrent", "--network", "none", "busybox", "true",
+                         config=self.hostile("torrent@WaitProcess", enable_debug=True))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        time.sleep(2)
+        engine = self.engine()
+        before = self.cpu_seconds(engine)
+        time.sleep(3)
+        self.assertLess(self.cpu_seconds(engine) - before, 1.5)
+        self.assertLess(os.path.getsize(self.log_of()), 2 << 20)
+        self.call("rm", "-f", "torrent", within=25)
 
     def test_silence(self):
         """Each ends with the time the configuration gives, not with the calls' own."""

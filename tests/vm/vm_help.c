@@ -30,6 +30,12 @@ static void in_fiber(void *arg)
 	vm_stop(vm);
 }
 
+static void show_console(const char *p, size_t n, void *arg)
+{
+	(void)arg;
+	(void)fwrite(p, 1, n, stderr);
+}
+
 void vm_run(void (*body)(struct vm *vm))
 {
 	struct log_config log = { .level = getenv("VM_TRACE") ? LOG_DEBUG : LOG_INFO, .fd = 2 };
@@ -48,7 +54,7 @@ void vm_run(void (*body)(struct vm *vm))
 	vm.initrds[0] = getenv("KATA_TEST_INITRD");
 	vm.config.initrds = vm.initrds;
 	vm.config.debug = getenv("VM_TRACE") != NULL;
-	vm.config.console_fd = vm.config.debug ? 2 : -1;
+	vm.config.console_text = vm.config.debug ? show_console : NULL;
 	vm.config.uid = 65534;
 	vm.config.gid = 65534;
 	assert_ok(loop_new(&vm.loop, &e), &e);

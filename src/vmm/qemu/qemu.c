@@ -78,6 +78,7 @@ static int open_serial(struct qemu *q, const struct vmm_device *d, int *fd, stru
 		return -1;
 	*fd = pair[1];
 	s->fd = pair[0];
+	(void)snprintf(s->id, sizeof(s->id), "%s", d->id);
 	(void)snprintf(s->name, sizeof(s->name), "%s", d->serial.name);
 	q->serial_count++;
 	return fd_set_nonblock(s->fd, true, e);
@@ -170,6 +171,20 @@ static void on_deleted(struct qemu *q, const struct jval *data)
 		qemu_device_deleted(q, id);
 }
 
+static void on_serial(struct qemu *q, const struct jval *data)
+{
+	const struct vmm_config *c = &q->vmm.config;
+	const char *id = jval_str(jval_get(data, "id"));
+	bool open = true;
+
+	if (!id || !c->serial_closed || !jval_bool(jval_get(data, "open"), &open) || open)
+		return;
+	for (size_t i = 0; i < q->serial_count; i++) {
+		if (str_eq(q->serials[i].id, id))
+			c->serial_closed(q->serials[i].name, c->serial_arg);
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*handle)(struct qemu *q, const struct jval *data);
@@ -177,6 +192,7 @@ static const struct {
 	{ "SHUTDOWN", on_shutdown },
 	{ "GUEST_PANICKED", on_panicked },
 	{ "DEVICE_DELETED", on_deleted },
+	{ "VSERPORT_CHANGE", on_serial },
 };
 
 static void on_event(const char *name, const struct jval *data, void *arg)
@@ -243,9 +259,9 @@ static int connect_channels(struct qemu *q, struct startup *s, struct err *e)
 	struct qmp_callbacks cb = { .event = on_event, .lost = on_lost, .arg = q };
 	struct loop *l = q->vmm.loop;
 
-	if (console_init(&q->vmm.messages, l, fd_take(&s->messages[0]), -1, e) < 0 ||
-	    console_init(&q->vmm.console, l, fd_take(&s->console[0]), q->vmm.config.console_fd,
-			 e) < 0)
+	if (console_init(&q->vmm.messages, l, fd_take(&s->messages[0]), NULL, NULL, e) < 0 ||
+	    console_init(&q->vmm.console, l, fd_take(&s->console[0]),
+			 q->vmm.config.console_text, q->vmm.config.console_arg, e) < 0)
 		return -1;
 	return qmp_new(l, fd_take(&s->qmp[0]), &cb, &q->qmp, e);
 }

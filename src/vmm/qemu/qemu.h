@@ -120,7 +120,7 @@ struct qemu_port {
 };
 
 struct qemu_serial {
-	char name[32];
+	char id[32], name[32];
 	int fd; /* the host's end; -1 once taken */
 };
 

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two descriptors and a terminal: poll(2) is all it takes. */
+#include "runtime/exec.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/own.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "sandbox/rundir.h"
+#include "wire/unix_socket.h"
+
+enum {
+	CHUNK = 4096,
+	END_STEP_MS = 1000,
+	SILENT_STEPS = 600, /* that a command may take after our input has ended */
+	CTRL_D = 4,
+	CTRL_P = 16,
+	CTRL_Q = 17
+};
+
+/* `id`, or `id`@digits where a sandbox of another owner has that name. */
+static bool names(const char *entry, const char *id)
+{
+	size_t n = strlen(id);
+
+	return strncmp(entry, id, n) == 0 && (entry[n] == '\0' || entry[n] == '@');
+}
+
+static int find_socket(const char *id, char **out, struct err *e)
+{
+	OWN(free) char *found = NULL;
+	DIR *dir = opendir(RUNDIR_BASE);
+	struct dirent *ent;
+	int rc = 0;
+
+	while (rc == 0 && dir && (ent = readdir(dir))) {
+		if (ent->d_name[0] == '.' || !names(ent->d_name, id))
+			continue;
+		if (found)
+			rc = err_set(e, ERR_INVALID, 0,
+				     "'%.80s' names several sandboxes: give the name of a "
+				     "directory in " RUNDIR_BASE,
+				     id);
+		else if (!(found = str_printf(RUNDIR_BASE "/%s/" RUNDIR_CONSOLE, ent->d_name)))
+			rc = err_oom(e, "a path");
+	}
+	if (dir)
+		(void)closedir(dir);
+	if (rc < 0)
+		return -1;
+	if (!found)
+		return err_set(e, ERR_NOT_FOUND, 0, "sandbox '%.80s' does not run", id);
+	*out = TAKE(found);
+	return 0;
+}
+
+struct terminal {
+	struct termios before;
+	bool is_raw;
+};
+
+static void terminal_raw(struct terminal *t)
+{
+	struct termios raw;
+
+	if (tcgetattr(STDIN_FILENO, &t->before) < 0)
+		return;
+	raw = t->before;
+	cfmakeraw(&raw);
+	t->is_raw = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
+}
+
+static void own_terminal(struct terminal *t)
+{
+	if (t->is_raw)
+		(void)tcsetattr(STDIN_FILENO, TCSANOW, &t->before);
+}
+
+struct session {
+	int console;
+	bool terminal, saw_ctrl_p, input_over;
+	int silent; /* steps without output since then */
+};
+
+/* Without Ctrl-P Ctrl-Q, which leaves; a Ctrl-P before anything else is the shell's. */
+static int type(struct session *s, const char *p, size_t n, bool *left, struct err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		char out[2] = { CTRL_P, p[i] };
+		bool held = s->saw_ctrl_p;
+
+		s->saw_ctrl_p = s->terminal && !held && p[i] == CTRL_P;
+		if (s->saw_ctrl_p)
+			continue;
+		*left = held && p[i] == CTRL_Q;
+		if (*left)
+			return 0;
+		if (fd_write_waiting(s->console, held ? out : out + 1, held ? 2 : 1, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/*
+ * What a terminal says at the end of input. Said again until it is heard: a shell that has just
+ * changed its terminal's mode takes what came before as an ordinary byte.
+ */
+static int say_end(struct session *s, struct err *e)
+{
+	static const char end = CTRL_D;
+
+	if (s->silent++ == SILENT_STEPS)
+		return err_set(e, ERR_TIMEOUT, 0,
+			       "the shell has not ended %d s after the end of its input",
+			       SILENT_STEPS * END_STEP_MS / 1000);
+	return fd_write_waiting(s->console, &end, 1, e) < 0 ? -1 : 1;
+}
+
+/* 1: go on, 0: over. */
+static int take_input(struct session *s, struct err *e)
+{
+	char block[CHUNK];
+	ssize_t n = read(STDIN_FILENO, block, sizeof(block));
+	bool left = false;
+
+	if (n < 0 && errno == EINTR)
+		return 1;
+	if (n < 0)
+		return err_sys(e, "read the input");
+	if (n == 0) {
+		s->input_over = true;
+		return say_end(s, e);
+	}
+	if (type(s, block, (size_t)n, &left, e) < 0)
+		return -1;
+	return !left;
+}
+
+static int take_output(struct session *s, struct err *e)
+{
+	char block[CHUNK];
+	ssize_t n = read(s->console, block, sizeof(block));
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return 1;
+	if (n < 0 && errno != ECONNRESET)
+		return err_sys(e, "read the console");
+	if (n <= 0)
+		return 0;
+	s->silent = 0;
+	return fd_write_waiting(STDOUT_FILENO, block, (size_t)n, e) < 0 ? -1 : 1;
+}
+
+static int attach(struct session *s, struct err *e)
+{
+	int go_on = 1;
+
+	while (go_on == 1) {
+		struct pollfd p[] = { { .fd = s->console, .events = POLLIN },
+				      { .fd = s->input_over ? -1 : STDIN_FILENO,
+					.events = POLLIN } };
+		int n = poll(p, 2, s->input_over ? END_STEP_MS : -1);
+
+		if (n == 0)
+			go_on = say_end(s, e);
+		if (n < 0 && errno != EINTR)
+			return err_sys(e, "poll");
+		if (n > 0 && p[0].revents)
+			go_on = take_output(s, e);
+		if (n > 0 && go_on == 1 && p[1].revents)
+			go_on = take_input(s, e);
+	}
+	return go_on;
+}
+
+int debug_console_attach(const char *id, struct err *e)
+{
+	OWN(terminal) struct terminal t = { .is_raw = false };
+	OWN(free) char *path = NULL;
+	OWN(fd) int fd = -1;
+	struct session s = { 0 };
+
+	if (!path_is_component(id))
+		return err_set(e, ERR_INVALID, 0, "'%.80s' is no id of a sandbox", id);
+	if (find_socket(id, &path, e) < 0)
+		return -1;
+	if (unix_connect(path, &fd, e) < 0)
+		return e->kind == ERR_NOT_FOUND
+			       ? err_set(e, ERR_NOT_FOUND, 0,
+					 "sandbox '%.80s' has no debug console: [agent.kata] "
+					 "debug_console_enabled gives the next one that starts a "
+					 "console",
+					 id)
+			       : -1;
+	s.console = fd;
+	terminal_raw(&t);
+	s.terminal = t.is_raw;
+	return attach(&s, e);
+}

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What there is to find out about a guest: its console, its agent's words, a shell in it."""
+import os
+import pty
+import re
+import select
+import socket
+import subprocess
+import time
+import unittest
+
+from bad_case import BadCase, wait_until
+from kata_case import BIN, SLOWNESS, TREE
+
+LAB = "quick"
+TIMEOUT_S = 600
+RUNTIME = os.path.join(BIN, "kata-runtime")
+HAS_VSOCK = os.path.exists("/dev/vhost-vsock")
+
+
+def read_until(fd, pattern, seconds=20):
+    """What comes from a descriptor until it matches."""
+    got, end = b"", time.monotonic() + seconds * SLOWNESS
+    while not re.search(pattern, got):
+        if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
+            raise AssertionError(f"no {pattern!r} in {got!r}")
+        data = os.read(fd, 4096)
+        if not data:
+            raise AssertionError(f"ended: no {pattern!r} in {got!r}")
+        got += data
+    return got
+
+
+class Sandboxes(BadCase):
+    def started(self, hypervisor=None, agent=None):
+        """The id of a container that sleeps, with these settings."""
+        done = self.kata("--config", self.config(hypervisor, agent), "run", "-d", "--network", "none",
+                         "busybox", "sleep", "1000")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        ident = done.stdout.strip()
+        self.addCleanup(self.kata, "rm", "-f", ident)
+        return ident
+
+    def log_of(self, ident):
+        with open(os.path.join(self.root, "containers", ident, "shim.log"), encoding="utf-8") as f:
+            return f.read()
+
+
+class Logs(Sandboxes):
+    """`enable_debug` of each part, alone."""
+
+    def test_nothing_of_the_guest_by_default(self):
+        log = self.log_of(self.started())
+        self.assertNotIn("agent: ", log)
+        self.assertNotIn("console: ", log)
+
+    def test_console(self):
+        log = self.log_of(self.started(hypervisor={"enable_debug": True}))
+        self.assertRegex(log, r"level=\"?info\"? .*console: .*Linux version")
+        self.assertNotIn("agent: ", log)
+
+    def test_agent(self):
+        log = self.log_of(self.started(agent={"enable_debug": True}))
+        self.assertRegex(log, r"agent: .*serves")
+        self.assertRegex(log, r"agent: .*container created")
+        self.assertNotIn("console: ", log)
+
+    def test_agent_that_warns(self):
+        """Though nobody asked: what it cannot do is for the host's log."""
+        log = self.log_of(self.started(hypervisor={"kernel_params": "agent.debug_console"}))
+        self.assertRegex(log, r"agent: .*agent.debug_console: the guest has no")
+
+
+class Console(Sandboxes):
+    def enter(self, ident, *options):
+        """`kata-runtime exec` on a terminal: (process, the terminal's master)."""
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        p = subprocess.Popen([RUNTIME, "exec", *options, ident], stdin=slave, stdout=slave,
+                             stderr=slave, start_new_session=True)
+        os.close(slave)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        return p, master
+
+    def with_transport(self, transport):
+        ident = self.started(hypervisor={"transport": transport}, agent={"debug_console_enabled": True})
+        with self.subTest("a shell of the guest, not of the container"):
+            p, master = self.enter(ident, "--kata-debug-port", "1026")
+            read_until(master, rb"[#$] ")
+            os.write(master, b"ls -d /sys/fs/cgroup/*/; cat /proc/1/comm; echo $((6*7))\r")
+            out = read_until(master, rb"\n42")
+            self.assertIn(b"init\r\n", out)
+        with self.subTest("Ctrl-C is the shell's"):
+            os.write(master, b"echo $((4*4)); sleep 1000\r")
+            read_until(master, rb"\n16")
+            time.sleep(1)  # that the shell has given it the terminal
+            os.write(master, b"\x03")
+            read_until(master, rb"[#$] ")
+            os.write(master, b"echo $((5*5))\r")
+            read_until(master, rb"\n25")
+        with self.subTest("its end is ours"):
+            os.write(master, b"exit\r")
+            self.assertEqual(p.wait(20 * SLOWNESS), 0)
+        with self.subTest("another one, with its input from a pipe"):
+            done = subprocess.run([RUNTIME, "exec", ident], input=b"echo $((7*11))\n", timeout=60 * SLOWNESS,
+                                  capture_output=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertRegex(done.stdout, rb"\n77")
+        with self.subTest("left by its keys"):
+            p, master = self.enter(ident)
+            read_until(master, rb"[#$] ")
+            os.write(master, b"\x10\x11")
+            self.assertEqual(p.wait(20 * SLOWNESS), 0)
+        self.assertEqual(self.kata("exec", ident, "echo", "alive").stdout, "alive\n")
+        return ident
+
+    def test_virtio_serial(self):
+        ident = self.with_transport("virtio-serial")
+        first, master = self.enter(ident)
+        read_until(master, rb"[#$] ")
+        with self.subTest("one at a time"):
+            _, other = self.enter(ident)
+            read_until(other, rb"somebody has the serial console already")
+        with self.subTest("the sandbox's end is the session's"):
+            self.kata_ok("rm", "-f", ident)
+            self.assertEqual(first.wait(20 * SLOWNESS), 0)
+
+    @unittest.skipUnless(HAS_VSOCK, "needs /dev/vhost-vsock; tests/run --suite lab has it")
+    def test_vsock(self):
+        ident = self.with_transport("vsock")
+        with self.subTest("several at once"):
+            for n in (1, 2):
+                _, master = self.enter(ident)
+                read_until(master, rb"[#$] ")
+                os.write(master, f"echo $(({n}+70))\r".encode())
+                read_until(master, f"\n7{n}".encode())
+
+    def test_socket(self):
+        """For root alone, and many who connect and say nothing cost only themselves."""
+        ident = self.started(agent={"debug_console_enabled": True})
+        path = f"/run/kata/{ident}/console.sock"
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        held = []
+        for _ in range(20):
+            s = socket.socket(socket.AF_UNIX)
+            self.addCleanup(s.close)
+            s.settimeout(20)
+            s.connect(path)
+            held.append(s)
+        self.assertEqual(self.kata("exec", ident, "echo", "alive").stdout, "alive\n")
+        for s in held:
+            s.close()
+        wait_until(lambda: b"42" in subprocess.run([RUNTIME, "exec", ident], input=b"echo $((6*7))\n",
+                                                   timeout=60 * SLOWNESS, capture_output=True,
+                                                   check=False).stdout)
+
+    def test_refusals(self):
+        plain = self.started()
+        for args, words in (((plain,), ("has no debug console", "debug_console_enabled")),
+                            (("none",), ("'none'", "does not run")),
+                            (("../x",), ("no id",)),
+                            ((), ("takes the id",)),
+                            (("-p", "99", plain), ("1026",)),
+                            (("-p", "x", plain), ("port",))):
+            with self.subTest(args=args):
+                done = subprocess.run([RUNTIME, "exec", *args], stdin=subprocess.DEVNULL, text=True,
+                                      capture_output=True, timeout=20, check=False)
+                self.assertEqual(done.returncode, 1)
+                for word in words:
+                    self.assertIn(word, done.stderr)
+
+    def test_guest_without_a_shell(self):
+        """A build without the extras: refused by name, not silently without a console."""
+        extras = os.path.join(TREE, "build/guest/extras")
+        os.rename(extras, extras + ".away")
+        self.addCleanup(os.rename, extras + ".away", extras)
+        self.refused("debug_console_enabled", "make guest-extras",
+                     config=self.config(agent={"debug_console_enabled": True}))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
