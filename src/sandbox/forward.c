@@ -44,7 +44,7 @@ struct connection {
 	struct forwarder *f;
 	uint64_t id;
 	int in, out, watched; /* one socket */
-	struct fiber *watcher;
+	struct fiber *watcher, *writer; /* NULL: it is over */
 	bool broken;   /* it ends with a reset: what has come through is not all */
 	bool finished; /* the guest has said all */
 	unsigned refs;
@@ -77,6 +77,9 @@ static void reset(struct connection *c)
 	c->broken = true;
 	(void)setsockopt(c->in, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	(void)shutdown(c->in, SHUT_RD); /* who reads it is told, and nothing is sent */
+	/* who writes may wait for a caller that never reads */
+	if (c->writer && c->writer != fiber_self(c->f->s->loop))
+		fiber_cancel(c->writer);
 }
 
 /* What the guest sends, to its end. */
@@ -106,6 +109,7 @@ static void pump_out(void *arg)
 	c->finished = more == 0;
 	if (c->finished && !c->broken)
 		(void)shutdown(c->out, SHUT_WR);
+	c->writer = NULL;
 	connection_unref(c);
 	leave(f);
 }
@@ -178,7 +182,7 @@ static void pump(struct connection *c)
 	unsigned alone = c->refs;
 	struct err e;
 
-	if (spawn_for(c, pump_out, NULL) == 0) {
+	if (spawn_for(c, pump_out, &c->writer) == 0) {
 		if (spawn_for(c, watch, &c->watcher) < 0 || pump_in(c) < 0) {
 			reset(c);
 			(void)tell_end(c, true);

@@ -8,12 +8,13 @@ import platform
 import shutil
 import signal
 import subprocess
+import time
 import unittest
 
 import grpc_client as rpc
 from containerd_case import folder
 from cri_case import NAMESPACE, NODE, POD, RUNNING, CriCase
-from kata_case import BUILD, processes
+from kata_case import BUILD, SLOWNESS, processes
 
 LAB = "full"
 TIMEOUT_S = 900
@@ -144,14 +145,18 @@ class Pod(CriCase):
         self.assertNotIn("vda", set(self.output(c, "ls", "/dev").split()) & host - {"console"})
         self.remove_pod(pod)
 
-    def in_namespace(self, pod, code, *args, ok=True):
-        """Python in the pod's network namespace on the host, where containerd forwards ports from."""
+    def enter(self, pod):
+        """The beginning of a command in the pod's network namespace on the host."""
         rows = [line.split() for line in self.ok("task", "ls", namespace=NAMESPACE).splitlines()[1:]]
         (pid,) = [row[1] for row in rows if row[0] == pod[0]]
         enter = ["nsenter", f"--net=/proc/{pid}/ns/net"]
         # a plug-in's work, which these pods are without
         subprocess.run([*enter, "ip", "link", "set", "lo", "up"], check=True)
-        done = subprocess.run([*enter, "python3", "-c", code, *args], capture_output=True, timeout=120,
+        return enter
+
+    def in_namespace(self, pod, code, *args, ok=True):
+        """Python in the pod's network namespace on the host, where containerd forwards ports from."""
+        done = subprocess.run([*self.enter(pod), "python3", "-c", code, *args], capture_output=True, timeout=120,
                               check=False)
         self.assertEqual(done.returncode == 0, ok, done.stderr)
         return done.stdout if ok else done.stderr
@@ -187,6 +192,25 @@ class Pod(CriCase):
                 "for s in l: s.sendall(b'GET /none HTTP/1.0\\r\\n\\r\\n')\n"
                 "print(sum(b'404' in s.recv(4096) for s in l))")
         self.assertEqual(self.in_namespace(pod, many), b"40\n")
+
+    def test_end_with_a_caller_that_does_not_read(self):
+        """More is under way than the sockets hold, and nobody takes it: the pod ends all the same."""
+        pod = self.run_pod("deaf")
+        self.start(pod, "c", "sh", "-c", "while :; do nc -l -p 9000 -e yes; done")
+        code = ("import socket,time\ns=None\nwhile not s:\n"
+                " try:\n  s=socket.create_connection(('127.0.0.1',9000),60)\n  assert s.recv(1)\n"
+                " except (OSError,AssertionError):\n  s=None\n  time.sleep(.1)\n"
+                "print('here',flush=True)\ntime.sleep(120)")
+        with subprocess.Popen([*self.enter(pod), "python3", "-c", code], stdout=subprocess.PIPE) as p:
+            self.addCleanup(p.kill)
+            try:
+                self.assertEqual(p.stdout.readline(), b"here\n")
+                time.sleep(6)  # that all on the way is full
+                began = time.monotonic()
+                self.remove_pod(pod)
+                self.assertLess(time.monotonic() - began, 15 * SLOWNESS)
+            finally:
+                p.kill()
 
     def test_host_network_is_refused(self):
         with self.assertRaises(rpc.RpcError) as caught:
