@@ -43,7 +43,7 @@ struct connection {
 	struct list node;
 	struct forwarder *f;
 	uint64_t id;
-	int in, out, watched; /* one socket */
+	int in, out, watched;           /* one socket */
 	struct fiber *watcher, *writer; /* NULL: it is over */
 	bool broken;   /* it ends with a reset: what has come through is not all */
 	bool finished; /* the guest has said all */

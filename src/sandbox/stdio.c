@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Copying of standard streams. Each stream is a fiber; `uses` counts the owner and the
- * fibers, the last one frees. Cancelling a fiber interrupts its waiting for the host's side
- * only: calls into the guest are shielded, because a cancelled write could have been taken
- * or not, and end with the process or the connection.
+ * fibers, the last one frees. Cancelling a fiber that writes into the guest interrupts its
+ * waiting for the host's side only: a cancelled call could have been taken or not. Those that
+ * read are cancelled when nobody wants the data any more, or none comes.
  */
 #include "sandbox/stdio.h"
 
@@ -46,11 +46,12 @@ struct chunk {
 
 struct sink {
 	struct stdio *owner;
-	struct fiber *fiber; /* writes to the host's side */
-	struct chunk next;   /* read ahead; no data: nothing there */
-	bool fetching;       /* the reading fiber lives */
-	struct cond moved;   /* `next` was filled or taken, or an end came */
-	const char *name;    /* "stdout", "stderr" */
+	struct fiber *fiber;  /* writes to the host's side */
+	struct chunk next;    /* read ahead; no data: nothing there */
+	struct fiber *reader; /* fetches it; NULL: it is over */
+	uint64_t fetched;     /* bytes */
+	struct cond moved;    /* `next` was filled or taken, or an end came */
+	const char *name;     /* "stdout", "stderr" */
 	enum agent_method read;
 	int fd; /* fifo or file; -1: none, or its reader has left */
 	bool is_fifo;
@@ -68,10 +69,11 @@ struct stdio {
 	int in_fd;
 	bool terminal;
 	struct logger *logger;
-	struct fiber *in_fiber;
+	struct fiber *in_fiber, *end_fiber;
 	struct sink out[OUT_COUNT];
 	struct cond drained;
-	bool hurried; /* nobody waits for readers any more */
+	int64_t end_ms; /* see stdio_expect_end() */
+	bool hurried;   /* nobody waits for readers any more */
 	unsigned uses;
 	bool freed;
 };
@@ -211,14 +213,31 @@ fail:
 
 /* ---- output ---- */
 
+/* Others have their turn between two writes. */
+static void sink_log(struct sink *k, const uint8_t *p, size_t len)
+{
+	struct stdio *s = k->owner;
+	size_t taken = 0;
+	struct err e;
+
+	while (len && k->log.path) {
+		if (stream_log_append(&k->log, k->name, p, len, &taken, &e) < 0) {
+			log_warn(&s->log, "log of %s: %s; it is not continued", k->name, e.msg);
+			stream_log_give_up(&k->log, &e);
+			return;
+		}
+		p += taken;
+		len -= taken;
+		if (len && fiber_sleep(s->loop, 0, &e) < 0)
+			return;
+	}
+}
+
 static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *e)
 {
 	struct stdio *s = k->owner;
 
-	if (k->log.path && stream_log_append(&k->log, k->name, p, len, e) < 0) {
-		log_warn(&s->log, "log of %s: %s; it is not continued", k->name, e->msg);
-		stream_log_give_up(&k->log, e);
-	}
+	sink_log(k, p, len);
 	for (k->writing = k->fd >= 0 ? len : 0; k->writing;) {
 		size_t n = k->writing < OUT_SLICE ? k->writing : OUT_SLICE;
 
@@ -264,11 +283,11 @@ static void fetch_run(void *arg)
 	struct err e = ERR_INIT;
 	int rc = 0;
 
-	fiber_shield(s->loop, true);
 	while (rc == 0 && !s->freed) {
 		struct chunk c;
 
 		rc = fetch(k, &c, &e);
+		k->fetched += rc == 0 ? c.data.len : 0;
 		while (rc == 0 && k->next.data.len && !s->freed)
 			rc = cond_wait(&k->moved, DEADLINE_NONE, &e);
 		if (rc != 0 || s->freed) {
@@ -278,10 +297,9 @@ static void fetch_run(void *arg)
 		k->next = c;
 		cond_wake_all(&k->moved);
 	}
-	fiber_shield(s->loop, false);
-	if (rc < 0 && !s->freed)
+	if (rc < 0 && !s->freed && e.kind != ERR_CANCELLED) /* who cancels it says why */
 		log_warn(&s->log, "%s is cut off: %s", k->name, e.msg);
-	k->fetching = false;
+	k->reader = NULL;
 	cond_wake_all(&k->moved);
 	stdio_unuse(s);
 }
@@ -293,7 +311,7 @@ static int sink_step(struct sink *k, struct err *e)
 	int rc;
 
 	while (!k->next.data.len) {
-		if (!k->fetching)
+		if (!k->reader)
 			return 1;
 		if (cond_wait(&k->moved, DEADLINE_NONE, e) < 0)
 			return -1;
@@ -446,9 +464,8 @@ int stdio_start(struct stdio *s, struct agent_client *agent, const char *exec_id
 			continue; /* one output; without a terminal, dropped output is read too
 				   */
 		cond_init(&k->moved, s->loop);
-		if (fiber_spawn(s->loop, "output", fetch_run, k, NULL, e) < 0)
+		if (fiber_spawn(s->loop, "output", fetch_run, k, &k->reader, e) < 0)
 			return -1;
-		k->fetching = true;
 		s->uses++;
 		if (fiber_spawn(s->loop, k->name, sink_run, k, &k->fiber, e) < 0)
 			return -1;
@@ -497,6 +514,54 @@ void stdio_settle(struct stdio *s)
 	}
 }
 
+/* Ends the streams that the guest leaves without an end; a reader here may take his time. */
+static void give_up_idle(struct stdio *s, const uint64_t *before)
+{
+	for (int i = 0; i < OUT_COUNT; i++) {
+		struct sink *k = &s->out[i];
+
+		if (!k->reader || k->next.data.len || k->fetched != before[i])
+			continue;
+		log_warn(&s->log, "the guest does not end %s of a process that has ended",
+			 k->name);
+		fiber_cancel(k->reader);
+	}
+}
+
+static void end_run(void *arg)
+{
+	struct stdio *s = arg;
+	struct err e;
+
+	while (!s->freed && !stdio_is_drained(s)) {
+		uint64_t before[OUT_COUNT];
+		int64_t deadline = deadline_in(s->end_ms);
+
+		for (int i = 0; i < OUT_COUNT; i++)
+			before[i] = s->out[i].fetched;
+		while (!stdio_is_drained(s) && cond_wait(&s->drained, deadline, &e) == 0)
+			;
+		if (fiber_is_cancelled(fiber_self(s->loop)))
+			break;
+		give_up_idle(s, before);
+	}
+	s->end_fiber = NULL;
+	stdio_unuse(s);
+}
+
+void stdio_expect_end(struct stdio *s, int64_t ms)
+{
+	struct err e;
+
+	s->end_ms = ms;
+	if (s->end_fiber || stdio_is_drained(s))
+		return;
+	if (fiber_spawn(s->loop, "end of output", end_run, s, &s->end_fiber, &e) == 0)
+		s->uses++;
+	else
+		log_warn(&s->log, "%s", e.msg);
+}
+
 void stdio_hurry(struct stdio *s)
 {
 	s->hurried = true;
@@ -521,9 +586,13 @@ void stdio_free(struct stdio *s)
 	s->freed = true;
 	if (s->in_fiber)
 		fiber_cancel(s->in_fiber);
+	if (s->end_fiber)
+		fiber_cancel(s->end_fiber);
 	for (int i = 0; i < OUT_COUNT; i++) {
 		if (s->out[i].fiber)
 			fiber_cancel(s->out[i].fiber);
+		if (s->out[i].reader)
+			fiber_cancel(s->out[i].reader);
 	}
 	stdio_unuse(s);
 }

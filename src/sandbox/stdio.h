@@ -54,6 +54,11 @@ int stdio_drain(struct stdio *s, int64_t deadline, struct err *e);
  */
 void stdio_settle(struct stdio *s);
 void stdio_hurry(struct stdio *s);
+/*
+ * All that could write to them has ended: a stream whose next bytes, or end, the guest keeps
+ * back for `ms` is ended here. However long readers on the host take.
+ */
+void stdio_expect_end(struct stdio *s, int64_t ms);
 /* Whether stdio_drain() would not have to wait. */
 bool stdio_is_drained(const struct stdio *s);
 /* Stops copying and closes everything. NULL is accepted. */

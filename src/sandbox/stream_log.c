@@ -144,7 +144,7 @@ static int write_records(struct stream_log *l, const struct buf *b, struct err *
 }
 
 int stream_log_append(struct stream_log *l, const char *stream, const uint8_t *p, size_t len,
-		      struct err *e)
+		      size_t *taken, struct err *e)
 {
 	OWN(buf) struct buf b = BUF_INIT;
 	char when[TIME_RFC3339_LEN];
@@ -152,9 +152,11 @@ int stream_log_append(struct stream_log *l, const char *stream, const uint8_t *p
 	if (make_room(l, e) < 0)
 		return -1;
 	time_rfc3339(time_wall_ns(), when);
-	while (len) {
-		const uint8_t *nl = memchr(p, '\n', len);
-		size_t n = nl ? (size_t)(nl - p) : len;
+	*taken = 0;
+	while (len && buf_len(&b) < STREAM_LOG_BATCH) {
+		size_t most = len < STREAM_LOG_BATCH ? len : STREAM_LOG_BATCH;
+		const uint8_t *nl = memchr(p, '\n', most);
+		size_t n = nl ? (size_t)(nl - p) : most;
 
 		if (buf_printf(&b, e, "%s %s %c ", when, stream, nl ? 'F' : 'P') < 0 ||
 		    buf_append(&b, p, n, e) < 0 || buf_append(&b, "\n", 1, e) < 0)
@@ -162,6 +164,7 @@ int stream_log_append(struct stream_log *l, const char *stream, const uint8_t *p
 		n += nl ? 1 : 0;
 		p += n;
 		len -= n;
+		*taken += n;
 	}
 	return write_records(l, &b, e);
 }

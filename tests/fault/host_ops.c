@@ -316,10 +316,10 @@ static int op_stream_log(struct err *e)
 {
 	static const uint8_t text[] = "one\ntwo\n\nhalf";
 	OWN(fd) int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-
+	size_t taken;
 	struct stream_log log = { .fd = fd, .max = UINT64_MAX };
 
-	return stream_log_append(&log, "stdout", text, sizeof(text) - 1, e);
+	return stream_log_append(&log, "stdout", text, sizeof(text) - 1, &taken, e);
 }
 
 /* ---- what runs in fibers ---- */

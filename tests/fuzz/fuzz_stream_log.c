@@ -37,6 +37,18 @@ static void read_log(const uint8_t *p, size_t size, struct buf *text)
 	}
 }
 
+static int append(struct stream_log *l, const char *stream, const uint8_t *p, size_t len,
+		  struct err *e)
+{
+	size_t taken = 0;
+
+	for (; len; len -= taken, p += taken) {
+		if (stream_log_append(l, stream, p, len, &taken, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	OWN(fd) int fd = memfd_create("log", MFD_CLOEXEC);
@@ -47,8 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	read_log(data, size, NULL);
 	struct stream_log to = { .fd = fd, .max = UINT64_MAX };
 
-	FUZZ_CHECK(fd >= 0 && stream_log_append(&to, "stdout", data, half, &e) == 0);
-	FUZZ_CHECK(stream_log_append(&to, "stdout", data + half, size - half, &e) == 0);
+	FUZZ_CHECK(fd >= 0 && append(&to, "stdout", data, half, &e) == 0);
+	FUZZ_CHECK(append(&to, "stdout", data + half, size - half, &e) == 0);
 	FUZZ_CHECK(lseek(fd, 0, SEEK_SET) == 0 && fd_read_to_end(fd, &log, &e) == 0);
 	read_log(buf_head(&log), buf_len(&log), &back);
 	FUZZ_CHECK(buf_len(&back) == size);

@@ -19,6 +19,18 @@
 #include "base/sys.h"
 #include "sandbox/stream_log.h"
 
+static int append(struct stream_log *l, const char *stream, const uint8_t *p, size_t len,
+		  struct err *e)
+{
+	size_t taken = 0;
+
+	for (; len; len -= taken, p += taken) {
+		if (stream_log_append(l, stream, p, len, &taken, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* Reads a whole log back as `kata logs` does, one stream only. */
 static void restore(int fd, const char *stream, struct buf *out)
 {
@@ -60,8 +72,8 @@ static void test_bytes_survive(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
 		const uint8_t *p = (const uint8_t *)pieces[i];
 
-		assert_ok(stream_log_append(&log, "stdout", p, strlen(pieces[i]), &e), &e);
-		assert_ok(stream_log_append(&log, "stderr", every, sizeof(every), &e), &e);
+		assert_ok(append(&log, "stdout", p, strlen(pieces[i]), &e), &e);
+		assert_ok(append(&log, "stderr", every, sizeof(every), &e), &e);
 		assert_ok(buf_append(&want, p, strlen(pieces[i]), &e), &e);
 	}
 	restore(fd, "stdout", &got);
@@ -71,6 +83,32 @@ static void test_bytes_survive(void **state)
 	restore(fd, "stderr", &got);
 	assert_int_equal(buf_len(&got), ARRAY_LEN(pieces) * 256);
 	assert_memory_equal(buf_head(&got) + 256, every, 256);
+}
+
+/* One call takes a part of a stream that is much longer as records. */
+static void test_empty_lines(void **state)
+{
+	OWN(fd) int fd = sys_memfd_create("log", 0);
+	struct stream_log log = { .fd = fd, .max = UINT64_MAX };
+	OWN(free) uint8_t *lines = malloc(1 << 20);
+	OWN(buf) struct buf got = BUF_INIT;
+	struct stat st;
+	size_t taken;
+	struct err e;
+
+	(void)state;
+	assert_non_null(lines);
+	memset(lines, '\n', 1 << 20);
+	assert_ok(stream_log_append(&log, "stdout", lines, 1 << 20, &taken, &e), &e);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_in_range(taken, 1, 1 << 14);
+	assert_in_range(st.st_size, STREAM_LOG_BATCH, STREAM_LOG_BATCH + 100);
+	restore(fd, "stdout", &got);
+	assert_int_equal(buf_len(&got), taken);
+	/* and of one long line */
+	memset(lines, 'x', 1 << 20);
+	assert_ok(stream_log_append(&log, "stdout", lines, 1 << 20, &taken, &e), &e);
+	assert_int_equal(taken, STREAM_LOG_BATCH);
 }
 
 static void test_refuses_what_is_no_record(void **state)
@@ -133,12 +171,8 @@ static void turn(struct test_log *t, int count)
 
 	while (count) {
 		assert_int_equal(stat(t->path, &before), 0);
-		assert_ok(stream_log_append(&t->out, "stdout", (const uint8_t *)"a line\n", 7,
-					    &e),
-			  &e);
-		assert_ok(stream_log_append(&t->err, "stderr", (const uint8_t *)"a line\n", 7,
-					    &e),
-			  &e);
+		assert_ok(append(&t->out, "stdout", (const uint8_t *)"a line\n", 7, &e), &e);
+		assert_ok(append(&t->err, "stderr", (const uint8_t *)"a line\n", 7, &e), &e);
 		assert_int_equal(stat(t->path, &now), 0);
 		count -= now.st_size < before.st_size ? 1 : 0;
 	}
@@ -223,22 +257,20 @@ static void test_write_that_fails(void **state)
 
 	(void)state;
 	log_setup(&t);
-	assert_ok(stream_log_append(&t.out, "stdout", (const uint8_t *)"one\n", 4, &e), &e);
+	assert_ok(append(&t.out, "stdout", (const uint8_t *)"one\n", 4, &e), &e);
 	assert_int_equal(stat(t.path, &st), 0);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
 	now = before;
 	now.rlim_cur = (rlim_t)st.st_size + 20;
 	(void)signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
-	assert_err(stream_log_append(&t.out, "stdout", (const uint8_t *)"two\n", 4, &e), &e,
-		   ERR_SYS);
+	assert_err(append(&t.out, "stdout", (const uint8_t *)"two\n", 4, &e), &e, ERR_SYS);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 	assert_int_equal(stat(t.path, &after), 0);
 	assert_int_equal(after.st_size, st.st_size);
 	now.rlim_cur = (rlim_t)st.st_size + st.st_size + 20;
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
-	assert_err(stream_log_append(&t.out, "stdout", (const uint8_t *)"two\ntre\n", 8, &e),
-		   &e, ERR_SYS);
+	assert_err(append(&t.out, "stdout", (const uint8_t *)"two\ntre\n", 8, &e), &e, ERR_SYS);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 	assert_int_equal(stat(t.path, &after), 0);
 	assert_int_equal(after.st_size, 2 * st.st_size);
@@ -270,7 +302,7 @@ static int write_numbers(struct stream_log *l)
 		char line[16];
 		size_t n = (size_t)snprintf(line, sizeof(line), "%d\n", i);
 
-		if (stream_log_append(l, "stdout", (const uint8_t *)line, n, &e) < 0)
+		if (append(l, "stdout", (const uint8_t *)line, n, &e) < 0)
 			return 1;
 	}
 	return 0;
@@ -344,6 +376,7 @@ int main(void)
 		cmocka_unit_test(test_look_while_written),
 		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_bytes_survive),
+		cmocka_unit_test(test_empty_lines),
 		cmocka_unit_test(test_refuses_what_is_no_record),
 	};
 
