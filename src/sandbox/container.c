@@ -402,6 +402,7 @@ static int container_set_up(struct container *c, const struct container_config *
 			   root.host_path, e) < 0)
 		return -1;
 	c->stand_in.lost = on_stand_in_lost;
+	c->pid = stand_in_pid(&c->stand_in);
 	if (make_room(c, e) < 0 || run_create_hooks(c, e) < 0 ||
 	    sandbox_need_ready(c->sandbox, e) < 0 || adopt_links(c, e) < 0 ||
 	    sandbox_need_ready(c->sandbox, e) < 0 ||
@@ -672,4 +673,9 @@ const char *container_bundle(const struct container *c)
 pid_t container_pid(const struct container *c)
 {
 	return stand_in_pid(&c->stand_in);
+}
+
+pid_t container_last_pid(const struct container *c)
+{
+	return c->pid;
 }

@@ -51,13 +51,15 @@ static void oom_run(void *arg)
 static void health_run(void *arg)
 {
 	struct sandbox *s = arg;
-	int64_t timeout = s->c.config->agent.health_check_request_timeout_ms;
+	int64_t timeout = sandbox_patience_ms(s);
 	struct err e, why;
 
 	while (fiber_sleep(s->loop, HEALTH_PAUSE_MS, &e) == 0) {
-		if (!s->agent || s->vm_lost)
+		if (!s->agent || s->vm_lost || s->state != SANDBOX_READY)
 			return;
-		if (agent_client_ready(s->agent, deadline_in(timeout), &e) == 0)
+		/* an error is an answer: one that refuses once is asked again */
+		if (agent_client_ready(s->agent, deadline_in(timeout), &e) == 0 ||
+		    (e.kind != ERR_TIMEOUT && e.kind != ERR_CANCELLED))
 			continue;
 		if (e.kind == ERR_TIMEOUT) {
 			err_set(&why, ERR_TIMEOUT, 0, "the guest has not answered for %lld s",

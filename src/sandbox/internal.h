@@ -81,6 +81,7 @@ struct process {
 	int64_t gone_at; /* when it ended in the guest; 0: it lives, or nobody knows */
 	uint32_t gone_status;
 	int64_t exited_at;
+	bool killed; /* by SIGKILL, and its end is waited for */
 	unsigned refs;
 };
 
@@ -114,6 +115,7 @@ struct container {
 	Grpc__Storage *root_disk; /* in the arena; NULL: the root is in the share */
 	Grpc__Storage **storages; /* what the guest mounts for it; in the arena */
 	size_t storage_count, storage_room;
+	pid_t pid;      /* of the stand-in, also when it has ended; 0: there was none */
 	int64_t oom_at; /* when its last OOM event was told, monotonic ms; 0: never */
 	unsigned refs;  /* the sandbox's, and one per process object */
 };
@@ -154,6 +156,8 @@ void vm_stop(struct sandbox *s);
 void vm_explain_loss(struct sandbox *s);
 /* ERR_STATE with the reason unless the sandbox is ready. */
 int sandbox_need_ready(const struct sandbox *s, struct err *e);
+/* How long the guest may take for what it does in no time if it is well. */
+int64_t sandbox_patience_ms(const struct sandbox *s);
 /* After a failed call: *e becomes the cause if that is the machine's end. Returns -1. */
 int sandbox_blame(struct sandbox *s, struct err *e);
 /* Everything of the machine has gone without being asked: from vm.c to sandbox.c. */

@@ -169,6 +169,9 @@ static void wait_in_guest(void *arg)
 			end_execs(p->container);
 		if (p->stdio)
 			stdio_settle(p->stdio);
+		/* an exec may leave something behind that still writes, a container nothing */
+		if (p->stdio && p == p->container->init)
+			stdio_expect_end(p->stdio, sandbox_patience_ms(p->container->sandbox));
 		process_ended(p, p->gone_status);
 	}
 	process_unref(p);
@@ -212,15 +215,12 @@ static uint32_t status_of_failure(const struct err *e)
 	return e->kind == ERR_DENIED ? STATUS_DENIED : STATUS_LOST;
 }
 
-/* The fibers of a process that runs now: its streams, and the wait for its end. */
+/* Until it is called, nobody hears of the process's end: that is told after its start. */
 static int follow(struct process *p, struct err *e)
 {
-	struct sandbox *s = p->container->sandbox;
-
-	if (stdio_start(p->stdio, s->agent, p->exec_id, e) < 0)
-		return -1;
 	process_ref(p);
-	if (fiber_spawn(s->loop, "process wait", wait_in_guest, p, NULL, e) < 0) {
+	if (fiber_spawn(p->container->sandbox->loop, "process wait", wait_in_guest, p, NULL,
+			e) < 0) {
 		process_unref(p);
 		return -1;
 	}
@@ -274,12 +274,16 @@ int process_start(struct process *p, struct err *e)
 	}
 	if (process_step(&p->state, PROCESS_STARTED, e) < 0)
 		return -1; /* its VM died meanwhile: reported as its end */
-	if (follow(p, e) < 0) {
+	if (stdio_start(p->stdio, agent_of(p), p->exec_id, e) < 0) {
 		process_ended(p, STATUS_LOST);
 		return -1;
 	}
 	if (p == p->container->init)
 		container_run_poststart(p->container);
+	if (follow(p, e) < 0) {
+		process_ended(p, STATUS_LOST);
+		return -1;
+	}
 	return 0;
 }
 
@@ -307,6 +311,45 @@ static bool ends_created(const struct process *p, uint32_t signal)
 	return p->state == PROCESS_CREATED && p == p->container->init && asks_to_end(signal);
 }
 
+/*
+ * The kernel ends what gets SIGKILL unless it is frozen: a guest that does not is beyond being
+ * asked, and whoever waits for this end would wait for ever.
+ */
+static void kill_run(void *arg)
+{
+	struct process *p = arg;
+	struct sandbox *s = p->container->sandbox;
+	int64_t patience = sandbox_patience_ms(s), deadline = deadline_in(patience);
+	struct err e = ERR_INIT, why;
+
+	while (is_alive(p) && !p->gone_at && cond_wait(&p->changed, deadline, &e) == 0)
+		;
+	if (e.kind == ERR_TIMEOUT && p->state == PROCESS_RUNNING && !p->gone_at) {
+		err_set(&why, ERR_TIMEOUT, 0,
+			"container '%s' has not ended %lld s after SIGKILL: its guest obeys no "
+			"more",
+			p->container->id, (long long)patience / 1000);
+		sandbox_vm_lost(s, &why);
+	}
+	p->killed = false;
+	process_unref(p);
+}
+
+static void expect_end(struct process *p)
+{
+	struct err e;
+
+	if (p->killed || p != p->container->init || p->state != PROCESS_RUNNING)
+		return;
+	process_ref(p);
+	p->killed = true;
+	if (fiber_spawn(p->container->sandbox->loop, "kill", kill_run, p, NULL, &e) == 0)
+		return;
+	log_warn(&p->container->log, "%s", e.msg);
+	p->killed = false;
+	process_unref(p);
+}
+
 int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 {
 	Grpc__SignalProcessRequest req = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
@@ -331,8 +374,14 @@ int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 	req.container_id = p->container->id;
 	req.exec_id = p->exec_id;
 	req.signal = signal;
-	if (!ends_created(p, signal))
-		return agent_do(agent_of(p), AGENT_SIGNAL_PROCESS, &req, e);
+	if (!ends_created(p, signal)) {
+		process_ref(p);
+		rc = agent_do(agent_of(p), AGENT_SIGNAL_PROCESS, &req, e);
+		if (rc == 0 && signal == SIGKILL)
+			expect_end(p);
+		process_unref(p);
+		return rc;
+	}
 	req.signal = SIGKILL;
 	process_ref(p);
 	rc = agent_do(agent_of(p), AGENT_SIGNAL_PROCESS, &req, e);

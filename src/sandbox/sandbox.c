@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/time.h"
+#include "config/config.h"
 #include "net/user_net.h"
 #include "sandbox/internal.h"
 #include "sandbox/stdio.h"
@@ -193,6 +194,11 @@ int sandbox_need_ready(const struct sandbox *s, struct err *e)
 		return err_set(e, ERR_STATE, 0, "sandbox '%s' is %s", s->c.id,
 			       sandbox_state_name(s->state));
 	return 0;
+}
+
+int64_t sandbox_patience_ms(const struct sandbox *s)
+{
+	return s->c.config->agent.health_check_request_timeout_ms;
 }
 
 int sandbox_wait(struct sandbox *s, struct err *e)

@@ -23,6 +23,7 @@
 #include "event/child.h"
 #include "event/fiber.h"
 #include "event/loop.h"
+#include "event/loop_internal.h"
 #include "google.pb-c.h"
 #include "sandbox/internal.h"
 #include "sandbox/stdio.h"
@@ -258,6 +259,50 @@ static void test_delete_of_an_exec(void **state)
 	play(container_goes_first, PROCESS_RUNNING);
 }
 
+/* ---- a guest that never answers a read ---- */
+
+static size_t count_fibers(const struct loop *l)
+{
+	size_t n = 0;
+
+	list_for_each(node, tmp, &l->fibers)
+		n++;
+	return n;
+}
+
+static void never_answered(void *arg)
+{
+	struct scene *sc = arg;
+	size_t before = count_fibers(sc->loop);
+	struct err e;
+
+	sc->held = "ReadStdout";
+	add_exec(sc);
+	wait_held(sc);
+	/* its end is given up; while the other stream has come to one */
+	stdio_expect_end(sc->exec->stdio, 20);
+	assert_ok(stdio_drain(sc->exec->stdio, deadline_in(PATIENCE_MS), &e), &e);
+	sc->exec->state = PROCESS_STOPPED;
+	assert_ok(process_delete(sc->exec, &e), &e);
+	/* nobody is left who waits, but for the guest's own fiber */
+	sc->waiting = 0;
+	add_exec(sc);
+	wait_held(sc);
+	list_remove(&sc->exec->node);
+	sc->c->exec_count--;
+	process_unref(sc->exec);
+	assert_ok(fiber_sleep(sc->loop, 20, &e), &e);
+	assert_int_equal(count_fibers(sc->loop), before + 2);
+	let_go(sc);
+	assert_ok(fiber_sleep(sc->loop, 20, &e), &e);
+}
+
+static void test_reads_without_answer(void **state)
+{
+	(void)state;
+	play(never_answered, PROCESS_RUNNING);
+}
+
 /* ---- input that the guest takes, or refuses, when all is over ---- */
 
 static void refused_too_late(void *arg)
@@ -417,6 +462,7 @@ int main(void)
 		cmocka_unit_test(test_loss_in_creation),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_delete_of_an_exec),
+		cmocka_unit_test(test_reads_without_answer),
 		cmocka_unit_test(test_input),
 		cmocka_unit_test(test_loss),
 	};

@@ -326,6 +326,14 @@ static bool do_silence(struct agent *a, uint32_t stream)
 	hang();
 }
 
+/* No answer, and never one: the rest goes on. */
+static bool do_mute(struct agent *a, uint32_t stream)
+{
+	(void)stream;
+	a->done = false;
+	return true;
+}
+
 static bool do_number(struct agent *a, uint32_t stream)
 {
 	answer_number(a, stream, 70000);
@@ -397,26 +405,13 @@ static const struct {
 	const char *name;
 	bool (*act)(struct agent *a, uint32_t stream);
 } modes[] = {
-	{ "rubbish", do_rubbish },
-	{ "frame-4g", do_frame_4g },
-	{ "frame-over", do_frame_over },
-	{ "half", do_half },
-	{ "unasked", do_unasked },
-	{ "old", do_old },
-	{ "request", do_request },
-	{ "type", do_type },
-	{ "envelope", do_envelope },
-	{ "payload", do_payload },
-	{ "status", do_status },
-	{ "off", do_off },
-	{ "exit", do_exit },
-	{ "silence", do_silence },
-	{ "number", do_number },
-	{ "negative", do_negative },
-	{ "endless", do_endless },
-	{ "more", do_more },
-	{ "events", do_events },
-	{ "log", do_log },
+	{ "rubbish", do_rubbish }, { "frame-4g", do_frame_4g }, { "frame-over", do_frame_over },
+	{ "half", do_half },       { "unasked", do_unasked },   { "old", do_old },
+	{ "request", do_request }, { "type", do_type },         { "envelope", do_envelope },
+	{ "payload", do_payload }, { "status", do_status },     { "off", do_off },
+	{ "exit", do_exit },       { "silence", do_silence },   { "mute", do_mute },
+	{ "number", do_number },   { "negative", do_negative }, { "endless", do_endless },
+	{ "more", do_more },       { "events", do_events },     { "log", do_log },
 	{ "torrent", do_torrent },
 };
 

@@ -519,8 +519,8 @@ class AllEvents(ContainerdCase):
             self.assertEqual(event.get("exit_status"), status)
             self.assertTrue(event["exited_at"])  # text, from containerd 1.7 on two numbers
         self.assertEqual((paused, resumed), ({"container_id": "n"}, {"container_id": "n"}))
-        self.assertEqual((delete["container_id"], delete["exit_status"], delete["id"]),
-                         ("n", 137, "n"))
+        self.assertEqual((delete["container_id"], delete["exit_status"], delete["id"], delete["pid"]),
+                         ("n", 137, "n", pid))
         self.assertEqual(delete["exited_at"], exit_n["exited_at"])
 
     def test_execs_end_before_their_container(self):

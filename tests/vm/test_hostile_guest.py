@@ -90,6 +90,24 @@ class Start(HostileCase):
         self.assertLess(os.path.getsize(self.log_of()), 2 << 20)
         self.call("rm", "-f", "torrent", within=25)
 
+    def test_end_that_is_never_told(self):
+        """A guest that obeys no SIGKILL, though it answers all else, loses its machine in time."""
+        done = self.call("run", "-d", "--name", "immortal", "--network", "none", "busybox", "true",
+                         config=self.hostile("mute@WaitProcess", health_check_request_timeout_ms=2000))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.call("kill", "immortal", within=10)
+        done = self.call("wait", "immortal", within=10)
+        self.assertEqual((done.returncode, done.stdout), (0, "255\n"), done.stderr)
+        self.assertRegex(read(self.log_of()), "has not ended 2 s after SIGKILL")
+        self.assertEqual(self.call("rm", "immortal").returncode, 0)
+
+    def test_output_that_has_no_end(self):
+        """The process has ended, its stream never does: the container goes all the same."""
+        done = self.call("run", "--rm", "-d", "--name", "open", "--network", "none", "busybox", "true",
+                         config=self.hostile("mute@ReadStdout", health_check_request_timeout_ms=2000))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(wait_until(lambda: self.containers() == []))
+
     def test_silence(self):
         """Each ends with the time the configuration gives, not with the calls' own."""
         for what, word in (("silence@Check", "does not answer"), ("half@Check", "does not answer"),

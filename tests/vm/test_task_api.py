@@ -360,6 +360,22 @@ class TaskApi(EngineCase):
         self.assertEqual(self.hooks_log()[4][0::len(self.hooks_log()[4]) - 1],
                          ["poststop", "stopped"])
 
+    def test_end_during_a_hook(self):
+        """A process that is over before its poststart hook: told after its start, with its number."""
+        self.write_spec(self.bundle, self.spec("true", hooks={
+            "poststart": [self.hook("poststart", "sleep 2")]}))
+        self.start_engine()
+        pid = rpc.number(self.task("Create", {1: "x", 2: self.bundle}), 1)
+        ends = []
+        waiting = threading.Thread(target=lambda: (self.task("Wait", {1: "x"}), ends.append(time.monotonic())))
+        waiting.start()
+        self.assertEqual(rpc.number(self.task("Start", {1: "x"}), 1), pid)
+        started = time.monotonic()
+        waiting.join(30)
+        self.assertGreaterEqual(ends[0], started)
+        self.assertEqual(rpc.number(self.task("Delete", {1: "x"}), 1), pid)
+        self.task("Shutdown", {1: "x"})
+
     def test_hook_that_fails(self):
         """Its words are the reason; poststop undoes what the others did."""
         for name in self.HOOKS[:3]:
