@@ -30,6 +30,24 @@ static const char *const kind_names[] = {
 static_assert(sizeof(kind_names) / sizeof(kind_names[0]) == ERR_KIND_COUNT_,
 	      "every error kind needs a name");
 
+/*
+ * Messages hold words of files and guests and end on a terminal, or as a line of a log: no byte
+ * of them moves a cursor or begins a line. C1 controls are two bytes of UTF-8.
+ */
+static void clean(char *s)
+{
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)s[0], next = (unsigned char)s[1];
+
+		if (c == '\n' || c == '\t')
+			*s = ' ';
+		else if (c < 0x20 || c == 0x7f)
+			*s = '?';
+		else if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+			s[0] = s[1] = '?';
+	}
+}
+
 int err_set(struct err *e, enum err_kind kind, int sys, const char *fmt, ...)
 {
 	va_list ap;
@@ -42,6 +60,7 @@ int err_set(struct err *e, enum err_kind kind, int sys, const char *fmt, ...)
 	e->sys = sys;
 	if (sys && n >= 0 && (size_t)n < sizeof(e->msg))
 		(void)snprintf(e->msg + n, sizeof(e->msg) - (size_t)n, ": %s", strerror(sys));
+	clean(e->msg);
 	return -1;
 }
 
@@ -56,6 +75,7 @@ int err_wrap(struct err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
 	va_end(ap);
+	clean(e->msg);
 	if (n < 0 || (size_t)n + 3 > sizeof(e->msg))
 		return -1;
 	room = sizeof(e->msg) - (size_t)n - 3;

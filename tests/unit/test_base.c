@@ -35,6 +35,18 @@ static void test_err(void **state)
 	assert_string_equal(e.msg, "");
 }
 
+/* What a file says in a message is read at a terminal. */
+static void test_err_is_one_line_of_text(void **state)
+{
+	struct err e;
+
+	(void)err_set(&e, ERR_INVALID, 0, "image '%s'",
+		      "\033]52;c;x\a\r\n\tk\177\302\233J \303\244");
+	assert_string_equal(e.msg, "image '?]52;c;x??  k???J \303\244'");
+	(void)err_wrap(&e, "%s", "a\033[2Jb");
+	assert_string_equal(e.msg, "a?[2Jb: image '?]52;c;x??  k???J \303\244'");
+}
+
 static void test_err_is_cut(void **state)
 {
 	char huge[2000];
@@ -207,11 +219,17 @@ static void test_rand(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_err),       cmocka_unit_test(test_err_is_cut),
-		cmocka_unit_test(test_err_names), cmocka_unit_test(test_mem),
-		cmocka_unit_test(test_arena),     cmocka_unit_test(test_arena_of_zero),
-		cmocka_unit_test(test_list),      cmocka_unit_test(test_deadlines),
-		cmocka_unit_test(test_rfc3339),   cmocka_unit_test(test_rand),
+		cmocka_unit_test(test_err),
+		cmocka_unit_test(test_err_is_one_line_of_text),
+		cmocka_unit_test(test_err_is_cut),
+		cmocka_unit_test(test_err_names),
+		cmocka_unit_test(test_mem),
+		cmocka_unit_test(test_arena),
+		cmocka_unit_test(test_arena_of_zero),
+		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_deadlines),
+		cmocka_unit_test(test_rfc3339),
+		cmocka_unit_test(test_rand),
 		cmocka_unit_test(test_bug),
 	};
 

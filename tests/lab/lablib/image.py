@@ -7,7 +7,6 @@ initrd lives in memory alone, so that a run that is killed leaves no file behind
 
 import os
 import shlex
-import shutil
 import sys
 
 LAB = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -76,11 +75,3 @@ def initrd(directory, job):
     archive.file("lab/command", command_text(job).encode())
     archive.file("lab/environment", environment_text(job).encode())
     return archive.pack()
-
-
-def qemu():
-    found = shutil.which("qemu-system-x86_64")
-    if not found:
-        raise Problem("there is no qemu-system-x86_64",
-                      "install it: apt-get install qemu-system-x86")
-    return found

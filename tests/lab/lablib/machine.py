@@ -25,10 +25,6 @@ READ_MAX = 65536
 CONSOLE_LOOK = READ_MAX + 80  # what one read brings, and the line before
 TAIL_LINES = 40
 PR_SET_PDEATHSIG = 1
-# Without ERMS kernels copy in words instead of bytes, which translated code is three times as fast at.
-# QEMU 7.2 does not intercept a nested guest's XSETBV: without XSAVE nobody uses it. What stands on
-# XSAVE goes with it, since kernels before 6.14 do not see that by themselves.
-CPU = "max,+svm,-erms,-xsave,-avx,-avx2,-f16c,-fma,-vaes,-pku"
 # Without a sign of life for so long, the machine has locked up; it says "tick" every 5 s.
 SILENCE_S = 90
 # A processor that the kernel's watchdog has seen stuck for so long will not come back, although
@@ -105,9 +101,9 @@ class Machine:
                  "8250.nr_uarts=1", f"lab.cgroup={o.cgroup}", *o.words]
         if o.terminal:
             words.append("lab.shell")
-        argv = [o.qemu, "-name", "lab,debug-threads=on", "-no-user-config", "-nodefaults",
+        argv = [*o.monitor.argv, "-name", "lab,debug-threads=on", "-no-user-config", "-nodefaults",
                 "-display", "none", "-no-reboot", "-machine", "q35,accel=tcg,hpet=off",
-                "-cpu", CPU, "-smp", str(o.cpus), "-m", str(o.memory),
+                "-cpu", o.monitor.cpu, "-smp", str(o.cpus), "-m", str(o.memory),
                 "-kernel", o.kernel, "-initrd", self.file("initrd", o.initrd),
                 "-append", " ".join(words) + " ",
                 "-device", "virtio-rng-pci", "-device", "virtio-serial-pci,id=ports",
@@ -128,6 +124,7 @@ class Machine:
         me = os.getpid()
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, pass_fds=self.pass_fds,
+                                   env={**os.environ, **self.options.monitor.env},
                                    preexec_fn=lambda: die_with_parent(parent=me), start_new_session=True)
         try:
             for fd in self.pass_fds:
