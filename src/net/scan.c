@@ -90,6 +90,11 @@ static int on_link(const struct nlmsghdr *m, void *arg, struct err *e)
 			       "link '%s' (ARPHRD %u) carries no Ethernet, which is what a "
 			       "virtual machine's network is",
 			       l.name, info.ifi_type);
+	if (memcmp(a[IFLA_ADDRESS].data, l.mac, sizeof(l.mac)) == 0) /* zeroes */
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "link '%s' has no hardware address, as a netkit of mode l3: "
+			       "frames for it would reach nobody in the guest; mode l2 has one",
+			       l.name);
 	if (s->link_count == SCAN_LINKS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d links", SCAN_LINKS_MAX);
 	memcpy(l.mac, a[IFLA_ADDRESS].data, sizeof(l.mac));
