@@ -19,6 +19,8 @@
 #include "wire/toml.h"
 
 #define PREFIX "io.katacontainers.config."
+/* Kata's older runtime has this one without the rest of the prefix. */
+#define SHORT_PINNING "io.katacontainers.enable_vcpus_pinning"
 
 enum {
 	PATTERN_MAX = 256
@@ -53,14 +55,40 @@ static const struct config_key *key_of(const char *section, const char *name)
 	return NULL;
 }
 
-static const struct config_reserved *reserved_of(const char *section, const char *name)
+static const struct config_reserved *find_row(const struct config_reserved *rows, size_t count,
+					      const char *section, const char *name)
 {
-	for (size_t i = 0; i < config_reserved_count; i++) {
-		if (str_eq(config_reserved[i].section, section) &&
-		    str_eq(config_reserved[i].key, name))
-			return &config_reserved[i];
+	for (size_t i = 0; i < count; i++) {
+		if (str_eq(rows[i].section, section) && str_eq(rows[i].key, name))
+			return &rows[i];
 	}
 	return NULL;
+}
+
+static const struct config_reserved *reserved_of(const char *section, const char *name)
+{
+	const struct config_reserved *row =
+		find_row(config_reserved, config_reserved_count, section, name);
+
+	return row ? row : find_row(config_annotations, config_annotation_count, section, name);
+}
+
+/* A name of no row, or of a key that is the node's alone. */
+static int fail_name(const struct reader *r, const struct toml_value *v, const char *section)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *k = &config_keys[i];
+
+		if (!str_eq(k->section, section) || !str_eq(k->key, v->key))
+			continue;
+		if (k->type == CONFIG_BOOL &&
+		    str_eq(v->string,
+			   *(const bool *)((const char *)r->c + k->offset) ? "true" : "false"))
+			return 0; /* what the node has chosen */
+		return config_key_fail(r, v, section, ERR_DENIED,
+				       "only configuration.toml sets it");
+	}
+	return config_fail_unknown(r, v, section);
 }
 
 /* ---- permission ---- */
@@ -182,6 +210,8 @@ int config_annotate(struct kata_config *c, const char *name, const char *value, 
 	const struct part *part;
 	const char *key;
 
+	if (str_eq(name, SHORT_PINNING))
+		name = PREFIX "runtime.enable_vcpus_pinning";
 	if (!str_starts(name, PREFIX))
 		return 0;
 	(void)snprintf(title, sizeof(title), "annotation '%.150s'", name);
@@ -195,7 +225,7 @@ int config_annotate(struct kata_config *c, const char *name, const char *value, 
 	k = key_of(part->section, key);
 	reserved = k ? NULL : reserved_of(part->section, key);
 	if (!k && !reserved)
-		return config_fail_unknown(&r, &v, part->section);
+		return fail_name(&r, &v, part->section);
 	if (part->gated && check_enabled(c, name, key, e) < 0)
 		return -1;
 	if (reserved)

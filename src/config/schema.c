@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every key of configuration.toml, one row each. */
+/* Every key of configuration.toml, and of annotations, one row each. */
 #include "config/schema.h"
 
 #include "base/own.h"
@@ -327,3 +327,23 @@ const struct config_reserved config_reserved[] = {
 	{ "runtime", "kubelet_root_dir", CONFIG_WARN, "|/var/lib/kubelet", "the kubelet's directory plays no part" },
 };
 const size_t config_reserved_count = ARRAY_LEN(config_reserved);
+
+#define HASHES "files are not compared with a hash by this version"
+
+const struct config_reserved config_annotations[] = {
+	{ QEMU, "blk_logical_sector_size", CONFIG_WARN, "0", BLOCK },
+	{ QEMU, "blk_physical_sector_size", CONFIG_WARN, "0", BLOCK },
+	{ QEMU, "block_device_num_queues", CONFIG_WARN, "1", BLOCK },
+	{ QEMU, "block_device_queue_size", CONFIG_WARN, "128", BLOCK },
+	{ QEMU, "prefetch_files.list", CONFIG_WARN, "", "there is no prefetching" },
+	{ QEMU, "cc_init_data", CONFIG_REFUSE, "", TEE },
+	{ QEMU, "kernel_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "image_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "initrd_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "firmware_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "firmware_volume_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "jailer_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "hypervisor_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "path_hash", CONFIG_REFUSE, "", HASHES },
+};
+const size_t config_annotation_count = ARRAY_LEN(config_annotations);

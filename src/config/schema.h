@@ -54,5 +54,8 @@ extern const struct config_key config_keys[];
 extern const size_t config_key_count;
 extern const struct config_reserved config_reserved[];
 extern const size_t config_reserved_count;
+/* Names that annotations alone have, none of which is acted upon. */
+extern const struct config_reserved config_annotations[];
+extern const size_t config_annotation_count;
 extern const struct config_section config_sections[];
 extern const size_t config_section_count;

@@ -360,6 +360,166 @@ static void test_bad_annotations(void **state)
 	}
 }
 
+/* Every name that Kata documents, whatever becomes of it. */
+static void test_known_annotations(void **state)
+{
+	static const char *const names[] = {
+		"hypervisor.path",
+		"hypervisor.jailer_path",
+		"hypervisor.kernel",
+		"hypervisor.image",
+		"hypervisor.initrd",
+		"hypervisor.firmware",
+		"hypervisor.kernel_params",
+		"hypervisor.kernel_verity_params",
+		"hypervisor.machine_type",
+		"hypervisor.machine_accelerators",
+		"hypervisor.cpu_features",
+		"hypervisor.default_vcpus",
+		"hypervisor.default_max_vcpus",
+		"hypervisor.default_memory",
+		"hypervisor.memory_slots",
+		"hypervisor.memory_offset",
+		"hypervisor.enable_virtio_mem",
+		"hypervisor.enable_mem_prealloc",
+		"hypervisor.enable_hugepages",
+		"hypervisor.enable_guest_swap",
+		"hypervisor.enable_iommu",
+		"hypervisor.enable_iommu_platform",
+		"hypervisor.pcie_root_port",
+		"hypervisor.pcie_switch_port",
+		"hypervisor.entropy_source",
+		"hypervisor.disable_image_nvdimm",
+		"hypervisor.disable_vhost_net",
+		"hypervisor.rx_rate_limiter_max_rate",
+		"hypervisor.tx_rate_limiter_max_rate",
+		"hypervisor.enable_vhost_user_store",
+		"hypervisor.vhost_user_store_path",
+		"hypervisor.guest_hook_path",
+		"hypervisor.shared_fs",
+		"hypervisor.virtio_fs_daemon",
+		"hypervisor.virtio_fs_cache",
+		"hypervisor.virtio_fs_cache_size",
+		"hypervisor.virtio_fs_extra_args",
+		"hypervisor.block_device_driver",
+		"hypervisor.disable_block_device_use",
+		"hypervisor.block_device_cache_set",
+		"hypervisor.block_device_cache_direct",
+		"hypervisor.block_device_cache_noflush",
+		"hypervisor.blk_logical_sector_size",
+		"hypervisor.blk_physical_sector_size",
+		"hypervisor.enable_iothreads",
+		"hypervisor.indep_iothreads",
+		"hypervisor.cc_init_data",
+		"hypervisor.rootless",
+		"hypervisor.default_gpus",
+		"hypervisor.default_gpu_model",
+		"hypervisor.hugepage_type",
+		"hypervisor.network_queues",
+		"hypervisor.block_device_num_queues",
+		"hypervisor.block_device_queue_size",
+		"hypervisor.prefetch_files.list",
+		"hypervisor.firmware_volume",
+		"hypervisor.firmware_volume_hash",
+		"hypervisor.reclaim_guest_freed_memory",
+		"hypervisor.numa_mapping",
+		"hypervisor.cold_plug_vfio",
+		"hypervisor.hot_plug_vfio",
+		"hypervisor.use_legacy_serial",
+		"hypervisor.vhost_user_reconnect_timeout_sec",
+		"hypervisor.msize_9p",
+		"hypervisor.block_device_aio",
+		"hypervisor.kernel_hash",
+		"hypervisor.image_hash",
+		"hypervisor.initrd_hash",
+		"hypervisor.firmware_hash",
+		"hypervisor.jailer_hash",
+		"hypervisor.hypervisor_hash",
+		"hypervisor.path_hash",
+		"agent.kernel_modules",
+		"agent.enable_tracing",
+		"agent.container_pipe_size",
+		"agent.cdh_api_timeout",
+		"agent.cdh_api_timeout_ms",
+		"agent.policy",
+		"runtime.name",
+		"runtime.hypervisor_name",
+		"runtime.agent_name",
+		"runtime.shared_mounts",
+		"runtime.sandbox_bind_mounts",
+		"runtime.enable_vcpus_pinning",
+		"runtime.disable_guest_seccomp",
+		"runtime.enable_pprof",
+		"runtime.experimental",
+		"runtime.internetworking_model",
+		"runtime.sandbox_cgroup_only",
+		"runtime.disable_new_netns",
+		"runtime.vfio_mode",
+		"runtime.create_container_timeout",
+		"runtime.guest_selinux_label",
+		"runtime.experimental_force_guest_pull",
+	};
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		OWN(free) char *name = str_printf("io.katacontainers.config.%s", names[i]);
+		struct err e = ERR_INIT;
+
+		assert_non_null(name);
+		if (config_annotate(c, name, "x", &e) < 0 && strstr(e.msg, "unknown"))
+			fail_msg("%s", e.msg);
+	}
+}
+
+/* Those that mean nothing here: a warning; those that promise something: refused. */
+static void test_annotations_of_others(void **state)
+{
+	static const char *const promises[] = {
+		"cc_init_data", "kernel_hash",     "image_hash",
+		"initrd_hash",  "firmware_hash",   "firmware_volume_hash",
+		"jailer_hash",  "hypervisor_hash", "path_hash",
+	};
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+	struct err e;
+
+	assert_ok(config_annotate(c, HYPERVISOR "blk_logical_sector_size", "0", &e), &e);
+	assert_ok(config_annotate(c, HYPERVISOR "kernel_hash", "", &e), &e);
+	assert_int_equal(c->warnings.count, 0);
+	assert_ok(config_annotate(c, HYPERVISOR "blk_logical_sector_size", "4096", &e), &e);
+	assert_ok(config_annotate(c, HYPERVISOR "block_device_num_queues", "4", &e), &e);
+	assert_ok(config_annotate(c, HYPERVISOR "prefetch_files.list", "/l", &e), &e);
+	assert_int_equal(c->warnings.count, 3);
+	assert_non_null(strstr(c->warnings.text, "blk_logical_sector_size has no effect: "));
+	assert_non_null(strstr(c->warnings.text, "prefetch_files.list has no effect: "));
+	for (size_t i = 0; i < ARRAY_LEN(promises); i++) {
+		OWN(free) char *name = str_printf(HYPERVISOR "%s", promises[i]);
+
+		assert_err(config_annotate(c, name, "0123", &e), &e, ERR_UNSUPPORTED);
+		assert_non_null(strstr(e.msg, promises[i]));
+	}
+	/* they are no keys of files */
+	assert_err(config_parse(c, "[hypervisor.qemu]\nkernel_hash = ''\n", 34, "f", &e), &e,
+		   ERR_INVALID);
+}
+
+/* The node's own switch: what it is already may be asked for. */
+static void test_annotations_of_the_node(void **state)
+{
+	static const char cgroup[] = "io.katacontainers.config.runtime.sandbox_cgroup_only";
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+	struct err e;
+
+	assert_ok(config_annotate(c, cgroup, "true", &e), &e);
+	assert_err(config_annotate(c, cgroup, "false", &e), &e, ERR_DENIED);
+	assert_non_null(strstr(e.msg, "sandbox_cgroup_only': only configuration.toml sets it"));
+	assert_true(c->runtime.sandbox_cgroup_only);
+	assert_err(config_annotate(c, HYPERVISOR "default_maxmemory", "1", &e), &e, ERR_DENIED);
+	assert_ok(config_annotate(c, "io.katacontainers.enable_vcpus_pinning", "true", &e), &e);
+	assert_true(c->runtime.enable_vcpus_pinning);
+	assert_err(config_annotate(c, "io.katacontainers.enable_vcpus_pinning", "2", &e), &e,
+		   ERR_INVALID);
+}
+
 /* A pattern is for a whole name: "path" is not jailer_path, "default" is nothing. */
 static void test_enabled_annotations(void **state)
 {
@@ -383,6 +543,9 @@ int main(void)
 		cmocka_unit_test(test_annotations),
 		cmocka_unit_test(test_bad_annotations),
 		cmocka_unit_test(test_enabled_annotations),
+		cmocka_unit_test(test_known_annotations),
+		cmocka_unit_test(test_annotations_of_others),
+		cmocka_unit_test(test_annotations_of_the_node),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_overlay),
 		cmocka_unit_test(test_bad),
