@@ -23,7 +23,8 @@
 #define SHORT_PINNING "io.katacontainers.enable_vcpus_pinning"
 
 enum {
-	PATTERN_MAX = 256
+	PATTERN_MAX = 256,
+	MIB = 1 << 20
 };
 
 static const struct part {
@@ -171,6 +172,32 @@ static bool has_control(const char *s)
 	return false;
 }
 
+/* "512", which is TOML's affair, is one, "512Mi" has a unit. */
+static bool has_unit(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	return digits && text[digits];
+}
+
+/* Rounded up. */
+static int read_mib(const struct reader *r, const struct config_key *k, const char *text,
+		    struct toml_value *out)
+{
+	char shown[64];
+	struct err ignored;
+	uint64_t bytes;
+
+	*out = (struct toml_value){ .type = TOML_INTEGER, .key = k->key };
+	if (str_to_bytes(text, k->key, &bytes, &ignored) < 0)
+		return config_key_fail(r, out, k->section, ERR_INVALID,
+				       "'%s': a number of MiB, or with a unit: Ki, Mi, Gi, Ti "
+				       "(or K, M, G, T, which are the same)",
+				       str_quote(text, strlen(text), shown, sizeof(shown)));
+	out->integer = (int64_t)(bytes / MIB + (bytes % MIB != 0));
+	return 0;
+}
+
 /* Text is taken as it is; numbers, truth and lists (JSON's are TOML's) are read. */
 static int read_value(const struct reader *r, const struct config_key *k, const char *text,
 		      struct toml_value *out)
@@ -187,6 +214,8 @@ static int read_value(const struct reader *r, const struct config_key *k, const 
 		out->string = arena_strdup(&r->c->arena, text);
 		return out->string ? 0 : err_oom(r->e, "an annotation");
 	}
+	if (k->in_mib && has_unit(text))
+		return read_mib(r, k, text, out);
 	line = arena_printf(&r->c->arena, "v = %s\n", text);
 	if (!line)
 		return err_oom(r->e, "an annotation");

@@ -78,7 +78,7 @@ const struct config_key config_keys[] = {
 	  .annotation = "default_max_vcpus" },
 	{ QEMU, "default_memory", CONFIG_UINT, AT(hypervisor.default_memory), "2048", 64, 1 << 24,
 	  .meaning = "Memory at start in MiB.",
-	  .annotation = "default_memory" },
+	  .annotation = "default_memory", .in_mib = true },
 	{ QEMU, "default_maxmemory", CONFIG_UINT, AT(hypervisor.default_maxmemory), "0", 0, 1 << 24,
 	  .meaning = "Most memory in MiB that a machine gets, whatever its containers ask for. 0: as much as the host has." },
 	{ QEMU, "memory_slots", CONFIG_UINT, AT(hypervisor.memory_slots), "10", 1, 256,

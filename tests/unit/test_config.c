@@ -335,6 +335,15 @@ static void test_bad_annotations(void **state)
 		{ HYPERVISOR "default_memory", "1", "not between", ERR_INVALID },
 		{ HYPERVISOR "default_memory", "128\npath = '/x'", "control", ERR_INVALID },
 		{ HYPERVISOR "default_memory", "'128'", "must be an integer", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "512Mx", "Mi, Gi", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "512 Mi", "Mi, Gi", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "512Mi\nx", "control", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "0x200", "Mi, Gi", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "1023Ki", "not between 64", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "17Ti", "not between 64", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "99999999999999999999Ti", "Mi, Gi",
+		  ERR_INVALID },
+		{ HYPERVISOR "memory_slots", "4Mi", "", ERR_INVALID },
 		{ HYPERVISOR "default_memroy", "128", "did you mean 'default_memory'",
 		  ERR_INVALID },
 		{ HYPERVISOR "machine_type", "pc", "none of q35", ERR_INVALID },
@@ -357,6 +366,26 @@ static void test_bad_annotations(void **state)
 		assert_int_equal(e.kind, bad[i].kind);
 		assert_non_null(strstr(e.msg, bad[i].name));
 		assert_non_null(strstr(e.msg, bad[i].says));
+	}
+}
+
+static void test_memory_with_unit(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t mib;
+	} rows[] = {
+		{ "512", 512 },    { "512Mi", 512 },    { "512MiB", 512 }, { "512M", 512 },
+		{ "2G", 2048 },    { "2Gi", 2048 },     { "1.5g", 1536 },  { "1Ti", 1 << 20 },
+		{ "65537Ki", 65 }, { "16Ti", 1 << 24 },
+	};
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_ok(config_annotate(c, HYPERVISOR "default_memory", rows[i].text, &e),
+			  &e);
+		assert_int_equal(c->hypervisor.default_memory, rows[i].mib);
 	}
 }
 
@@ -543,6 +572,7 @@ int main(void)
 		cmocka_unit_test(test_annotations),
 		cmocka_unit_test(test_bad_annotations),
 		cmocka_unit_test(test_enabled_annotations),
+		cmocka_unit_test(test_memory_with_unit),
 		cmocka_unit_test(test_known_annotations),
 		cmocka_unit_test(test_annotations_of_others),
 		cmocka_unit_test(test_annotations_of_the_node),
