@@ -60,8 +60,10 @@ struct config_hypervisor {
 	int accel;                  /* enum config_accel */
 	int transport;              /* enum config_transport */
 	double default_vcpus;       /* below 0: all of the host's */
+	double overhead_vcpus;      /* on top of what limits ask for */
 	uint32_t default_maxvcpus;  /* ceiling; 0: as many as the host has */
 	uint32_t default_memory;    /* MiB */
+	uint32_t overhead_memory;   /* MiB on top of limits, at least */
 	uint32_t default_maxmemory; /* MiB, ceiling; 0: as much as the host has */
 	uint32_t memory_slots;      /* for memory that is added to a running machine */
 	bool enable_hugepages;      /* memory of the host's hugetlb pool */

@@ -46,6 +46,7 @@ static void test_overlay(void **state)
 		"transport = \"virtio-serial\"\nshared_fs = \"virtio-9p\"\n"
 		"virtio_fs_extra_args = [ \"-o\", \"announce_submounts\" ]\n"
 		"enable_annotations = [\"kernel_params\"]\nenable_hugepages = false\n"
+		"overhead_vcpus = 0.2\noverhead_memory = 32\n"
 		"[agent]\nkata.enable_debug = true\n"
 		"[runtime]\ncreate_container_timeout = 30\n";
 	OWN(config) struct kata_config *c = NULL;
@@ -60,6 +61,8 @@ static void test_overlay(void **state)
 	assert_int_equal(c->hypervisor.shared_fs, CONFIG_SHARED_FS_9P);
 	assert_string_equal(c->hypervisor.virtio_fs_extra_args[1], "announce_submounts");
 	assert_null(c->hypervisor.virtio_fs_extra_args[2]);
+	assert_true(c->hypervisor.overhead_vcpus == 0.2);
+	assert_int_equal(c->hypervisor.overhead_memory, 32);
 	assert_true(c->agent.enable_debug);
 	assert_int_equal(c->agent.create_container_timeout_s, 30);
 	assert_string_equal(c->hypervisor.machine_type, "q35");
