@@ -155,7 +155,8 @@ const struct config_key config_keys[] = {
 	{ "runtime", "log_level", CONFIG_WORD, AT(runtime.log_level), "\"info\"", .choices = log_levels,
 	  .meaning = "Least important messages of the engine to log." },
 	{ "runtime", "disable_guest_seccomp", CONFIG_BOOL, AT(runtime.disable_guest_seccomp), "true",
-	  .meaning = "Run containers without their seccomp profile: the kernel below is the sandbox's own.",
+	  .meaning = "Run containers without their seccomp profile: the kernel below is the sandbox's own. The log's "
+		     "line 'sandbox ready' says which it is (guest seccomp off, or on).",
 	  .annotation = "disable_guest_seccomp" },
 	{ "runtime", "static_sandbox_resource_mgmt", CONFIG_BOOL, AT(runtime.static_sandbox_resource_mgmt), "true",
 	  .meaning = "Give a machine its size once, when it is made. false: it grows with the limits of further containers "

@@ -617,12 +617,15 @@ int vm_start(struct sandbox *s, struct err *e)
 	if (guest_events_follow(s, e) < 0 || links_follow(s, e) < 0)
 		return -1;
 	forward_begin(s);
-	(void)snprintf(s->description, sizeof(s->description),
-		       "%s %s, %s, %u vCPU, %llu MiB, share %s, transport %s, guest kernel %s",
-		       vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel),
-		       s->c.vcpus, (unsigned long long)s->c.memory_mib,
-		       share_fs_name(share_fs(s->share)), p.vsock ? "vsock" : "virtio-serial",
-		       p.assets.kernel_version);
+	(void)snprintf(
+		s->description, sizeof(s->description),
+		"%s %s, %s, %u vCPU, %llu MiB, share %s, transport %s, guest seccomp %s, "
+		"guest kernel %s",
+		vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel), s->c.vcpus,
+		(unsigned long long)s->c.memory_mib, share_fs_name(share_fs(s->share)),
+		p.vsock ? "vsock" : "virtio-serial",
+		p.config->runtime.disable_guest_seccomp ? "off" : "on",
+		p.assets.kernel_version);
 	return 0;
 }
 
