@@ -132,7 +132,7 @@ static void test_nothing_in_its_place(void **state)
 	struct err e;
 
 	if (access("/opt/kata", F_OK) == 0 || access("/usr/share/kata-containers", F_OK) == 0)
-		skip();
+		skip_because("this host has another installation");
 	make(&t, "modules=no\n");
 	assert_int_equal(unlink(in(&t, "guest/initrd")), 0);
 	assert_ok(config_new(&c, &e), &e);
@@ -185,8 +185,8 @@ static void test_programs(void **state)
 	h->virtio_fs_daemon = in(&t, "libexec/virtiofsd");
 	assert_ok(layout_settle_from(t.bin, c, &notes, &e), &e);
 	end(&t);
-	if (notes.count != 2) /* no QEMU or no virtiofsd on this host */
-		skip();
+	if (notes.count != 2)
+		skip_because("no QEMU or no virtiofsd on this host");
 	assert_int_equal(access(h->path, X_OK), 0);
 	assert_int_equal(access(h->virtio_fs_daemon, X_OK), 0);
 	assert_non_null(strstr(notes.text, "bin/qemu-system-x86_64' is not there"));
