@@ -128,11 +128,14 @@ int config_parse(struct kata_config *c, const char *text, size_t len, const char
 
 /*
  * The configuration of this host. The main file is the first of: `path` (if not NULL or
- * empty), $KATA_CONF_FILE, /etc/kata-containers/configuration.toml, then
+ * empty), $KATA_CONF_FILE, /etc/kata-containers/configuration.toml, the place of upstream's
+ * runtime in Rust (runtime-rs/configuration.toml there), then
  * <prefix>/share/defaults/kata-containers/configuration.toml with <prefix> the running
- * program's installation, /usr and /opt/kata. The first two must exist when given. Over it
- * come the files config.d/<name>.toml beside it, by name. None at all: the built-in defaults
- * and (*out)->file is NULL, which the caller says in one log line.
+ * program's installation, /usr and /opt/kata. The first two must exist when given, and what a
+ * link in one of the other places leads to. Over it come the files config.d/<name>.toml beside
+ * it, by name. None at all: the built-in defaults and (*out)->file is NULL, which the caller
+ * says in one log line. What is wrong with a file begins with "load TOML config failed", as
+ * upstream says it.
  */
 int config_load(const char *path, struct kata_config **out, struct err *e);
 /*

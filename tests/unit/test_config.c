@@ -222,6 +222,8 @@ static void test_load(void **state)
 	assert_ok(config_load(NULL, &from_env, &e), &e);
 	assert_string_equal(from_env->file, file);
 	assert_err(config_load("/nonexistent.toml", &bad, &e), &e, ERR_NOT_FOUND);
+	assert_non_null(strstr(e.msg, "load TOML config failed: "));
+	assert_non_null(strstr(e.msg, "/nonexistent.toml"));
 	assert_null(bad);
 	assert_int_equal(unsetenv("KATA_CONF_FILE"), 0);
 
@@ -263,7 +265,9 @@ static void test_search(void **state)
 	struct err e;
 
 	assert_ok(config_write_search(NULL, &out, &e), &e);
-	assert_true(str_starts(buf_cstr(&out), "/etc/kata-containers/configuration.toml\n/"));
+	assert_true(str_starts(buf_cstr(&out), "/etc/kata-containers/configuration.toml\n"
+					       "/etc/kata-containers/runtime-rs/"
+					       "configuration.toml\n/"));
 	assert_true(str_ends(buf_cstr(&out), "\n/opt/kata/share/defaults/kata-containers/"
 					     "configuration.toml\n"));
 	/* where they will be installed, once */
@@ -271,6 +275,7 @@ static void test_search(void **state)
 	assert_ok(config_write_search("/opt/kata", &out, &e), &e);
 	assert_string_equal(buf_cstr(&out),
 			    "/etc/kata-containers/configuration.toml\n"
+			    "/etc/kata-containers/runtime-rs/configuration.toml\n"
 			    "/opt/kata/share/defaults/kata-containers/configuration.toml\n"
 			    "/usr/share/defaults/kata-containers/configuration.toml\n");
 }
