@@ -155,7 +155,8 @@ int str_to_bytes(const char *s, const char *what, uint64_t *out, struct err *e)
 			goto bad;
 		shift = 10 * (unsigned)(u - units);
 		p++;
-		if (shift && (strcasecmp(p, "b") == 0 || strcasecmp(p, "ib") == 0))
+		if (shift && (strcasecmp(p, "b") == 0 || strcasecmp(p, "i") == 0 ||
+			      strcasecmp(p, "ib") == 0))
 			p += strlen(p);
 		if (*p)
 			goto bad;

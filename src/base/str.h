@@ -28,7 +28,7 @@ int str_to_i64(const char *s, int64_t min, int64_t max, const char *what, int64_
 	       struct err *e);
 /*
  * "64", "64b", "64k", "64m", "2g", "1.5t" (powers of 1024, case-insensitive, optional
- * "ib"/"b"); the seventh decimal and what is less than a byte are dropped.
+ * "i"/"ib"/"b"); the seventh decimal and what is less than a byte are dropped.
  */
 int str_to_bytes(const char *s, const char *what, uint64_t *out, struct err *e);
 

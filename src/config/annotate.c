@@ -19,9 +19,12 @@
 #include "wire/toml.h"
 
 #define PREFIX "io.katacontainers.config."
+/* Kata's older runtime has this one without the rest of the prefix. */
+#define SHORT_PINNING "io.katacontainers.enable_vcpus_pinning"
 
 enum {
-	PATTERN_MAX = 256
+	PATTERN_MAX = 256,
+	MIB = 1 << 20
 };
 
 static const struct part {
@@ -53,14 +56,40 @@ static const struct config_key *key_of(const char *section, const char *name)
 	return NULL;
 }
 
-static const struct config_reserved *reserved_of(const char *section, const char *name)
+static const struct config_reserved *find_row(const struct config_reserved *rows, size_t count,
+					      const char *section, const char *name)
 {
-	for (size_t i = 0; i < config_reserved_count; i++) {
-		if (str_eq(config_reserved[i].section, section) &&
-		    str_eq(config_reserved[i].key, name))
-			return &config_reserved[i];
+	for (size_t i = 0; i < count; i++) {
+		if (str_eq(rows[i].section, section) && str_eq(rows[i].key, name))
+			return &rows[i];
 	}
 	return NULL;
+}
+
+static const struct config_reserved *reserved_of(const char *section, const char *name)
+{
+	const struct config_reserved *row =
+		find_row(config_reserved, config_reserved_count, section, name);
+
+	return row ? row : find_row(config_annotations, config_annotation_count, section, name);
+}
+
+/* A name of no row, or of a key that is the node's alone. */
+static int fail_name(const struct reader *r, const struct toml_value *v, const char *section)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *k = &config_keys[i];
+
+		if (!str_eq(k->section, section) || !str_eq(k->key, v->key))
+			continue;
+		if (k->type == CONFIG_BOOL &&
+		    str_eq(v->string,
+			   *(const bool *)((const char *)r->c + k->offset) ? "true" : "false"))
+			return 0; /* what the node has chosen */
+		return config_key_fail(r, v, section, ERR_DENIED,
+				       "only configuration.toml sets it");
+	}
+	return config_fail_unknown(r, v, section);
 }
 
 /* ---- permission ---- */
@@ -143,6 +172,32 @@ static bool has_control(const char *s)
 	return false;
 }
 
+/* "512", which is TOML's affair, is one, "512Mi" has a unit. */
+static bool has_unit(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	return digits && text[digits];
+}
+
+/* Rounded up. */
+static int read_mib(const struct reader *r, const struct config_key *k, const char *text,
+		    struct toml_value *out)
+{
+	char shown[64];
+	struct err ignored;
+	uint64_t bytes;
+
+	*out = (struct toml_value){ .type = TOML_INTEGER, .key = k->key };
+	if (str_to_bytes(text, k->key, &bytes, &ignored) < 0)
+		return config_key_fail(r, out, k->section, ERR_INVALID,
+				       "'%s': a number of MiB, or with a unit: Ki, Mi, Gi, Ti "
+				       "(or K, M, G, T, which are the same)",
+				       str_quote(text, strlen(text), shown, sizeof(shown)));
+	out->integer = (int64_t)(bytes / MIB + (bytes % MIB != 0));
+	return 0;
+}
+
 /* Text is taken as it is; numbers, truth and lists (JSON's are TOML's) are read. */
 static int read_value(const struct reader *r, const struct config_key *k, const char *text,
 		      struct toml_value *out)
@@ -159,6 +214,8 @@ static int read_value(const struct reader *r, const struct config_key *k, const 
 		out->string = arena_strdup(&r->c->arena, text);
 		return out->string ? 0 : err_oom(r->e, "an annotation");
 	}
+	if (k->in_mib && has_unit(text))
+		return read_mib(r, k, text, out);
 	line = arena_printf(&r->c->arena, "v = %s\n", text);
 	if (!line)
 		return err_oom(r->e, "an annotation");
@@ -182,6 +239,8 @@ int config_annotate(struct kata_config *c, const char *name, const char *value, 
 	const struct part *part;
 	const char *key;
 
+	if (str_eq(name, SHORT_PINNING))
+		name = PREFIX "runtime.enable_vcpus_pinning";
 	if (!str_starts(name, PREFIX))
 		return 0;
 	(void)snprintf(title, sizeof(title), "annotation '%.150s'", name);
@@ -195,7 +254,7 @@ int config_annotate(struct kata_config *c, const char *name, const char *value, 
 	k = key_of(part->section, key);
 	reserved = k ? NULL : reserved_of(part->section, key);
 	if (!k && !reserved)
-		return config_fail_unknown(&r, &v, part->section);
+		return fail_name(&r, &v, part->section);
 	if (part->gated && check_enabled(c, name, key, e) < 0)
 		return -1;
 	if (reserved)

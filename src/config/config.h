@@ -60,8 +60,10 @@ struct config_hypervisor {
 	int accel;                  /* enum config_accel */
 	int transport;              /* enum config_transport */
 	double default_vcpus;       /* below 0: all of the host's */
+	double overhead_vcpus;      /* on top of what limits ask for */
 	uint32_t default_maxvcpus;  /* ceiling; 0: as many as the host has */
 	uint32_t default_memory;    /* MiB */
+	uint32_t overhead_memory;   /* MiB on top of limits, at least */
 	uint32_t default_maxmemory; /* MiB, ceiling; 0: as much as the host has */
 	uint32_t memory_slots;      /* for memory that is added to a running machine */
 	bool enable_hugepages;      /* memory of the host's hugetlb pool */
@@ -126,11 +128,14 @@ int config_parse(struct kata_config *c, const char *text, size_t len, const char
 
 /*
  * The configuration of this host. The main file is the first of: `path` (if not NULL or
- * empty), $KATA_CONF_FILE, /etc/kata-containers/configuration.toml, then
+ * empty), $KATA_CONF_FILE, /etc/kata-containers/configuration.toml, the place of upstream's
+ * runtime in Rust (runtime-rs/configuration.toml there), then
  * <prefix>/share/defaults/kata-containers/configuration.toml with <prefix> the running
- * program's installation, /usr and /opt/kata. The first two must exist when given. Over it
- * come the files config.d/<name>.toml beside it, by name. None at all: the built-in defaults
- * and (*out)->file is NULL, which the caller says in one log line.
+ * program's installation, /usr and /opt/kata. The first two must exist when given, and what a
+ * link in one of the other places leads to. Over it come the files config.d/<name>.toml beside
+ * it, by name. None at all: the built-in defaults and (*out)->file is NULL, which the caller
+ * says in one log line. What is wrong with a file begins with "load TOML config failed", as
+ * upstream says it.
  */
 int config_load(const char *path, struct kata_config **out, struct err *e);
 /*

@@ -18,7 +18,9 @@ static int write_page(struct buf *out, struct err *e)
 		    ".TH CONFIGURATION.TOML 5 \"\" \"kata\"\n.SH NAME\nconfiguration.toml \\- "
 		    "configuration of Kata Containers\n.SH DESCRIPTION\nThe first of these files is "
 		    "read; config.d/*.toml beside it are laid over it. A file may hold a part "
-		    "only; an unknown key is an error.\n.PP\n.nf\n",
+		    "only; an unknown key is an error. A path of Kata's usual layout below /opt/kata or "
+		    "/usr where nothing is gives way to what this installation has, with a "
+		    "warning.\n.PP\n.nf\n",
 		    e) < 0 ||
 	    config_write_search(KATA_PREFIX, out, e) < 0 ||
 	    buf_puts(out, ".fi\n.SH KEYS\n", e) < 0)

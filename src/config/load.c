@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -25,6 +25,7 @@ enum {
 /* A leading '/' is absolute, anything else relative to the running program's directory. */
 static const char *const search[] = {
 	"/etc/kata-containers/configuration.toml",
+	"/etc/kata-containers/runtime-rs/configuration.toml",
 	"../" CONFIG_FILE,
 	"/usr/" CONFIG_FILE,
 	"/opt/kata/" CONFIG_FILE,
@@ -53,6 +54,7 @@ static int search_path(size_t i, struct arena *a, const char **out, struct err *
 static int find_main(const char *explicit, struct arena *a, const char **out, struct err *e)
 {
 	const char *named = explicit && *explicit ? explicit : secure_getenv("KATA_CONF_FILE");
+	struct stat st;
 
 	if (named && *named) {
 		*out = arena_strdup(a, named);
@@ -63,7 +65,7 @@ static int find_main(const char *explicit, struct arena *a, const char **out, st
 
 		if (search_path(i, a, &path, e) < 0)
 			return -1;
-		if (access(path, F_OK) == 0) {
+		if (lstat(path, &st) == 0) { /* a link that leads nowhere is no absence */
 			*out = path;
 			return 0;
 		}
@@ -78,7 +80,7 @@ static int read_file(struct kata_config *c, const char *path, struct err *e)
 	size_t len;
 
 	if (file_read(AT_FDCWD, path, TOML_MAX_BYTES, &text, &len, e) < 0)
-		return err_wrap(e, "configuration");
+		return -1;
 	return config_parse(c, text, len, path, e);
 }
 
@@ -137,7 +139,7 @@ int config_load(const char *path, struct kata_config **out, struct err *e)
 	if (find_main(path, &c->arena, &c->file, e) < 0)
 		return -1;
 	if (c->file && (read_file(c, c->file, e) < 0 || read_drop_ins(c, e) < 0))
-		return -1;
+		return err_wrap(e, "load TOML config failed");
 	*out = TAKE(c);
 	return 0;
 }

@@ -49,7 +49,7 @@ static const struct { const char *name; const char *places[PLACES_MAX]; } assets
 		"../libexec", "/opt/kata/libexec" } },
 	[ASSET_VIRTIOFSD] = { "virtiofsd", {
 		"../libexec/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd",
-		"/opt/kata/libexec/virtiofsd" } },
+		"/usr/lib/virtiofsd", "/opt/kata/libexec/virtiofsd" } },
 };
 /* clang-format on */
 

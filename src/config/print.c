@@ -127,19 +127,13 @@ static int print_neutral(const char *s, struct buf *out, struct err *e)
 }
 
 /* Keys that other implementations know and that do nothing here, so that nobody guesses. */
-static int print_manual_reserved(struct buf *out, struct err *e)
+static int print_reserved(const struct config_reserved *rows, size_t count, struct buf *out,
+			  struct err *e)
 {
 	const char *section = "";
 
-	if (buf_puts(
-		    out,
-		    ".SS Keys of other implementations\n"
-		    "They may stand in a file with the values named; any other value is refused, "
-		    "or accepted with a warning in the log.\n",
-		    e) < 0)
-		return -1;
-	for (size_t i = 0; i < config_reserved_count; i++) {
-		const struct config_reserved *r = &config_reserved[i];
+	for (size_t i = 0; i < count; i++) {
+		const struct config_reserved *r = &rows[i];
 		const char *verb = r->policy == CONFIG_REFUSE ? "refused" : "a warning";
 
 		if (strcmp(section, r->section) != 0 &&
@@ -153,6 +147,24 @@ static int print_manual_reserved(struct buf *out, struct err *e)
 			return -1;
 	}
 	return 0;
+}
+
+static int print_manual_reserved(struct buf *out, struct err *e)
+{
+	if (buf_puts(
+		    out,
+		    ".SS Keys of other implementations\n"
+		    "They may stand in a file with the values named; any other value is refused, "
+		    "or accepted with a warning in the log.\n",
+		    e) < 0 ||
+	    print_reserved(config_reserved, config_reserved_count, out, e) < 0)
+		return -1;
+	if (buf_puts(out,
+		     ".SS Annotations of other implementations\n"
+		     "The same for names that stand in annotations only.\n",
+		     e) < 0)
+		return -1;
+	return print_reserved(config_annotations, config_annotation_count, out, e);
 }
 
 int config_write_manual(struct buf *out, struct err *e)

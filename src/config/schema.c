@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every key of configuration.toml, one row each. */
+/* Every key of configuration.toml, and of annotations, one row each. */
 #include "config/schema.h"
 
 #include "base/own.h"
@@ -73,12 +73,17 @@ const struct config_key config_keys[] = {
 	{ QEMU, "default_vcpus", CONFIG_REAL, AT(hypervisor.default_vcpus), "1", -1, 256,
 	  .meaning = "Virtual CPUs at start; rounded up. Below 0: as many as the host has; 0: one.",
 	  .annotation = "default_vcpus" },
+	{ QEMU, "overhead_vcpus", CONFIG_REAL, AT(hypervisor.overhead_vcpus), "0", 0, 256,
+	  .meaning = "Virtual CPUs on top of those that containers' limits ask for; the sum is rounded up." },
 	{ QEMU, "default_maxvcpus", CONFIG_UINT, AT(hypervisor.default_maxvcpus), "0", 0, 256,
 	  .meaning = "Most virtual CPUs that a machine gets, whatever its containers ask for. 0: as many as the host has.",
 	  .annotation = "default_max_vcpus" },
 	{ QEMU, "default_memory", CONFIG_UINT, AT(hypervisor.default_memory), "2048", 64, 1 << 24,
 	  .meaning = "Memory at start in MiB.",
-	  .annotation = "default_memory" },
+	  .annotation = "default_memory", .in_mib = true },
+	{ QEMU, "overhead_memory", CONFIG_UINT, AT(hypervisor.overhead_memory), "0", 0, 1 << 24,
+	  .meaning = "Memory in MiB on top of what containers' limits ask for. Less than the guest's kernel was "
+		     "measured to need (64 to 128) has no effect." },
 	{ QEMU, "default_maxmemory", CONFIG_UINT, AT(hypervisor.default_maxmemory), "0", 0, 1 << 24,
 	  .meaning = "Most memory in MiB that a machine gets, whatever its containers ask for. 0: as much as the host has." },
 	{ QEMU, "memory_slots", CONFIG_UINT, AT(hypervisor.memory_slots), "10", 1, 256,
@@ -150,7 +155,8 @@ const struct config_key config_keys[] = {
 	{ "runtime", "log_level", CONFIG_WORD, AT(runtime.log_level), "\"info\"", .choices = log_levels,
 	  .meaning = "Least important messages of the engine to log." },
 	{ "runtime", "disable_guest_seccomp", CONFIG_BOOL, AT(runtime.disable_guest_seccomp), "true",
-	  .meaning = "Run containers without their seccomp profile: the kernel below is the sandbox's own.",
+	  .meaning = "Run containers without their seccomp profile: the kernel below is the sandbox's own. The log's "
+		     "line 'sandbox ready' says which it is (guest seccomp off, or on).",
 	  .annotation = "disable_guest_seccomp" },
 	{ "runtime", "static_sandbox_resource_mgmt", CONFIG_BOOL, AT(runtime.static_sandbox_resource_mgmt), "true",
 	  .meaning = "Give a machine its size once, when it is made. false: it grows with the limits of further containers "
@@ -196,8 +202,6 @@ const struct config_reserved config_reserved[] = {
 	{ QEMU, "valid_jailer_paths", CONFIG_WARN, "[]", ANNOTATIONS },
 	{ QEMU, "ctlpath", CONFIG_WARN, "", "there is no control program" },
 	{ QEMU, "jailer_path", CONFIG_WARN, "", "QEMU has no jailer" },
-	{ QEMU, "overhead_vcpus", CONFIG_WARN, "0", "sizes are those of default_vcpus" },
-	{ QEMU, "overhead_memory", CONFIG_WARN, "0", "sizes are those of default_memory" },
 	{ QEMU, "memory_offset", CONFIG_REFUSE, "0", "guests have no NVDIMM" },
 	{ QEMU, "disable_nesting_checks", CONFIG_WARN, "false|true", "whether KVM runs guests is tried, on every kind of host" },
 	{ QEMU, "hugepage_type", CONFIG_REFUSE, "hugetlbfs", "enable_hugepages takes pages of the host's hugetlb pool; "
@@ -327,3 +331,23 @@ const struct config_reserved config_reserved[] = {
 	{ "runtime", "kubelet_root_dir", CONFIG_WARN, "|/var/lib/kubelet", "the kubelet's directory plays no part" },
 };
 const size_t config_reserved_count = ARRAY_LEN(config_reserved);
+
+#define HASHES "files are not compared with a hash by this version"
+
+const struct config_reserved config_annotations[] = {
+	{ QEMU, "blk_logical_sector_size", CONFIG_WARN, "0", BLOCK },
+	{ QEMU, "blk_physical_sector_size", CONFIG_WARN, "0", BLOCK },
+	{ QEMU, "block_device_num_queues", CONFIG_WARN, "1", BLOCK },
+	{ QEMU, "block_device_queue_size", CONFIG_WARN, "128", BLOCK },
+	{ QEMU, "prefetch_files.list", CONFIG_WARN, "", "there is no prefetching" },
+	{ QEMU, "cc_init_data", CONFIG_REFUSE, "", TEE },
+	{ QEMU, "kernel_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "image_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "initrd_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "firmware_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "firmware_volume_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "jailer_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "hypervisor_hash", CONFIG_REFUSE, "", HASHES },
+	{ QEMU, "path_hash", CONFIG_REFUSE, "", HASHES },
+};
+const size_t config_annotation_count = ARRAY_LEN(config_annotations);

@@ -2,6 +2,7 @@
 /* The tables behind config.h. Inside of src/config only. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ struct config_key {
 	const char *meaning;
 	/* pods may set it: its name in annotations, see annotate.c; NULL: they may not */
 	const char *annotation;
+	bool in_mib; /* CONFIG_UINT: annotations may name another unit */
 	/* the key of [hypervisor.qemu] with the patterns of paths that annotations may name */
 	const char *allowed_by;
 };
@@ -54,5 +56,8 @@ extern const struct config_key config_keys[];
 extern const size_t config_key_count;
 extern const struct config_reserved config_reserved[];
 extern const size_t config_reserved_count;
+/* Names that annotations alone have, none of which is acted upon. */
+extern const struct config_reserved config_annotations[];
+extern const size_t config_annotation_count;
 extern const struct config_section config_sections[];
 extern const size_t config_section_count;

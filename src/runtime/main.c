@@ -19,6 +19,7 @@
 #include "runtime/env.h"
 #include "runtime/exec.h"
 #include "sandbox/debug_console.h"
+#include "sandbox/layout.h"
 #include "version.h"
 #include "wire/json.h"
 
@@ -74,6 +75,7 @@ static int print_env(struct job *j, struct err *e)
 	OWN(jval) struct jval *v = NULL;
 	OWN(buf) struct buf text = BUF_INIT;
 	struct env_options o = { .json = false };
+	struct oci_notes paths = { .count = 0 };
 	int first;
 
 	if (args_parse(j->argc, j->argv, env_options, ARRAY_LEN(env_options), &o, &first, e) <
@@ -82,10 +84,13 @@ static int print_env(struct job *j, struct err *e)
 	if (first != j->argc)
 		return err_set(e, ERR_INVALID, 0, "env takes no argument ('%.80s')",
 			       j->argv[first]);
-	if (config_load(j->config, &c, e) < 0 || env_collect(j->loop, c, &v, e) < 0)
+	if (config_load(j->config, &c, e) < 0 || layout_settle(c, &paths, e) < 0 ||
+	    env_collect(j->loop, c, &v, e) < 0)
 		return -1;
 	if (c->warnings.count)
 		log_warn(NULL, "configuration: %s", c->warnings.text);
+	if (paths.count)
+		log_warn(NULL, "configuration: %s", paths.text);
 	if ((o.json ? jval_print(v, true, &text, e) : toml_print(v, &text, e)) < 0 ||
 	    (o.json && buf_puts(&text, "\n", e) < 0))
 		return -1;

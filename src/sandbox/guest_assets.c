@@ -34,6 +34,8 @@ static int take_key(const char *key, const char *value, struct guest_assets *g, 
 		g->has_virtiofs = str_eq(value, "yes");
 	else if (str_eq(key, "has_9p"))
 		g->has_9p = str_eq(value, "yes");
+	else if (str_eq(key, "modules"))
+		g->has_modules = str_eq(value, "yes");
 	else if (str_eq(key, "flavour"))
 		g->overhead_mib = str_eq(value, "tuned") ? OVERHEAD_TUNED : OVERHEAD_DISTRO;
 	return 0;
@@ -56,6 +58,20 @@ static int read_info(const char *path, struct guest_assets *g, struct arena *a, 
 			return err_oom(e, "kernel.info");
 	}
 	return 0;
+}
+
+int guest_assets_of_kernel(const char *kernel, const char *bindir, struct arena *a,
+			   struct guest_assets *g, struct err *e)
+{
+	const char *installed, *info;
+	struct err ignored;
+
+	if (*kernel && (paths_find_from(ASSET_KERNEL, bindir, a, &installed, &ignored) < 0 ||
+			!str_eq(kernel, installed)))
+		return 0;
+	if (paths_find_from(ASSET_KERNEL_INFO, bindir, a, &info, &ignored) < 0)
+		return 0;
+	return read_info(info, g, a, e);
 }
 
 static int configured_or_found(const char *configured, const char *key, enum asset what,
@@ -117,7 +133,15 @@ static int find_root(const struct config_hypervisor *h, struct arena *a, struct 
 	if (*h->initrd)
 		return err_set(e, ERR_INVALID, 0,
 			       "[hypervisor.qemu] image and initrd exclude each other");
-	return look_at_image(h->image, h->rootfs_type, g, e);
+	if (look_at_image(h->image, h->rootfs_type, g, e) < 0)
+		return -1;
+	if (g->has_modules)
+		return err_set(
+			e, ERR_UNSUPPORTED, 0,
+			"[hypervisor.qemu] image '%s': kernel '%s' has the driver of its "
+			"disk in the initrd; leave image out, or make guest-kernel",
+			h->image, g->kernel);
+	return 0;
 }
 
 /* The shell of the debug console. A root of the user's own may bring one. */
@@ -146,15 +170,15 @@ int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest
 		.has_9p = true,
 		.overhead_mib = OVERHEAD_DISTRO,
 	};
-	const char *info;
+	const char *bindir;
 
+	if (paths_program_dir(a, &bindir, e) < 0)
+		return -1;
 	if (configured_or_found(c->hypervisor.kernel, "kernel", ASSET_KERNEL, a, &g.kernel, e) <
 		    0 ||
+	    guest_assets_of_kernel(c->hypervisor.kernel, bindir, a, &g, e) < 0 ||
 	    find_root(&c->hypervisor, a, &g, e) < 0 || find_extras(c, a, &g, e) < 0)
 		return err_wrap(e, "guest");
-	if (!*c->hypervisor.kernel && paths_find(ASSET_KERNEL_INFO, a, &info, e) == 0 &&
-	    read_info(info, &g, a, e) < 0)
-		return -1;
 	*out = g;
 	return 0;
 }

@@ -18,6 +18,7 @@ struct guest_assets {
 	const char *image_root;     /* what the kernel calls the image's file system */
 	const char *kernel_version; /* "?" for a kernel that came without kernel.info */
 	bool has_virtiofs, has_9p;
+	bool has_modules; /* the initrd's: without them the kernel finds no image */
 	/*
 	 * MiB the guest needs besides what its containers may use, so that a container over its
 	 * limit dies alone: measured per kind of kernel (docs/decisions/0010).
@@ -31,3 +32,9 @@ struct guest_assets {
  */
 int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest_assets *out,
 		      struct err *e);
+/*
+ * What kernel.info says of `kernel` (empty: the installed one), as seen by a program in
+ * `bindir`. Of a kernel of the user's own nothing is known, and *g stays as it is.
+ */
+int guest_assets_of_kernel(const char *kernel, const char *bindir, struct arena *a,
+			   struct guest_assets *g, struct err *e);

@@ -3,6 +3,7 @@
 #include "sandbox/hooks.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -15,7 +16,7 @@
 #include "wire/json.h"
 
 enum {
-	DEFAULT_TIMEOUT_S = 60,
+	DEFAULT_TIMEOUT_S = 600,
 	STDERR_KEEP = 4096,
 	KILL_MS = 2000
 };
@@ -43,6 +44,7 @@ struct hook_run {
 	struct child child;
 	int in_wr, err_rd;
 	int64_t deadline;
+	bool ended; /* by itself */
 	char last[STDERR_KEEP];
 	size_t len;
 };
@@ -87,6 +89,7 @@ static int hook_spawn(struct container *c, const Grpc__Hook *h, struct hook_run 
 	sp.envp = h->n_env ? envp : NULL;
 	sp.stdin_fd = in_rd;
 	sp.stderr_fd = err_wr;
+	sp.new_session = true;
 	if (spawn_run(&sp, &pid, e) < 0)
 		return -1;
 	child_watch(c->sandbox->reaper, &r->child, pid, NULL);
@@ -115,6 +118,13 @@ static int hook_listen(struct hook_run *r, struct err *e)
 	return 0;
 }
 
+static const char *hook_words(struct hook_run *r, char *out, size_t size)
+{
+	while (r->len && r->last[r->len - 1] == '\n')
+		r->len--;
+	return str_quote(r->last, r->len, out, size);
+}
+
 static int hook_follow(struct hook_run *r, const struct buf *state, struct err *e)
 {
 	char words[400];
@@ -127,13 +137,40 @@ static int hook_follow(struct hook_run *r, const struct buf *state, struct err *
 	fd_close(&r->in_wr);
 	if (hook_listen(r, e) < 0 || child_wait(&r->child, r->deadline, e) < 0)
 		return -1;
+	r->ended = true;
 	if (r->child.status == 0)
 		return 0;
-	while (r->len && r->last[r->len - 1] == '\n')
-		r->len--;
 	return err_set(e, ERR_SYS, 0, "ended with status %d%s%s",
 		       child_exit_code(r->child.status), r->len ? ": " : "",
-		       str_quote(r->last, r->len, words, sizeof(words)));
+		       hook_words(r, words, sizeof(words)));
+}
+
+int64_t hooks_timeout_s(const Grpc__Hook *h)
+{
+	return h->timeout > 0 ? h->timeout : DEFAULT_TIMEOUT_S;
+}
+
+static int hook_overdue(struct hook_run *r, const Grpc__Hook *h, struct err *e)
+{
+	char words[400];
+
+	return err_set(e, ERR_TIMEOUT, 0,
+		       "did not end, with its stderr closed, in %lld s (%s)%s%s",
+		       (long long)hooks_timeout_s(h),
+		       h->timeout > 0 ? "its timeout" : "its timeout may be set",
+		       r->len ? ": " : "", hook_words(r, words, sizeof(words)));
+}
+
+/* The hook's whole session, also what is left in it when the hook itself has ended. */
+static void hook_kill(struct hook_run *r)
+{
+	struct err ignored;
+	pid_t pid = r->child.pid;
+
+	if (!r->child.exited)
+		(void)child_kill_group(&r->child, SIGKILL, &ignored);
+	else if (kill(pid, 0) < 0 && errno == ESRCH) /* no new process has that number */
+		(void)kill(-pid, SIGKILL);
 }
 
 static int hook_one(struct container *c, const Grpc__Hook *h, const struct buf *state,
@@ -143,10 +180,15 @@ static int hook_one(struct container *c, const Grpc__Hook *h, const struct buf *
 	struct err ignored;
 	int rc;
 
-	r.deadline = deadline_in((h->timeout > 0 ? h->timeout : DEFAULT_TIMEOUT_S) * 1000);
+	r.deadline = deadline_in(hooks_timeout_s(h) * 1000);
 	rc = hook_spawn(c, h, &r, e);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = hook_follow(&r, state, e);
+		if (rc < 0 && e->kind == ERR_TIMEOUT)
+			(void)hook_overdue(&r, h, e);
+		if (!r.ended)
+			hook_kill(&r);
+	}
 	/* it lives on this stack: nobody may know it afterwards, whatever has been cancelled */
 	fiber_shield(r.loop, true);
 	(void)child_end(&r.child, KILL_MS, &ignored);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "oci.pb-c.h"
 
@@ -14,8 +15,10 @@ struct err;
 
 /*
  * Runs the hooks one after the other; the first that fails, ends by a signal or exceeds its
- * timeout (default 60 s) is the error, with the last line it wrote to stderr. `status` is
- * the state's: "created", "running", "stopped".
+ * timeout is the error, with the last line it wrote to stderr; after a timeout nothing of its
+ * session is left. `status` is the state's: "created", "running", "stopped".
  */
 int hooks_run(struct container *c, Grpc__Hook *const *hooks, size_t count, const char *status,
 	      const char *kind, struct err *e);
+/* Its own, or 10 minutes: docs/decisions/0052-hooks-without-a-timeout.md. */
+int64_t hooks_timeout_s(const Grpc__Hook *h);

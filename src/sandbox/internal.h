@@ -63,7 +63,7 @@ struct sandbox {
 	bool loss_known;  /* lost_why is the last word */
 	bool only_a_sign; /* of its end is known: a connection or a helper that went with it */
 	struct err lost_why;
-	char description[200];
+	char description[256];
 };
 
 struct process {

@@ -97,14 +97,18 @@ int sizing_limits_of(const Grpc__Spec *spec, struct sizing_limits *out, struct e
 	return 0;
 }
 
-/* ceil(quota / period), at least 1; 0 without a quota. */
-static uint64_t vcpus_of(const struct sizing_limits *l)
+/* ceil(quota / period + overhead), at least 1; 0 without a quota. */
+static uint64_t vcpus_of(const struct sizing_limits *l, double overhead)
 {
-	uint64_t period = l->period > 0 ? (uint64_t)l->period : 100000;
+	double period = l->period > 0 ? (double)l->period : 100000;
+	/* a millionth is the sum's own error, not a further processor */
+	double wanted = (double)l->quota / period + overhead - 1e-6;
 
 	if (l->quota <= 0)
 		return 0;
-	return ((uint64_t)l->quota + period - 1) / period;
+	if (wanted < 1)
+		return 1;
+	return (uint64_t)wanted + (wanted > (double)(uint64_t)wanted);
 }
 
 /* The configuration's number: below 0 stands for all of the host's. */
@@ -146,14 +150,15 @@ int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *co
 	uint64_t max_cpus = h->default_maxvcpus ? h->default_maxvcpus : host_cpus();
 	uint64_t max_mib =
 		h->default_maxmemory ? h->default_maxmemory : host_memory_mib() & ~(uint64_t)1;
-	uint64_t vcpus = vcpus_of(l), mib = h->default_memory;
+	uint64_t vcpus = vcpus_of(l, h->overhead_vcpus), mib = h->default_memory;
+	uint64_t base = overhead_mib > h->overhead_memory ? overhead_mib : h->overhead_memory;
 
 	if (check_bytes(l->memory, "memory.limit", e) < 0 ||
 	    check_bytes(l->huge, "hugepageLimits", e) < 0)
 		return -1;
 	if (l->memory > 0) {
 		mib = ((uint64_t)l->memory + MIB - 1) / MIB;
-		mib = (mib + overhead_of(mib, overhead_mib) + 1) & ~(uint64_t)1;
+		mib = (mib + overhead_of(mib, base) + 1) & ~(uint64_t)1;
 	}
 	mib += (uint64_t)(l->huge / MIB + 1) & ~(uint64_t)1;
 	if (vcpus == 0)

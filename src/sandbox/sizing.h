@@ -33,7 +33,8 @@ int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *co
 		     uint64_t overhead_mib, struct sandbox_config *out, struct err *e);
 /*
  * Fills in vcpus and memory_mib, and up to which they may grow. `overhead_mib` is what a small
- * guest takes of its memory (sandbox/guest_assets.h); what grows with the memory is added here.
+ * guest takes of its memory (sandbox/guest_assets.h), which overhead_memory can only raise;
+ * what grows with the memory is added here.
  */
 int sizing_of_spec(const Grpc__Spec *spec, const struct kata_config *config,
 		   uint64_t overhead_mib, struct sandbox_config *out, struct err *e);

@@ -628,12 +628,15 @@ int vm_start(struct sandbox *s, struct err *e)
 	if (s->c.config->agent.debug_console_enabled &&
 	    debug_console_open(s, s->c.console_socket, p.cid, &s->debug_console, e) < 0)
 		return err_wrap(e, "debug console");
-	(void)snprintf(s->description, sizeof(s->description),
-		       "%s %s, %s, %u vCPU, %llu MiB, share %s, transport %s, guest kernel %s",
-		       vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel),
-		       s->c.vcpus, (unsigned long long)s->c.memory_mib,
-		       share_fs_name(share_fs(s->share)), p.vsock ? "vsock" : "virtio-serial",
-		       p.assets.kernel_version);
+	(void)snprintf(
+		s->description, sizeof(s->description),
+		"%s %s, %s, %u vCPU, %llu MiB, share %s, transport %s, guest seccomp %s, "
+		"guest kernel %s",
+		vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel), s->c.vcpus,
+		(unsigned long long)s->c.memory_mib, share_fs_name(share_fs(s->share)),
+		p.vsock ? "vsock" : "virtio-serial",
+		p.config->runtime.disable_guest_seccomp ? "off" : "on",
+		p.assets.kernel_version);
 	return 0;
 }
 

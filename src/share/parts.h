@@ -2,6 +2,7 @@
 /* The parts of src/share towards each other. */
 #pragma once
 
+#include "base/str.h"
 #include "event/child.h"
 #include "share/share.h"
 #include "vmm/console.h"
@@ -39,6 +40,9 @@ struct virtiofsd {
 /* Finds the program; ERR_NOT_FOUND says where it was looked for. *out is a static or given
  * string. */
 int virtiofsd_find(const char *configured, const char **out, struct err *e);
+/* Its command line; `help` is what `program --help` says, which tells its form. */
+int virtiofsd_argv(const struct share_config *c, const char *program, const char *help,
+		   const char *dir, struct strv *argv, struct err *e);
 /* Starts it on `dir` and waits until it takes the connection. `socket_dir` is private to us. */
 int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
 		    const struct share_config *c, const char *program, const char *dir,

@@ -40,6 +40,9 @@ enum {
  * is still releasing (docs/decisions/0024). Rust's virtiofsd announces unless told otherwise.
  */
 #define NO_SUBMOUNTS "--no-announce-submounts"
+/* What asks for it: of either form, and of Rust's alone. */
+#define WORD_SUBMOUNTS   "announce_submounts"
+#define OPTION_SUBMOUNTS "--announce-submounts"
 
 static const char *const places[] = {
 	"/usr/libexec/virtiofsd",
@@ -131,8 +134,60 @@ static int add_new(const char *dir, const char *cache, const char *help, struct 
 	return strstr(help, NO_SUBMOUNTS) ? strv_add(argv, NO_SUBMOUNTS, e) : 0;
 }
 
-static int build_argv(const struct share_config *c, const char *program, const char *help,
-		      const char *dir, struct strv *argv, struct err *e)
+/* The words of an -o without the one that is left out; nothing if there is no other. */
+static int add_words(const char *list, struct strv *argv, bool *dropped, struct err *e)
+{
+	OWN(buf) struct buf rest = BUF_INIT;
+
+	for (;;) {
+		size_t n = strcspn(list, ",");
+
+		if (n == strlen(WORD_SUBMOUNTS) && strncmp(list, WORD_SUBMOUNTS, n) == 0)
+			*dropped = true;
+		else if (buf_printf(&rest, e, "%s%.*s", buf_len(&rest) ? "," : "", (int)n,
+				    list) < 0)
+			return -1;
+		if (!list[n])
+			break;
+		list += n + 1;
+	}
+	if (buf_len(&rest) == 0)
+		return 0;
+	if (!buf_cstr(&rest))
+		return err_oom(e, "virtiofsd's arguments");
+	return strv_add(argv, "-o", e) < 0 ? -1 : strv_add(argv, buf_cstr(&rest), e);
+}
+
+/* The user's own, with one exception that upstream's template has. */
+static int add_extra(const struct share_config *c, struct strv *argv, struct err *e)
+{
+	const char *const *args = c->extra_args;
+	bool dropped = false;
+
+	for (size_t i = 0; args && args[i]; i++) {
+		bool split = str_eq(args[i], "-o") && args[i + 1];
+		int rc = 0;
+
+		if (str_eq(args[i], OPTION_SUBMOUNTS))
+			dropped = true;
+		else if (split)
+			rc = add_words(args[++i], argv, &dropped, e);
+		else if (str_starts(args[i], "-o") && args[i][2])
+			rc = add_words(args[i] + 2, argv, &dropped, e);
+		else
+			rc = strv_add(argv, args[i], e);
+		if (rc < 0)
+			return -1;
+	}
+	if (dropped)
+		log_warn(c->log,
+			 "virtio_fs_extra_args: " WORD_SUBMOUNTS
+			 " is left out: the guest's kernel dies of mounts that are announced");
+	return 0;
+}
+
+int virtiofsd_argv(const struct share_config *c, const char *program, const char *help,
+		   const char *dir, struct strv *argv, struct err *e)
 {
 	const char *cache = c->cache && c->cache[0] ? c->cache : "auto";
 	bool new_form = strstr(help, "--shared-dir") != NULL;
@@ -144,11 +199,7 @@ static int build_argv(const struct share_config *c, const char *program, const c
 		return -1;
 	if (!virtiofsd_may_raise_limits() && strv_add(argv, "--rlimit-nofile=0", e) < 0)
 		return -1;
-	for (size_t i = 0; c->extra_args && c->extra_args[i]; i++) {
-		if (strv_add(argv, c->extra_args[i], e) < 0)
-			return -1;
-	}
-	return 0;
+	return add_extra(c, argv, e);
 }
 
 /* A listening socket and its only client; the name is gone before anybody else sees it. */
@@ -243,7 +294,7 @@ int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
 	int p[2];
 
 	if (read_help(l, r, program, &help, e) < 0 ||
-	    build_argv(c, program, buf_cstr(&help), dir, &argv, e) < 0 ||
+	    virtiofsd_argv(c, program, buf_cstr(&help), dir, &argv, e) < 0 ||
 	    make_socket(socket_dir, &listening, &v->socket_fd, e) < 0 || fd_pipe(p, e) < 0)
 		return -1;
 	rd = p[0];

@@ -26,6 +26,7 @@
 #include "sandbox/disks.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/host_cgroup.h"
+#include "sandbox/layout.h"
 #include "sandbox/mount_chain.h"
 #include "sandbox/sizing.h"
 #include "shim/actions.h"
@@ -138,7 +139,7 @@ static int choose_network(const Katac__Options *o, struct sandbox_config *sc, st
 	return 0;
 }
 
-static void log_config(const struct kata_config *c)
+static void log_config(const struct kata_config *c, const struct oci_notes *paths)
 {
 	enum log_level level;
 
@@ -148,6 +149,8 @@ static void log_config(const struct kata_config *c)
 		log_info(NULL, "no configuration file: built-in defaults");
 	if (c->warnings.count)
 		log_warn(NULL, "configuration: %s", c->warnings.text);
+	if (paths->count)
+		log_warn(NULL, "configuration: %s", paths->text);
 	if (c->runtime.enable_debug)
 		log_set_level(LOG_DEBUG);
 	else if (!log_enabled(LOG_DEBUG) && log_level_parse(c->runtime.log_level, &level))
@@ -184,6 +187,19 @@ static int apply_annotations(struct engine *en, const struct sandbox_wish *w, st
 	return 0;
 }
 
+static int read_config(struct engine *en, const struct sandbox_wish *w, struct err *e)
+{
+	const char *named =
+		*w->options->config_path ? w->options->config_path : getenv(SHIM_ENV_CONFIG);
+	struct oci_notes paths = { .count = 0 };
+
+	if (config_load(named, &en->config, e) < 0 || apply_annotations(en, w, e) < 0 ||
+	    layout_settle(en->config, &paths, e) < 0)
+		return -1;
+	log_config(en->config, &paths);
+	return 0;
+}
+
 /* Before anything is started that is to be there as well. */
 static int enter_cgroup(struct engine *en, const struct sandbox_wish *w, struct arena *a,
 			struct err *e)
@@ -201,8 +217,6 @@ static int enter_cgroup(struct engine *en, const struct sandbox_wish *w, struct 
 
 int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e)
 {
-	const char *named =
-		*w->options->config_path ? w->options->config_path : getenv(SHIM_ENV_CONFIG);
 	struct sandbox_config sc = { .id = en->id,
 				     .host_name = en->run.name,
 				     .namespace = en->namespace,
@@ -220,9 +234,8 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 	sc.console_socket = arena_printf(a, "%s/" RUNDIR_CONSOLE, en->run.path);
 	if (!sc.link_record || !sc.mark_record || !sc.console_socket)
 		return err_oom(e, "a path");
-	if (config_load(named, &en->config, e) < 0 || apply_annotations(en, w, e) < 0)
+	if (read_config(en, w, e) < 0)
 		return -1;
-	log_config(en->config);
 	sc.config = en->config;
 	if (guest_assets_find(en->config, a, &assets, e) < 0 ||
 	    choose_network(w->options, &sc, a, e) < 0 ||

@@ -24,6 +24,7 @@ INSTALLED = {
     "share/kata-containers/kata-containers-initrd.img",
     "share/kata-containers/kernel.info", "share/kata-containers/.manifest",
     "share/defaults/kata-containers/configuration.toml",
+    "share/defaults/kata-containers/configuration-qemu.toml",
     "share/doc/kata-containers/LICENSE", "share/doc/kata-containers/README.md",
 }
 
@@ -68,6 +69,21 @@ class InstallTest(unittest.TestCase):
         with open(os.path.join(self.base, "share/kata-containers/vmlinux.container"),
                   "rb") as kernel:
             self.assertEqual(kernel.read(), b"kernel")
+
+    def test_configuration_of_the_monitor(self):
+        """The name that upstream's guides give to --config: the same file, also after an edit."""
+        folder = os.path.join(self.base, "share/defaults/kata-containers")
+        for _ in range(2):  # again over what is there
+            self.install()
+            with open(os.path.join(folder, "configuration.toml"), "a", encoding="utf-8") as main:
+                main.write("# mine\n")
+            with open(os.path.join(folder, "configuration-qemu.toml"), encoding="utf-8") as other:
+                self.assertEqual(other.read(), "[hypervisor.qemu]\n# mine\n")
+
+    def test_no_configuration_no_link(self):
+        os.unlink(os.path.join(self.build, "host/src/config/configuration.toml"))
+        self.install()
+        self.assertFalse(os.path.lexists(os.path.join(self.base, "share/defaults")))
 
     def test_nothing_left(self):
         self.install()

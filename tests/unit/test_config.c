@@ -46,6 +46,7 @@ static void test_overlay(void **state)
 		"transport = \"virtio-serial\"\nshared_fs = \"virtio-9p\"\n"
 		"virtio_fs_extra_args = [ \"-o\", \"announce_submounts\" ]\n"
 		"enable_annotations = [\"kernel_params\"]\nenable_hugepages = false\n"
+		"overhead_vcpus = 0.2\noverhead_memory = 32\n"
 		"[agent]\nkata.enable_debug = true\n"
 		"[runtime]\ncreate_container_timeout = 30\n";
 	OWN(config) struct kata_config *c = NULL;
@@ -60,6 +61,8 @@ static void test_overlay(void **state)
 	assert_int_equal(c->hypervisor.shared_fs, CONFIG_SHARED_FS_9P);
 	assert_string_equal(c->hypervisor.virtio_fs_extra_args[1], "announce_submounts");
 	assert_null(c->hypervisor.virtio_fs_extra_args[2]);
+	assert_true(c->hypervisor.overhead_vcpus == 0.2);
+	assert_int_equal(c->hypervisor.overhead_memory, 32);
 	assert_true(c->agent.enable_debug);
 	assert_int_equal(c->agent.create_container_timeout_s, 30);
 	assert_string_equal(c->hypervisor.machine_type, "q35");
@@ -219,6 +222,8 @@ static void test_load(void **state)
 	assert_ok(config_load(NULL, &from_env, &e), &e);
 	assert_string_equal(from_env->file, file);
 	assert_err(config_load("/nonexistent.toml", &bad, &e), &e, ERR_NOT_FOUND);
+	assert_non_null(strstr(e.msg, "load TOML config failed: "));
+	assert_non_null(strstr(e.msg, "/nonexistent.toml"));
 	assert_null(bad);
 	assert_int_equal(unsetenv("KATA_CONF_FILE"), 0);
 
@@ -260,7 +265,9 @@ static void test_search(void **state)
 	struct err e;
 
 	assert_ok(config_write_search(NULL, &out, &e), &e);
-	assert_true(str_starts(buf_cstr(&out), "/etc/kata-containers/configuration.toml\n/"));
+	assert_true(str_starts(buf_cstr(&out), "/etc/kata-containers/configuration.toml\n"
+					       "/etc/kata-containers/runtime-rs/"
+					       "configuration.toml\n/"));
 	assert_true(str_ends(buf_cstr(&out), "\n/opt/kata/share/defaults/kata-containers/"
 					     "configuration.toml\n"));
 	/* where they will be installed, once */
@@ -268,6 +275,7 @@ static void test_search(void **state)
 	assert_ok(config_write_search("/opt/kata", &out, &e), &e);
 	assert_string_equal(buf_cstr(&out),
 			    "/etc/kata-containers/configuration.toml\n"
+			    "/etc/kata-containers/runtime-rs/configuration.toml\n"
 			    "/opt/kata/share/defaults/kata-containers/configuration.toml\n"
 			    "/usr/share/defaults/kata-containers/configuration.toml\n");
 }
@@ -335,6 +343,15 @@ static void test_bad_annotations(void **state)
 		{ HYPERVISOR "default_memory", "1", "not between", ERR_INVALID },
 		{ HYPERVISOR "default_memory", "128\npath = '/x'", "control", ERR_INVALID },
 		{ HYPERVISOR "default_memory", "'128'", "must be an integer", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "512Mx", "Mi, Gi", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "512 Mi", "Mi, Gi", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "512Mi\nx", "control", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "0x200", "Mi, Gi", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "1023Ki", "not between 64", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "17Ti", "not between 64", ERR_INVALID },
+		{ HYPERVISOR "default_memory", "99999999999999999999Ti", "Mi, Gi",
+		  ERR_INVALID },
+		{ HYPERVISOR "memory_slots", "4Mi", "", ERR_INVALID },
 		{ HYPERVISOR "default_memroy", "128", "did you mean 'default_memory'",
 		  ERR_INVALID },
 		{ HYPERVISOR "machine_type", "pc", "none of q35", ERR_INVALID },
@@ -360,6 +377,186 @@ static void test_bad_annotations(void **state)
 	}
 }
 
+static void test_memory_with_unit(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t mib;
+	} rows[] = {
+		{ "512", 512 },    { "512Mi", 512 },    { "512MiB", 512 }, { "512M", 512 },
+		{ "2G", 2048 },    { "2Gi", 2048 },     { "1.5g", 1536 },  { "1Ti", 1 << 20 },
+		{ "65537Ki", 65 }, { "16Ti", 1 << 24 },
+	};
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_ok(config_annotate(c, HYPERVISOR "default_memory", rows[i].text, &e),
+			  &e);
+		assert_int_equal(c->hypervisor.default_memory, rows[i].mib);
+	}
+}
+
+/* Every name that Kata documents, whatever becomes of it. */
+static void test_known_annotations(void **state)
+{
+	static const char *const names[] = {
+		"hypervisor.path",
+		"hypervisor.jailer_path",
+		"hypervisor.kernel",
+		"hypervisor.image",
+		"hypervisor.initrd",
+		"hypervisor.firmware",
+		"hypervisor.kernel_params",
+		"hypervisor.kernel_verity_params",
+		"hypervisor.machine_type",
+		"hypervisor.machine_accelerators",
+		"hypervisor.cpu_features",
+		"hypervisor.default_vcpus",
+		"hypervisor.default_max_vcpus",
+		"hypervisor.default_memory",
+		"hypervisor.memory_slots",
+		"hypervisor.memory_offset",
+		"hypervisor.enable_virtio_mem",
+		"hypervisor.enable_mem_prealloc",
+		"hypervisor.enable_hugepages",
+		"hypervisor.enable_guest_swap",
+		"hypervisor.enable_iommu",
+		"hypervisor.enable_iommu_platform",
+		"hypervisor.pcie_root_port",
+		"hypervisor.pcie_switch_port",
+		"hypervisor.entropy_source",
+		"hypervisor.disable_image_nvdimm",
+		"hypervisor.disable_vhost_net",
+		"hypervisor.rx_rate_limiter_max_rate",
+		"hypervisor.tx_rate_limiter_max_rate",
+		"hypervisor.enable_vhost_user_store",
+		"hypervisor.vhost_user_store_path",
+		"hypervisor.guest_hook_path",
+		"hypervisor.shared_fs",
+		"hypervisor.virtio_fs_daemon",
+		"hypervisor.virtio_fs_cache",
+		"hypervisor.virtio_fs_cache_size",
+		"hypervisor.virtio_fs_extra_args",
+		"hypervisor.block_device_driver",
+		"hypervisor.disable_block_device_use",
+		"hypervisor.block_device_cache_set",
+		"hypervisor.block_device_cache_direct",
+		"hypervisor.block_device_cache_noflush",
+		"hypervisor.blk_logical_sector_size",
+		"hypervisor.blk_physical_sector_size",
+		"hypervisor.enable_iothreads",
+		"hypervisor.indep_iothreads",
+		"hypervisor.cc_init_data",
+		"hypervisor.rootless",
+		"hypervisor.default_gpus",
+		"hypervisor.default_gpu_model",
+		"hypervisor.hugepage_type",
+		"hypervisor.network_queues",
+		"hypervisor.block_device_num_queues",
+		"hypervisor.block_device_queue_size",
+		"hypervisor.prefetch_files.list",
+		"hypervisor.firmware_volume",
+		"hypervisor.firmware_volume_hash",
+		"hypervisor.reclaim_guest_freed_memory",
+		"hypervisor.numa_mapping",
+		"hypervisor.cold_plug_vfio",
+		"hypervisor.hot_plug_vfio",
+		"hypervisor.use_legacy_serial",
+		"hypervisor.vhost_user_reconnect_timeout_sec",
+		"hypervisor.msize_9p",
+		"hypervisor.block_device_aio",
+		"hypervisor.kernel_hash",
+		"hypervisor.image_hash",
+		"hypervisor.initrd_hash",
+		"hypervisor.firmware_hash",
+		"hypervisor.jailer_hash",
+		"hypervisor.hypervisor_hash",
+		"hypervisor.path_hash",
+		"agent.kernel_modules",
+		"agent.enable_tracing",
+		"agent.container_pipe_size",
+		"agent.cdh_api_timeout",
+		"agent.cdh_api_timeout_ms",
+		"agent.policy",
+		"runtime.name",
+		"runtime.hypervisor_name",
+		"runtime.agent_name",
+		"runtime.shared_mounts",
+		"runtime.sandbox_bind_mounts",
+		"runtime.enable_vcpus_pinning",
+		"runtime.disable_guest_seccomp",
+		"runtime.enable_pprof",
+		"runtime.experimental",
+		"runtime.internetworking_model",
+		"runtime.sandbox_cgroup_only",
+		"runtime.disable_new_netns",
+		"runtime.vfio_mode",
+		"runtime.create_container_timeout",
+		"runtime.guest_selinux_label",
+		"runtime.experimental_force_guest_pull",
+	};
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		OWN(free) char *name = str_printf("io.katacontainers.config.%s", names[i]);
+		struct err e = ERR_INIT;
+
+		assert_non_null(name);
+		if (config_annotate(c, name, "x", &e) < 0 && strstr(e.msg, "unknown"))
+			fail_msg("%s", e.msg);
+	}
+}
+
+/* Those that mean nothing here: a warning; those that promise something: refused. */
+static void test_annotations_of_others(void **state)
+{
+	static const char *const promises[] = {
+		"cc_init_data", "kernel_hash",     "image_hash",
+		"initrd_hash",  "firmware_hash",   "firmware_volume_hash",
+		"jailer_hash",  "hypervisor_hash", "path_hash",
+	};
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+	struct err e;
+
+	assert_ok(config_annotate(c, HYPERVISOR "blk_logical_sector_size", "0", &e), &e);
+	assert_ok(config_annotate(c, HYPERVISOR "kernel_hash", "", &e), &e);
+	assert_int_equal(c->warnings.count, 0);
+	assert_ok(config_annotate(c, HYPERVISOR "blk_logical_sector_size", "4096", &e), &e);
+	assert_ok(config_annotate(c, HYPERVISOR "block_device_num_queues", "4", &e), &e);
+	assert_ok(config_annotate(c, HYPERVISOR "prefetch_files.list", "/l", &e), &e);
+	assert_int_equal(c->warnings.count, 3);
+	assert_non_null(strstr(c->warnings.text, "blk_logical_sector_size has no effect: "));
+	assert_non_null(strstr(c->warnings.text, "prefetch_files.list has no effect: "));
+	for (size_t i = 0; i < ARRAY_LEN(promises); i++) {
+		OWN(free) char *name = str_printf(HYPERVISOR "%s", promises[i]);
+
+		assert_err(config_annotate(c, name, "0123", &e), &e, ERR_UNSUPPORTED);
+		assert_non_null(strstr(e.msg, promises[i]));
+	}
+	/* they are no keys of files */
+	assert_err(config_parse(c, "[hypervisor.qemu]\nkernel_hash = ''\n", 34, "f", &e), &e,
+		   ERR_INVALID);
+}
+
+/* The node's own switch: what it is already may be asked for. */
+static void test_annotations_of_the_node(void **state)
+{
+	static const char cgroup[] = "io.katacontainers.config.runtime.sandbox_cgroup_only";
+	OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+	struct err e;
+
+	assert_ok(config_annotate(c, cgroup, "true", &e), &e);
+	assert_err(config_annotate(c, cgroup, "false", &e), &e, ERR_DENIED);
+	assert_non_null(strstr(e.msg, "sandbox_cgroup_only': only configuration.toml sets it"));
+	assert_true(c->runtime.sandbox_cgroup_only);
+	assert_err(config_annotate(c, HYPERVISOR "default_maxmemory", "1", &e), &e, ERR_DENIED);
+	assert_ok(config_annotate(c, "io.katacontainers.enable_vcpus_pinning", "true", &e), &e);
+	assert_true(c->runtime.enable_vcpus_pinning);
+	assert_err(config_annotate(c, "io.katacontainers.enable_vcpus_pinning", "2", &e), &e,
+		   ERR_INVALID);
+}
+
 /* A pattern is for a whole name: "path" is not jailer_path, "default" is nothing. */
 static void test_enabled_annotations(void **state)
 {
@@ -383,6 +580,10 @@ int main(void)
 		cmocka_unit_test(test_annotations),
 		cmocka_unit_test(test_bad_annotations),
 		cmocka_unit_test(test_enabled_annotations),
+		cmocka_unit_test(test_memory_with_unit),
+		cmocka_unit_test(test_known_annotations),
+		cmocka_unit_test(test_annotations_of_others),
+		cmocka_unit_test(test_annotations_of_the_node),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_overlay),
 		cmocka_unit_test(test_bad),

@@ -25,6 +25,7 @@
 #include "event/loop.h"
 #include "event/loop_internal.h"
 #include "google.pb-c.h"
+#include "sandbox/hooks.h"
 #include "sandbox/internal.h"
 #include "sandbox/stdio.h"
 #include "wire/ttrpc.h"
@@ -456,9 +457,23 @@ static void test_loss_in_creation(void **state)
 	play(lost_in_creation, PROCESS_RUNNING);
 }
 
+/* A hook's own timeout, or one that a slow network does not reach. */
+static void test_time_of_hooks(void **state)
+{
+	Grpc__Hook h = GRPC__HOOK__INIT;
+
+	(void)state;
+	assert_int_equal(hooks_timeout_s(&h), 600);
+	h.timeout = 1;
+	assert_int_equal(hooks_timeout_s(&h), 1);
+	h.timeout = -1;
+	assert_int_equal(hooks_timeout_s(&h), 600);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_time_of_hooks),
 		cmocka_unit_test(test_loss_in_creation),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_delete_of_an_exec),

@@ -130,6 +130,46 @@ static void test_sums(void **state)
 	assert_int_equal(sum.memory, INT64_MAX);
 }
 
+/* overhead_vcpus and overhead_memory: on top of limits, never below what was measured. */
+static void test_overheads(void **state)
+{
+	static const struct {
+		double vcpus;
+		uint32_t mib;
+		struct sizing_limits limits;
+		uint32_t want_vcpus;
+		uint64_t want_mib;
+	} rows[] = {
+		{ 0.2, 32, { 0, 0, 0 }, 1, 2048 },
+		{ 0.2, 32, { 50000, 100000, 64 << 20 }, 1, 64 + OVERHEAD + 2 },
+		{ 0.2, 32, { 100000, 100000, 0 }, 2, 2048 },
+		{ 0.2, 32, { 180000, 100000, 0 }, 2, 2048 },
+		{ 0.7, 32, { 230000, 100000, 0 }, 3, 2048 },
+		{ 0.7, 32, { 231000, 100000, 0 }, 4, 2048 },
+		{ 256, 32, { 1, 100000, 0 }, 8, 2048 },
+		{ 0, OVERHEAD + 10, { 1, 1000000, 64 << 20 }, 1, 64 + OVERHEAD + 10 + 2 },
+		{ 0, 1 << 24, { INT64_MAX, 1, 64 << 20 }, 8, 9000 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		OWN(config) struct kata_config *c = NULL;
+		struct sandbox_config out = { .id = "x" };
+		struct err e;
+
+		assert_ok(config_new(&c, &e), &e);
+		c->hypervisor.default_maxvcpus = 8;
+		c->hypervisor.default_maxmemory = 9000;
+		c->hypervisor.overhead_vcpus = rows[i].vcpus;
+		c->hypervisor.overhead_memory = rows[i].mib;
+		assert_ok(sizing_of_limits(&rows[i].limits, c, OVERHEAD, &out, &e), &e);
+		assert_int_equal(out.overhead_mib, OVERHEAD);
+		if (out.vcpus != rows[i].want_vcpus || out.memory_mib != rows[i].want_mib)
+			fail_msg("row %zu: %u CPUs, %llu MiB", i, out.vcpus,
+				 (unsigned long long)out.memory_mib);
+	}
+}
+
 /* A machine that may grow knows how far. */
 static void test_room(void **state)
 {
@@ -180,6 +220,7 @@ int main(void)
 		cmocka_unit_test(test_too_much),
 		cmocka_unit_test(test_sums),
 		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_overheads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

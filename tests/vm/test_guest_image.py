@@ -55,6 +55,10 @@ class Image(BadCase):
             f.write(bytes(446) + entry + bytes(48) + b"\x55\xaa" + bytes((1 << 20) - 512) + data)
         self.assertIn("readonly on device 254:1", self.run_on({"image": path}, "dmesg"))
 
+    @unittest.skipIf(flavour() == "tuned", "the tuned kernel has the disk's driver built in")
+    def test_kernel_with_modules(self):
+        self.refused(self.image, "make guest-kernel", config=self.config({"image": self.image}))
+
     def test_wrong_images(self):
         for settings, words in (({"image": os.path.join(self.root, "missing")}, ("No such file",)),
                                 ({"image": "/etc"}, ("no regular file",)),

@@ -294,6 +294,18 @@ class Life(KataCase):
         self.kata_ok("rm", "life")
         self.assertEqual(self.containers(), [])
 
+    def test_log_says_whether_profiles_are_applied(self):
+        """disable_guest_seccomp, in the line that says what a machine was started with."""
+        config = os.path.join(self.root, "seccomp.toml")
+        with open(config, "w", encoding="ascii") as f:
+            f.write("[runtime]\ndisable_guest_seccomp = false\n")
+        for options, word in (((), "off"), (("--config", config), "on")):
+            self.kata_ok(*options, "run", "--name", word, "--network", "none", "busybox", "true")
+            with open(os.path.join(self.inspect(word)["directory"], "shim.log"), encoding="utf-8") as f:
+                ready = [line for line in f if "sandbox ready" in line]
+            self.assertEqual(len(ready), 1)
+            self.assertIn(f", guest seccomp {word}, ", ready[0])
+
     def test_exec_as_a_user_of_the_container(self):
         """One that was made in it, which its image does not know."""
         self.kata_ok("run", "-d", "--name", "u", "--network", "none", "busybox", "sleep", "1000")

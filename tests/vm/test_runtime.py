@@ -10,6 +10,7 @@ import unittest
 from kata_case import BIN
 
 LAB = "full"
+ETC = "/etc/kata-containers"
 PROGRAM = os.path.join(BIN, "kata-runtime")
 
 
@@ -76,6 +77,33 @@ class Env(unittest.TestCase):
             self.assertRegex(done.stderr, "^kata-runtime: [^\\n]*\\n$")
             for word in words:
                 self.assertIn(word, done.stderr)
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root")
+    def test_files_below_etc(self):
+        """The place of upstream's runtime in Rust comes after the usual one; a link must lead somewhere."""
+        if not os.path.isdir(ETC):
+            os.mkdir(ETC)
+            self.addCleanup(os.rmdir, ETC)
+        mount = ["mount", "-t", "tmpfs", "kata-test", ETC]  # of this mount namespace, see kata_case
+        subprocess.run(mount, check=True, timeout=10)
+        self.addCleanup(subprocess.run, ["umount", ETC], check=True, timeout=10)
+        os.mkdir(ETC + "/runtime-rs")
+        other, usual = ETC + "/runtime-rs/configuration.toml", ETC + "/configuration.toml"
+        with open(self.config("[hypervisor.qemu]\n"), encoding="ascii") as shared:
+            os.symlink(shared.name, other)
+            used = call("env", env={"KATA_CONF_FILE": ""})
+            self.assertEqual(tomllib.loads(used.stdout)["Runtime"]["Config"]["Path"], other)
+        with open(usual, "w", encoding="ascii"):
+            pass
+        used = call("env", env={"KATA_CONF_FILE": ""})
+        self.assertEqual(tomllib.loads(used.stdout)["Runtime"]["Config"]["Path"], usual)
+        os.unlink(usual)
+        os.unlink(other)
+        os.symlink("/nowhere/configuration.toml", other)
+        done = call("env", env={"KATA_CONF_FILE": ""})
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("load TOML config failed: ", done.stderr)
+        self.assertIn(other, done.stderr)
 
     def test_other_words(self):
         self.assertRegex(self.env("--version"), r"^kata-runtime  : \S+\n   commit   : \w+\n   OCI specs: 1\.\S+\n$")

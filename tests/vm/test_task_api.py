@@ -392,6 +392,42 @@ class TaskApi(EngineCase):
                 self.task("Shutdown", {1: "x"})
                 self.wait_gone()
 
+    def test_hook_over_its_time(self):
+        """It is killed with what it has started, and named; what is to be undone is."""
+        slow = "cat >/dev/null; {} echo waiting >&2; {}"
+        for name, command in (("createRuntime", slow.format("sleep 7531 &", "sleep 7532")),
+                              ("prestart", slow.format("sleep 7531 &", "exit 0")),
+                              ("createContainer", slow.format("", "trap '' TERM; sleep 7533 | cat"))):
+            with self.subTest(hook=name):
+                self.write_spec(self.bundle, self.spec("true", hooks={
+                    name: [{**self.hook(name, command), "timeout": 1}],
+                    "poststop": [{**self.hook("poststop", "sleep 7534"), "timeout": 1},
+                                 self.hook("poststop", "echo undone >>$LOG")]}))
+                self.start_engine()
+                with self.assertRaises(rpc.RpcError) as caught:
+                    self.create()
+                for words in (f"{name} hook '/bin/sh': ", " in 1 s (its timeout)", ": waiting"):
+                    self.assertIn(words, str(caught.exception))
+                self.assertEqual(self.hooks_log(), [["undone"]])
+                os.unlink(os.path.join(self.bundle, "hooks"))
+                self.assertEqual(self.sleepers(), [])
+                self.task("Shutdown", {1: "x"})
+                self.wait_gone()
+
+    @staticmethod
+    def sleepers():
+        """What is left of the hooks above."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as line:
+                    words = line.read().split(b"\0")
+            except OSError:
+                continue
+            if words[0] == b"sleep" and words[1].startswith(b"753"):
+                found.append(words[1])
+        return found
+
     def wait_gone(self):
         end = time.monotonic() + 20
         while os.path.exists("/run/kata/x"):
