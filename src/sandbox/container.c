@@ -273,22 +273,31 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 	return -1;
 }
 
+static struct hook_owner hook_owner_of(struct container *c)
+{
+	return (struct hook_owner){ c->sandbox->loop, c->sandbox->reaper, c->id, c->bundle,
+				    c->spec,          container_pid(c) };
+}
+
 /*
  * What callers do to the container's network and files before its program is prepared. The
  * hooks see the stand-in as its process.
  */
 static int run_create_hooks(struct container *c, struct err *e)
 {
+	const struct hook_owner o = hook_owner_of(c);
 	const Grpc__Hooks *h = c->spec->hooks;
 
 	if (!h)
 		return 0;
-	c->hooked = true;
-	if (hooks_run(c, h->prestart, h->n_prestart, "creating", "prestart", e) < 0 ||
-	    hooks_run(c, h->createruntime, h->n_createruntime, "creating", "createRuntime", e) <
-		    0)
+	if (hooks_mark_poststop(&o, e) < 0)
 		return -1;
-	return hooks_run(c, h->createcontainer, h->n_createcontainer, "creating",
+	c->hooked = true;
+	if (hooks_run(&o, h->prestart, h->n_prestart, "creating", "prestart", e) < 0 ||
+	    hooks_run(&o, h->createruntime, h->n_createruntime, "creating", "createRuntime",
+		      e) < 0)
+		return -1;
+	return hooks_run(&o, h->createcontainer, h->n_createcontainer, "creating",
 			 "createContainer", e);
 }
 
@@ -306,11 +315,12 @@ static int adopt_links(struct container *c, struct err *e)
 /* The specification: a failing poststart hook is logged, and the rest goes on. */
 void container_run_poststart(struct container *c)
 {
+	const struct hook_owner o = hook_owner_of(c);
 	const Grpc__Hooks *h = c->spec->hooks;
 	struct err e;
 
 	for (size_t i = 0; h && i < h->n_poststart; i++) {
-		if (hooks_run(c, h->poststart + i, 1, "running", "poststart", &e) < 0)
+		if (hooks_run(&o, h->poststart + i, 1, "running", "poststart", &e) < 0)
 			log_warn(&c->log, "%s", e.msg);
 	}
 }
@@ -446,16 +456,12 @@ static int container_teardown(struct container *c, struct err *e)
 	return rc;
 }
 
-/* The specification: a failing poststop hook is logged, and the rest goes on. */
 static void run_poststop(struct container *c)
 {
-	const Grpc__Hooks *h = c->spec ? c->spec->hooks : NULL;
-	struct err e;
+	const struct hook_owner o = hook_owner_of(c);
 
-	for (size_t i = 0; h && i < h->n_poststop; i++) {
-		if (hooks_run(c, h->poststop + i, 1, "stopped", "poststop", &e) < 0)
-			log_warn(&c->log, "%s", e.msg);
-	}
+	if (c->spec)
+		hooks_run_poststop(&o);
 }
 
 /* Who waits for it is told, whatever it has come to. */

@@ -3,16 +3,23 @@
 #include "sandbox/hooks.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/own.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "event/child.h"
+#include "event/fiber.h"
 #include "event/spawn.h"
-#include "sandbox/internal.h"
 #include "wire/json.h"
 
 enum {
@@ -21,20 +28,21 @@ enum {
 	KILL_MS = 2000
 };
 
-static int state_json(struct container *c, const char *status, struct buf *out, struct err *e)
+static int state_json(const struct hook_owner *o, const char *status, struct buf *out,
+		      struct err *e)
 {
 	OWN(jval) struct jval *v = jval_new_object();
 	struct jval *notes = jval_new_object();
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < c->spec->n_annotations; i++)
-		rc = jval_set_str(notes, c->spec->annotations[i]->key,
-				  c->spec->annotations[i]->value, e);
+	for (size_t i = 0; rc == 0 && i < o->spec->n_annotations; i++)
+		rc = jval_set_str(notes, o->spec->annotations[i]->key,
+				  o->spec->annotations[i]->value, e);
 	if (jval_set(v, "annotations", notes, e) < 0 || rc < 0 ||
-	    jval_set_str(v, "ociVersion", c->spec->version, e) < 0 ||
-	    jval_set_str(v, "id", c->id, e) < 0 || jval_set_str(v, "status", status, e) < 0 ||
-	    jval_set_int(v, "pid", container_pid(c), e) < 0 ||
-	    jval_set_str(v, "bundle", c->bundle, e) < 0)
+	    jval_set_str(v, "ociVersion", o->spec->version, e) < 0 ||
+	    jval_set_str(v, "id", o->id, e) < 0 || jval_set_str(v, "status", status, e) < 0 ||
+	    jval_set_int(v, "pid", o->pid, e) < 0 ||
+	    jval_set_str(v, "bundle", o->bundle, e) < 0)
 		return -1;
 	return jval_print(v, false, out, e);
 }
@@ -59,7 +67,7 @@ static char **null_ended(char *const *list, size_t n)
 	return out;
 }
 
-static int hook_spawn(struct container *c, const Grpc__Hook *h, struct hook_run *r,
+static int hook_spawn(const struct hook_owner *o, const Grpc__Hook *h, struct hook_run *r,
 		      struct err *e)
 {
 	char *const plain[] = { h->path };
@@ -92,7 +100,7 @@ static int hook_spawn(struct container *c, const Grpc__Hook *h, struct hook_run 
 	sp.new_session = true;
 	if (spawn_run(&sp, &pid, e) < 0)
 		return -1;
-	child_watch(c->sandbox->reaper, &r->child, pid, NULL);
+	child_watch(o->reaper, &r->child, pid, NULL);
 	return 0;
 }
 
@@ -173,15 +181,15 @@ static void hook_kill(struct hook_run *r)
 		(void)kill(-pid, SIGKILL);
 }
 
-static int hook_one(struct container *c, const Grpc__Hook *h, const struct buf *state,
+static int hook_one(const struct hook_owner *o, const Grpc__Hook *h, const struct buf *state,
 		    struct err *e)
 {
-	struct hook_run r = { .loop = c->sandbox->loop, .in_wr = -1, .err_rd = -1 };
+	struct hook_run r = { .loop = o->loop, .in_wr = -1, .err_rd = -1 };
 	struct err ignored;
 	int rc;
 
 	r.deadline = deadline_in(hooks_timeout_s(h) * 1000);
-	rc = hook_spawn(c, h, &r, e);
+	rc = hook_spawn(o, h, &r, e);
 	if (rc == 0) {
 		rc = hook_follow(&r, state, e);
 		if (rc < 0 && e->kind == ERR_TIMEOUT)
@@ -199,18 +207,61 @@ static int hook_one(struct container *c, const Grpc__Hook *h, const struct buf *
 	return rc;
 }
 
-int hooks_run(struct container *c, Grpc__Hook *const *hooks, size_t count, const char *status,
-	      const char *kind, struct err *e)
+int hooks_run(const struct hook_owner *o, Grpc__Hook *const *hooks, size_t count,
+	      const char *status, const char *kind, struct err *e)
 {
 	OWN(buf) struct buf state = BUF_INIT;
 
 	if (count == 0)
 		return 0;
-	if (state_json(c, status, &state, e) < 0)
+	if (state_json(o, status, &state, e) < 0)
 		return -1;
 	for (size_t i = 0; i < count; i++) {
-		if (hook_one(c, hooks[i], &state, e) < 0)
+		if (hook_one(o, hooks[i], &state, e) < 0)
 			return err_wrap(e, "%s hook '%s'", kind, hooks[i]->path);
 	}
 	return 0;
+}
+
+/* ---- what is due when all is over ---- */
+
+#define MARK "kata-poststop"
+
+static int open_bundle(const char *bundle)
+{
+	return open(bundle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int hooks_mark_poststop(const struct hook_owner *o, struct err *e)
+{
+	OWN(fd) int dir = -1;
+
+	if (!o->spec->hooks || !o->spec->hooks->n_poststop)
+		return 0;
+	dir = open_bundle(o->bundle);
+	if (dir < 0)
+		return err_sys(e, "bundle '%.200s'", o->bundle);
+	return file_replace(dir, MARK, "", 0, 0600, false, e);
+}
+
+bool hooks_poststop_is_due(const char *bundle)
+{
+	OWN(fd) int dir = open_bundle(bundle);
+
+	return dir >= 0 && faccessat(dir, MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void hooks_run_poststop(const struct hook_owner *o)
+{
+	const Grpc__Hooks *h = o->spec->hooks;
+	const struct log_ctx log = { .container = o->id };
+	OWN(fd) int dir = open_bundle(o->bundle);
+	struct err e;
+
+	for (size_t i = 0; h && i < h->n_poststop; i++) {
+		if (hooks_run(o, h->poststop + i, 1, "stopped", "poststop", &e) < 0)
+			log_warn(&log, "%s", e.msg);
+	}
+	if (dir >= 0)
+		(void)unlinkat(dir, MARK, 0);
 }

@@ -20,8 +20,11 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "build_config.h"
+#include "event/child.h"
 #include "event/fiber.h"
 #include "event/loop.h"
+#include "oci/spec.h"
+#include "sandbox/hooks.h"
 #include "sandbox/mount_chain.h"
 #include "sandbox/rundir.h"
 #include "shim/actions.h"
@@ -115,15 +118,51 @@ static int remove_from_pod(const struct shim_options *o, const char *name, struc
 	return rc;
 }
 
+/* ---- what its hooks are to undo ---- */
+
+struct undoing {
+	struct hook_owner owner;
+	struct child_reaper reaper;
+};
+
+static void undo_run(void *arg)
+{
+	struct undoing *u = arg;
+
+	hooks_run_poststop(&u->owner);
+}
+
+/* The engine was killed before it could run them. */
+static int undo_hooks(const struct shim_options *o, const char *bundle, struct err *e)
+{
+	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
+	struct undoing u = { .owner = { .id = o->id, .bundle = bundle } };
+	Grpc__Spec *spec;
+	int rc;
+
+	if (!hooks_poststop_is_due(bundle))
+		return 0;
+	if (spec_load(bundle, &a, NULL, &spec, e) < 0 || loop_new(&u.owner.loop, e) < 0)
+		return err_wrap(e, "poststop hooks");
+	u.owner.spec = spec;
+	u.owner.reaper = &u.reaper;
+	rc = child_reaper_init(&u.reaper, u.owner.loop, e);
+	if (rc == 0) {
+		rc = fiber_main(u.owner.loop, undo_run, &u, e);
+		child_reaper_fini(&u.reaper);
+	}
+	loop_free(u.owner.loop);
+	return rc;
+}
+
 /* ---- the whole ---- */
 
 /* What is not there needs no removing: only what is there and stays is an error. */
-static int clean_up(const struct shim_options *o, struct err *e)
+static int clean_up(const struct shim_options *o, const char *cwd, struct err *e)
 {
 	struct rundir_owner owner = { .namespace = o->namespace, .address = o->address };
 	OWN(free) char *id = NULL;
 	OWN(free) char *name = NULL;
-	OWN(free) char *cwd = getcwd(NULL, 0);
 	struct err none;
 	bool joins = false;
 
@@ -131,7 +170,7 @@ static int clean_up(const struct shim_options *o, struct err *e)
 		log_warn(NULL, "bundle of '%s': %s", o->id, none.msg);
 		id = strdup(o->id);
 	}
-	if (!id || !cwd)
+	if (!id)
 		return err_oom(e, "an id");
 	(void)rundir_sweep(RUNDIR_BASE);
 	if (rundir_find(RUNDIR_BASE, id, &owner, &name, &none) < 0)
@@ -148,6 +187,7 @@ int shim_delete(const struct shim_options *o, struct err *e)
 {
 	Containerd__Task__DeleteResponse resp = CONTAINERD__TASK__DELETE_RESPONSE__INIT;
 	Google__Protobuf__Timestamp at = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+	OWN(free) char *cwd = NULL;
 	int64_t now = time_wall_ns();
 
 	if (shim_check_ids(o, e) < 0)
@@ -155,7 +195,10 @@ int shim_delete(const struct shim_options *o, struct err *e)
 	if (*o->bundle && chdir(o->bundle) < 0)
 		return err_sys(e, "bundle '%s'", o->bundle);
 	engine_log_open(o->debug, o->id);
-	if (clean_up(o, e) < 0)
+	cwd = getcwd(NULL, 0);
+	if (!cwd)
+		return err_sys(e, "current directory");
+	if (clean_up(o, cwd, e) < 0 || undo_hooks(o, cwd, e) < 0)
 		return -1;
 	at.seconds = now / 1000000000;
 	at.nanos = (int32_t)(now % 1000000000);

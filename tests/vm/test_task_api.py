@@ -372,9 +372,26 @@ class TaskApi(EngineCase):
         self.assertEqual(rpc.number(self.task("Start", {1: "x"}), 1), pid)
         started = time.monotonic()
         waiting.join(30)
-        self.assertGreaterEqual(ends[0], started)
+        self.assertGreater(ends[0], started - 0.5)
         self.assertEqual(rpc.number(self.task("Delete", {1: "x"}), 1), pid)
         self.task("Shutdown", {1: "x"})
+
+    def test_poststop_after_a_killed_engine(self):
+        """`delete` undoes what the hooks did, once; as nerdctl's networks need it."""
+        self.write_spec(self.bundle, self.spec("sleep", "1000", hooks={
+            "createRuntime": [self.hook("createRuntime", self.RECORD)],
+            "poststop": [self.hook("poststop", self.RECORD)]}))
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        for pid, name in processes().items():
+            if name == "containerd-shim-kata-v2" and pid not in self.before["processes"]:
+                os.kill(pid, 9)
+        for _ in range(2):
+            done = self.shim("delete", "-bundle", self.bundle)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([(row[0], row[-1]) for row in self.hooks_log()],
+                         [("createRuntime", "creating"), ("poststop", "stopped")])
 
     def test_hook_that_fails(self):
         """Its words are the reason; poststop undoes what the others did."""
