@@ -5,6 +5,7 @@
  * StopSandbox takes the machine down and ShutdownSandbox ends the engine. The sandbox itself
  * is the same as one that a first container brings with it (first_create.c).
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,6 +24,7 @@
 #include "shim/engine.h"
 #include "shim/first_create.h"
 #include "shim/metrics.h"
+#include "shim/pod_files.h"
 #include "wire/message.h"
 #include "wire/ttrpc.h"
 
@@ -124,6 +126,20 @@ static const char *place_below(const char *parent, const char *id, struct arena 
 	return arena_printf(a, "%s/%s", parent, id);
 }
 
+/* Its name is the guest's, which has no more room (Linux: __NEW_UTS_LEN). */
+static int name_pod(const struct engine *en, const Containerd__Sandbox__PodSandboxConfig *p,
+		    struct sandbox_wish *w, struct arena *a, struct err *e)
+{
+	OWN(fd) int etc = open("/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (etc < 0)
+		return err_sys(e, "open '/etc'");
+	w->hostname = *p->hostname ? p->hostname : arena_printf(a, "%.64s", en->id);
+	if (!w->hostname)
+		return err_oom(e, "hostname");
+	return pod_files_make(p, w->hostname, etc, a, &w->files, e);
+}
+
 static int api_create(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	static const Katac__Options no_options = KATAC__OPTIONS__INIT;
@@ -150,9 +166,9 @@ static int api_create(struct ttrpc_call *c, const void *request, void *response,
 			       "no network namespace, which asks for the host's network: a pod "
 			       "in a VM cannot have that (hostNetwork)");
 	if (decode_config(r->options, c->arena, &p, e) < 0 ||
-	    list_annotations(r, p, &w, c->arena, e) < 0 || keep(en, r, e) < 0)
+	    list_annotations(r, p, &w, c->arena, e) < 0 ||
+	    name_pod(en, p, &w, c->arena, e) < 0 || keep(en, r, e) < 0)
 		return -1;
-	w.hostname = p->hostname;
 	w.netns = en->pod_netns;
 	if (p->linux && *p->linux->cgroup_parent) {
 		w.cgroup = place_below(p->linux->cgroup_parent, en->id, c->arena);

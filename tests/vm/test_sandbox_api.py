@@ -39,17 +39,23 @@ class SandboxApi(EngineCase):
         self.assertEqual(caught.exception.code, code, caught.exception)
         self.assertIn(words, str(caught.exception))
 
-    def create(self):
-        config = rpc.encode({2: "the-host", 8: {5: {1: 100000, 2: 200000, 4: 256 << 20}}})
-        self.api("CreateSandbox", {2: self.bundle, 4: {1: "runtime.v1.PodSandboxConfig",
-                                                       2: config}, 5: self.netns})
+    def request(self, config):
+        return {2: self.bundle, 4: {1: "runtime.v1.PodSandboxConfig", 2: rpc.encode(config)},
+                5: self.netns}
 
-    def container(self, name, *command):
+    def create(self, more=None):
+        self.api("CreateSandbox", self.request({
+            2: "the-host", 8: {5: {1: 100000, 2: 200000, 4: 256 << 20}}, **(more or {})}))
+
+    def container(self, name, *command, **more):
         """Creates and starts a container of the pod; returns the path of its output."""
         path = self.make_bundle(name)
-        self.write_spec(path, self.spec(*command, annotations={
+        spec = self.spec(*command, annotations={
             "io.kubernetes.cri.container-type": "container",
-            "io.kubernetes.cri.sandbox-id": "pod"}))
+            "io.kubernetes.cri.sandbox-id": "pod"})
+        spec["mounts"] += more.get("mounts", [])
+        spec["root"].update(more.get("root", {}))
+        self.write_spec(path, spec)
         out = os.path.join(path, "out")
         self.task("Create", {1: name, 2: path, 6: f"file://{out}"})
         self.task("Start", {1: name})
@@ -58,8 +64,8 @@ class SandboxApi(EngineCase):
     def status(self):
         return self.api("SandboxStatus", {2: True})
 
-    def output(self, name, *command):
-        out = self.container(name, *command)
+    def output(self, name, *command, **more):
+        out = self.container(name, *command, **more)
         self.task("Wait", {1: name})
         self.task("Delete", {1: name})
         with open(out, encoding="utf-8") as f:
@@ -108,6 +114,37 @@ class SandboxApi(EngineCase):
         self.api("StopSandbox")
         state = self.task("State", {1: "writer"})
         self.assertEqual((rpc.number(state, 4), rpc.number(state, 9)), (STOPPED, 137))
+        self.api("ShutdownSandbox")
+
+    def test_names_of_the_pod(self):
+        """containerd makes no files for such a pod, and mounts none into its containers."""
+        self.create({4: {1: ["10.96.0.10", "fd00::a"], 2: ["ns.svc.example", "svc.example"],
+                         3: ["ndots:5"]}})
+        self.api("StartSandbox")
+        with open("/etc/hosts", encoding="utf-8") as f:
+            hosts = f.read()
+        names = ("cat", "/etc/hostname", "/etc/resolv.conf", "/etc/hosts")
+        expected = ("the-host\nsearch ns.svc.example svc.example\nnameserver 10.96.0.10\n"
+                    "nameserver fd00::a\noptions ndots:5\n")
+        self.assertEqual(self.output("a", *names), expected + hosts)
+        write = ("sh", "-c", "echo mine >>/etc/hosts && tail -n 1 /etc/hosts || echo refused")
+        self.assertEqual(self.output("b", *write), "mine\n")
+        self.assertEqual(self.output("c", *names), expected + hosts + "mine\n")  # one for all
+        self.assertEqual(self.output("d", *write, root={"readonly": True}), "refused\n")
+        own = os.path.join(self.root, "own")
+        with open(own, "w", encoding="ascii") as f:
+            f.write("from kubelet\n")
+        self.assertEqual(self.output("e", *names, mounts=[
+            {"destination": "/etc//hosts", "type": "bind", "source": own, "options": ["rbind"]}]),
+            expected + "from kubelet\n")
+        self.api("ShutdownSandbox")
+
+    def test_name_servers_of_the_host(self):
+        """Those of a pod that does not say its own."""
+        self.create()
+        self.api("StartSandbox")
+        with open("/etc/resolv.conf", encoding="utf-8") as f:
+            self.assertEqual(self.output("a", "cat", "/etc/resolv.conf"), f.read())
         self.api("ShutdownSandbox")
 
     def test_metrics_are_the_sum(self):
@@ -187,6 +224,8 @@ class SandboxApi(EngineCase):
         self.fails(UNSUPPORTED, "CreateSandbox", {5: self.netns, 3: {1: "bind"}}, "root file system")
         self.fails(UNSUPPORTED, "CreateSandbox", {5: self.netns, 4: {1: "a.B"}}, "a.B")
         self.fails(INVALID, "CreateSandbox", {1: "another", 5: self.netns}, "another")
+        self.fails(INVALID, "CreateSandbox", self.request({4: {1: ["a\nb"]}}),
+                   "dns_config.servers[0] 'a\\x0ab'")
         self.fails(UNSUPPORTED, "UpdateSandbox")
         platform_answer = rpc.inner(self.api("Platform"), 1)
         self.assertEqual(rpc.text(platform_answer, 1), "linux")
