@@ -89,6 +89,8 @@ static int decode_config(const Google__Protobuf__Any *any, struct arena *a,
 static int keep(struct engine *en, const Containerd__Sandbox__CreateSandboxRequest *r,
 		struct err *e)
 {
+	free(en->pod_netns); /* of one that could not be made */
+	free(en->pod_bundle);
 	en->pod_netns = strdup(r->netns_path);
 	en->pod_bundle = strdup(r->bundle_path);
 	return en->pod_netns && en->pod_bundle ? 0 : err_oom(e, "a sandbox");
@@ -140,11 +142,43 @@ static int name_pod(const struct engine *en, const Containerd__Sandbox__PodSandb
 	return pod_files_make(p, w->hostname, etc, a, &w->files, e);
 }
 
+static int take_linux(const struct engine *en,
+		      const Containerd__Sandbox__LinuxPodSandboxConfig *l,
+		      struct sandbox_wish *w, struct arena *a, struct err *e)
+{
+	if (*l->cgroup_parent) {
+		w->cgroup = place_below(l->cgroup_parent, en->id, a);
+		if (!w->cgroup)
+			return err_oom(e, "a path");
+	}
+	if (l->resources)
+		w->limits = (struct sizing_limits){
+			.quota = l->resources->cpu_quota,
+			.period = l->resources->cpu_period,
+			.memory = l->resources->memory_limit_in_bytes,
+		};
+	return 0;
+}
+
+/* It may wait: a container's Create waits for it, and has no machine of its own after it. */
+static int make_pod(struct engine *en, const struct sandbox_wish *w, struct arena *a,
+		    struct err *e)
+{
+	int rc;
+
+	en->creating = en->is_pod = true;
+	rc = make_wished(en, w, a, e);
+	if (rc < 0)
+		config_free(TAKE(en->config));
+	en->creating = false;
+	cond_wake_all(&en->created);
+	return rc;
+}
+
 static int api_create(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	static const Katac__Options no_options = KATAC__OPTIONS__INIT;
 	const Containerd__Sandbox__CreateSandboxRequest *r = request;
-	const Containerd__Sandbox__LinuxContainerResources *limits;
 	const Containerd__Sandbox__PodSandboxConfig *p;
 	struct sandbox_wish w = { .options = &no_options,
 				  .is_pod = true,
@@ -167,25 +201,11 @@ static int api_create(struct ttrpc_call *c, const void *request, void *response,
 			       "in a VM cannot have that (hostNetwork)");
 	if (decode_config(r->options, c->arena, &p, e) < 0 ||
 	    list_annotations(r, p, &w, c->arena, e) < 0 ||
-	    name_pod(en, p, &w, c->arena, e) < 0 || keep(en, r, e) < 0)
+	    name_pod(en, p, &w, c->arena, e) < 0 ||
+	    (p->linux && take_linux(en, p->linux, &w, c->arena, e) < 0) || keep(en, r, e) < 0)
 		return -1;
 	w.netns = en->pod_netns;
-	if (p->linux && *p->linux->cgroup_parent) {
-		w.cgroup = place_below(p->linux->cgroup_parent, en->id, c->arena);
-		if (!w.cgroup)
-			return err_oom(e, "a path");
-	}
-	limits = p->linux ? p->linux->resources : NULL;
-	if (limits)
-		w.limits = (struct sizing_limits){ .quota = limits->cpu_quota,
-						   .period = limits->cpu_period,
-						   .memory = limits->memory_limit_in_bytes };
-	if (make_wished(en, &w, c->arena, e) < 0) {
-		config_free(TAKE(en->config));
-		return -1;
-	}
-	en->is_pod = true;
-	return 0;
+	return make_pod(en, &w, c->arena, e);
 }
 
 /* The pod's process on the host has an empty directory as its root. */

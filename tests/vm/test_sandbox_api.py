@@ -213,6 +213,66 @@ class SandboxApi(EngineCase):
         self.assertNotIsInstance(answers[0], Exception)  # the last one was made
         self.api("ShutdownSandbox")
 
+    SLOW_BUSCTL = """#!/bin/sh
+touch {root}/asked
+until [ -e {root}/answer ]; do sleep 0.05; done
+echo nothing of the kind >&2
+exit 1
+"""
+
+    def fake_systemd(self):
+        """One that takes its time, and then refuses; in this mount namespace alone."""
+        if not (os.path.exists("/usr/bin/busctl") and os.path.isdir("/run/systemd")):
+            self.skipTest("no systemd is installed")
+        path = os.path.join(self.root, "busctl")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(self.SLOW_BUSCTL.format(root=self.root))
+        os.chmod(path, 0o755)
+        for place, args in (("/usr/bin/busctl", ("--bind", path)),
+                            ("/run/systemd", ("-t", "tmpfs", "kata-test"))):
+            subprocess.run(["mount", *args, place], check=True)
+            self.addCleanup(subprocess.run, ["umount", "-l", place], check=True)
+        os.mkdir("/run/systemd/system")
+        self.api("ShutdownSandbox")
+        self.shim("delete", "-bundle", self.bundle)
+        self.start_engine()  # whose mounts are those of its start
+
+    def test_one_request_at_a_time(self):
+        """While the making of the pod waits for systemd, nobody else makes one."""
+        self.fake_systemd()
+        answers = {}
+
+        def ask(name, what):
+            def run():
+                try:
+                    answers[name] = what()
+                except (rpc.RpcError, OSError) as e:
+                    answers[name] = e
+            thread = threading.Thread(target=run)
+            thread.start()
+            return thread
+
+        slow = self.request({8: {1: "/kata.slice"}})
+        first = ask("first", lambda: self.api("CreateSandbox", slow))
+        end = time.monotonic() + 20 * SLOWNESS
+        while not os.path.exists(os.path.join(self.root, "asked")):
+            self.assertLess(time.monotonic(), end, "systemd is not asked")
+            time.sleep(0.05)
+        self.fails(EXISTS, "CreateSandbox", slow)
+        container = ask("container", lambda: self.container("c", "true"))
+        time.sleep(0.5)
+        self.assertEqual(answers, {})
+        with open(os.path.join(self.root, "answer"), "w", encoding="ascii"):
+            pass
+        for thread in (first, container):
+            thread.join(30 * SLOWNESS)
+        self.assertIn("nothing of the kind", str(answers["first"]))
+        self.assertEqual(answers["container"].code, STATE, answers["container"])
+        self.create()  # what could not be made may be made again
+        self.api("StartSandbox")
+        self.assertEqual(self.output("d", "echo", "well"), "well\n")
+        self.api("ShutdownSandbox")
+
     def attempt(self, request):
         try:
             return self.task("Create", request, timeout=60 * SLOWNESS)
