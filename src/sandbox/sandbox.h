@@ -49,6 +49,11 @@ struct pod_files {
 	const char *hostname, *hosts, *resolv_conf;
 };
 
+/* A parameter of the guest's kernel, named as sysctl(8) takes it. */
+struct sandbox_sysctl {
+	const char *key, *value;
+};
+
 struct sandbox_config {
 	const char *id;
 	const char *host_name;            /* of its directories on the host; NULL: the id */
@@ -74,6 +79,8 @@ struct sandbox_config {
 	/* The host's directory that names it in their mounts; "": any tmpfs there is it. */
 	const char *shm_source;
 	struct pod_files files;
+	const struct sandbox_sysctl *sysctls; /* set before there are containers */
+	size_t sysctl_count;
 	struct sandbox_observer observer;
 };
 

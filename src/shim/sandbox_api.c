@@ -32,7 +32,8 @@
 
 enum {
 	SHM_BYTES = 64 << 20, /* what containerd's CRI plug-in makes /dev/shm of */
-	STATUS_LOST = 255
+	STATUS_LOST = 255,
+	SYSCTLS_MAX = 1024
 };
 
 #define NEW(type, name, a)                                                                     \
@@ -118,6 +119,24 @@ static int list_annotations(const Containerd__Sandbox__CreateSandboxRequest *r,
 	return 0;
 }
 
+/* With a pause container they are in its specification. */
+static int list_sysctls(const Containerd__Sandbox__LinuxPodSandboxConfig *l,
+			struct sandbox_wish *w, struct arena *a, struct err *e)
+{
+	struct sandbox_sysctl *list = arena_calloc(a, l->n_sysctls, sizeof(*list));
+
+	if (l->n_sysctls > SYSCTLS_MAX)
+		return err_set(e, ERR_INVALID, 0, "linux.sysctls: %zu are more than %d",
+			       l->n_sysctls, SYSCTLS_MAX);
+	if (!list)
+		return err_oom(e, "linux.sysctls");
+	for (size_t i = 0; i < l->n_sysctls; i++)
+		list[i] = (struct sandbox_sysctl){ l->sysctls[i]->key, l->sysctls[i]->value };
+	w->sysctls = list;
+	w->sysctl_count = l->n_sysctls;
+	return 0;
+}
+
 /* The cgroup of a sandbox whose pod has the parent: as containerd names a pause container's. */
 static const char *place_below(const char *parent, const char *id, struct arena *a)
 {
@@ -157,7 +176,7 @@ static int take_linux(const struct engine *en,
 			.period = l->resources->cpu_period,
 			.memory = l->resources->memory_limit_in_bytes,
 		};
-	return 0;
+	return list_sysctls(l, w, a, e);
 }
 
 /* It may wait: a container's Create waits for it, and has no machine of its own after it. */

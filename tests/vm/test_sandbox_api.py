@@ -147,6 +147,36 @@ class SandboxApi(EngineCase):
             self.assertEqual(self.output("a", "cat", "/etc/resolv.conf"), f.read())
         self.api("ShutdownSandbox")
 
+    def test_kernel_parameters(self):
+        """With a pause container they are in its specification, and set after the network is."""
+        subprocess.run(["nsenter", f"--net={self.netns}", "sh", "-ec", "ip link add out0 type veth peer "
+                        "name pod7; ip addr add 198.51.100.2/24 dev pod7; ip link set out0 up; "
+                        "ip link set pod7 up"], check=True, timeout=30)
+        self.create({8: {3: rpc.pairs({"net.ipv4.ip_unprivileged_port_start": "77",
+                                       "net/ipv4/conf/pod7/arp_ignore": "2",
+                                       "kernel.shm_rmid_forced": "1"})}})
+        self.api("StartSandbox")
+        self.assertEqual(self.output("a", "sh", "-c", "cd /proc/sys; cat net/ipv4/ip_unprivileged_port_start "
+                                     "net/ipv4/conf/pod7/arp_ignore kernel/shm_rmid_forced"), "77\n2\n1\n")
+        self.api("ShutdownSandbox")
+
+    def test_bad_kernel_parameters(self):
+        for key, value, words in (("net.ipv4.no_such", "1", "sysctls 'net.ipv4.no_such'"),
+                                  ("net.ipv4.ip_forward", "two", "sysctls 'net.ipv4.ip_forward'"),
+                                  ("../1/oom_adj", "1", "sysctls '../1/oom_adj': no such name")):
+            with self.subTest(key=key):
+                self.create({8: {3: rpc.pairs({"kernel.shm_rmid_forced": "1", key: value})}})
+                with self.assertRaises(rpc.RpcError) as caught:
+                    self.api("StartSandbox")
+                self.assertIn(words, str(caught.exception))
+                self.api("ShutdownSandbox")
+                self.shim("delete", "-bundle", self.bundle)
+                self.check_nothing_left()
+                self.start_engine()
+        many = rpc.pairs({f"net.core.x{i}": "1" for i in range(1025)})
+        self.fails(INVALID, "CreateSandbox", self.request({8: {3: many}}), "linux.sysctls: 1025")
+        self.api("ShutdownSandbox")
+
     def test_metrics_are_the_sum(self):
         self.create()
         self.api("StartSandbox")
