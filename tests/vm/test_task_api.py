@@ -67,6 +67,25 @@ class TaskApi(EngineCase):
         self.assertEqual(self.state(), RUNNING)
         self.end()
 
+    def output(self):
+        """Of the container "x" in its bundle, run to its end."""
+        out = os.path.join(self.bundle, "out")
+        self.task("Create", {1: "x", 2: self.bundle, 6: f"file://{out}", 7: f"file://{out}"})
+        self.task("Start", {1: "x"})
+        self.task("Wait", {1: "x"})
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+        with open(out, encoding="ascii") as f:
+            return f.read()
+
+    def test_network_namespace_of_nobody(self):
+        """Docker's word for none: there is no process 0."""
+        spec = self.spec("ls", "/sys/class/net")
+        spec["linux"]["namespaces"] = [{"type": "network", "path": "/proc/0/ns/net"}]
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.assertEqual(self.output(), "lo\n")
+
     def spec_with_huge_pages(self, *command, limits, path=None):
         spec = self.spec(*command)
         spec["linux"].setdefault("resources", {})["hugepageLimits"] = [
