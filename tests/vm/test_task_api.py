@@ -86,6 +86,25 @@ class TaskApi(EngineCase):
         self.start_engine()
         self.assertEqual(self.output(), "lo\n")
 
+    def test_full_volume(self):
+        """The writer is told, and goes on: its root is elsewhere, and there may be room again."""
+        volume = os.path.join(self.root, "small")
+        os.makedirs(volume)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "kata-test", volume], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", volume], check=True)
+        script = ("cd /data; dd if=/dev/zero of=big bs=64k count=160 2>&1 | grep -o 'No space left.*'; "
+                  "stat -c %s big; echo x >more; echo root >/tmp/x && cat /tmp/x; rm big; "
+                  "echo after >last && cat last")
+        spec = self.spec("sh", "-c", script)
+        spec["mounts"].append({"destination": "/data", "type": "bind", "source": volume,
+                               "options": ["rbind", "rw"]})
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.assertRegex(self.output(), rf"^No space left on device\n{8 << 20}\n.*No space left on device\n"
+                         r"root\nafter\n$")
+        with open(os.path.join(volume, "last"), encoding="ascii") as f:
+            self.assertEqual(f.read(), "after\n")
+
     def spec_with_huge_pages(self, *command, limits, path=None):
         spec = self.spec(*command)
         spec["linux"].setdefault("resources", {})["hugepageLimits"] = [
