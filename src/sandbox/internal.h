@@ -163,6 +163,11 @@ int start_stand_in(struct sandbox *s, struct stand_in *st, const char *netns, co
 int container_guest_spec(struct container *c, const char *guest_root, struct guest_spec *out,
 			 struct err *e);
 
+/* sandbox_stats.c: a sum of nothing (NULL: no memory), and one container's figures to it. */
+Grpc__StatsContainerResponse *stats_sum_new(struct arena *a);
+int stats_sum_add(const Grpc__StatsContainerResponse *from, Grpc__StatsContainerResponse *to,
+		  struct arena *a, struct err *e);
+
 /* process.c */
 int process_new(struct container *c, const char *exec_id, struct process **out, struct err *e);
 /* Records the end and tells everybody; later calls change nothing. */
