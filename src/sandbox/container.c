@@ -673,3 +673,8 @@ pid_t container_pid(const struct container *c)
 {
 	return stand_in_pid(&c->stand_in);
 }
+
+pid_t container_last_pid(const struct container *c)
+{
+	return stand_in_last_pid(&c->stand_in);
+}

@@ -150,6 +150,8 @@ const char *container_id(const struct container *c);
 const char *container_bundle(const struct container *c);
 /* The stand-in's process id on the host, 0 once it has ended. */
 pid_t container_pid(const struct container *c);
+/* The same, also once it has ended: for reports of what has been. */
+pid_t container_last_pid(const struct container *c);
 /* Removes it from the guest and from here; its first process must not be running. */
 int container_delete(struct container *c, struct err *e);
 int container_pause(struct container *c, struct err *e);

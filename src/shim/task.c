@@ -87,6 +87,12 @@ static uint32_t host_pid(const struct process *p)
 	return (uint32_t)container_pid(process_container(p));
 }
 
+/* Of what has ended: with its machine its process on the host has ended as well. */
+static uint32_t last_host_pid(const struct process *p)
+{
+	return (uint32_t)container_last_pid(process_container(p));
+}
+
 /* ---- events ---- */
 
 static void send_exit(struct engine *en, struct process *p)
@@ -97,7 +103,7 @@ static void send_exit(struct engine *en, struct process *p)
 
 	m.container_id = text(container_id(process_container(p)));
 	m.id = *exec_id ? text(exec_id) : m.container_id;
-	m.pid = host_pid(p);
+	m.pid = last_host_pid(p);
 	m.exit_status = process_exit_status(p);
 	at.seconds = process_exited_at(p) / 1000000000;
 	at.nanos = (int32_t)(process_exited_at(p) % 1000000000);
@@ -271,7 +277,7 @@ static int delete_exec(struct process *p, Containerd__Task__DeleteResponse *resp
 	uint32_t status = process_exit_status(p);
 	int64_t at = process_exited_at(p);
 
-	resp->pid = host_pid(p);
+	resp->pid = last_host_pid(p);
 	if (process_delete(p, e) < 0)
 		return -1;
 	resp->exit_status = status;
@@ -291,7 +297,7 @@ static int delete_container(struct engine *en, struct container *ct,
 		return err_oom(e, "an id");
 	if (process_find(ct, "", &p, e) < 0)
 		return -1;
-	resp->pid = (uint32_t)container_pid(ct);
+	resp->pid = last_host_pid(p);
 	resp->exit_status = process_exit_status(p);
 	resp->exited_at = timestamp(a, process_exited_at(p));
 	if (container_delete(ct, e) < 0)
