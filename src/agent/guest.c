@@ -35,7 +35,8 @@ enum {
 };
 
 static const char *const extra_features[] = { "kata-c.spec.1", "kata-c.processes.1",
-					      "kata-c.forward.1", "kata-c.parts.1" };
+					      "kata-c.forward.1", "kata-c.parts.1",
+					      "kata-c.sysctls.1" };
 
 /* ---- details ---- */
 

@@ -12,6 +12,7 @@
 
 #include "agent/file_cache.h"
 #include "agent/modules.h"
+#include "agent/sysctl.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -84,6 +85,21 @@ static int load_modules(struct sandbox *s, const Grpc__CreateSandboxRequest *r, 
 	return 0;
 }
 
+static int set_sysctls(const Grpc__CreateSandboxRequest *r, struct err *e)
+{
+	OWN(fd) int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (proc < 0)
+		return err_sys(e, "open /proc");
+	for (size_t i = 0; i < r->n_sysctls; i++) {
+		const char *key = r->sysctls[i]->key;
+
+		if (sysctl_set(proc, key, r->sysctls[i]->value, e) < 0)
+			return err_wrap(e, "sysctls '%.80s'", key);
+	}
+	return 0;
+}
+
 static int create(struct sandbox *s, const Grpc__CreateSandboxRequest *r, struct err *e)
 {
 	struct storage *ignored;
@@ -96,7 +112,7 @@ static int create(struct sandbox *s, const Grpc__CreateSandboxRequest *r, struct
 		return -1;
 	if (*r->hostname && sethostname(r->hostname, strlen(r->hostname)) < 0)
 		return err_sys(e, "hostname '%.64s'", r->hostname);
-	if (load_modules(s, r, e) < 0)
+	if (load_modules(s, r, e) < 0 || set_sysctls(r, e) < 0)
 		return -1;
 	for (size_t i = 0; i < r->n_storages; i++) {
 		if (storage_add(s, r->storages[i], &ignored, e) < 0)

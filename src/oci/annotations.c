@@ -9,6 +9,8 @@
 #include "base/path.h"
 #include "base/str.h"
 
+#define NOBODYS_NETNS "/proc/0/ns/net"
+
 enum {
 	SANDBOX_ID_MAX = 128
 };
@@ -109,8 +111,10 @@ const char *spec_network_namespace(const Grpc__Spec *s)
 	const Grpc__Linux *l = s->linux;
 
 	for (size_t i = 0; l && i < l->n_namespaces; i++) {
-		if (str_eq(l->namespaces[i]->type, "network") && l->namespaces[i]->path)
-			return l->namespaces[i]->path;
+		const Grpc__LinuxNamespace *n = l->namespaces[i];
+
+		if (str_eq(n->type, "network") && n->path && !str_eq(n->path, NOBODYS_NETNS))
+			return n->path;
 	}
 	return "";
 }

@@ -35,7 +35,10 @@ const char *spec_annotation(const Grpc__Spec *s, const char *key);
  * identifier (or with one that is no identifier).
  */
 int spec_identity(const Grpc__Spec *s, struct oci_identity *out, struct err *e);
-/* The path of the network namespace that the specification names; "" if it wants a new one. */
+/*
+ * The path of the network namespace that the specification names; "" if it wants a new one.
+ * Docker says that by the path of a process that there is not yet: "/proc/0/ns/net".
+ */
 const char *spec_network_namespace(const Grpc__Spec *s);
 /* "pod_sandbox", "pod_container", "single_container": as Kata's own annotation has it. */
 const char *oci_kind_name(enum oci_kind kind);

@@ -58,6 +58,8 @@ struct agent_client;
 #define AGENT_FEATURE_PROCESSES "kata-c.processes.1"
 /* driver_options "part" and "device" of the storage driver "blk": see agent/storage.c. */
 #define AGENT_FEATURE_PARTS "kata-c.parts.1"
+/* Kernel parameters in CreateSandbox. */
+#define AGENT_FEATURE_SYSCTLS "kata-c.sysctls.1"
 /* The service of proto/forward.proto. */
 #define AGENT_FEATURE_FORWARD "kata-c.forward.1"
 

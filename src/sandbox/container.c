@@ -412,7 +412,6 @@ static int container_set_up(struct container *c, const struct container_config *
 			   root.host_path, e) < 0)
 		return -1;
 	c->stand_in.lost = on_stand_in_lost;
-	c->pid = stand_in_pid(&c->stand_in);
 	if (make_room(c, e) < 0 || run_create_hooks(c, e) < 0 ||
 	    sandbox_need_ready(c->sandbox, e) < 0 || adopt_links(c, e) < 0 ||
 	    sandbox_need_ready(c->sandbox, e) < 0 ||
@@ -683,5 +682,5 @@ pid_t container_pid(const struct container *c)
 
 pid_t container_last_pid(const struct container *c)
 {
-	return c->pid;
+	return stand_in_last_pid(&c->stand_in);
 }

@@ -190,12 +190,42 @@ static int resolv_conf_text(const struct user_net_guest *g, struct buf *b, struc
 	return *g->search ? buf_printf(b, e, "search %s\n", g->search) : 0;
 }
 
+/* One more bind mount, behind the others. */
+static int add_bind(struct container *c, Grpc__Spec *s, const char *destination,
+		    const char *source, const char *option, struct err *e)
+{
+	const char *const words[] = { "bind", option };
+	size_t count = option ? 2 : 1;
+	Grpc__Mount *m = arena_alloc(&c->arena, sizeof(*m));
+	Grpc__Mount **list = arena_calloc(&c->arena, s->n_mounts + 1, sizeof(*list));
+
+	if (!m || !list)
+		return err_oom(e, "a mount");
+	grpc__mount__init(m);
+	m->destination = arena_strdup(&c->arena, destination);
+	m->type = arena_strdup(&c->arena, "bind");
+	m->source = arena_strdup(&c->arena, source);
+	m->options = arena_calloc(&c->arena, count, sizeof(char *));
+	if (!m->destination || !m->type || !m->source || !m->options)
+		return err_oom(e, "a mount");
+	for (; m->n_options < count; m->n_options++) {
+		m->options[m->n_options] = arena_strdup(&c->arena, words[m->n_options]);
+		if (!m->options[m->n_options])
+			return err_oom(e, "a mount");
+	}
+	if (s->n_mounts)
+		memcpy(list, s->mounts, s->n_mounts * sizeof(*list));
+	list[s->n_mounts] = m;
+	s->mounts = list;
+	s->n_mounts++;
+	return 0;
+}
+
 /* The name servers of the network "user", unless the caller brings a file of his own. */
 static int add_resolv_conf(struct container *c, Grpc__Spec *s, struct err *e)
 {
 	OWN(buf) struct buf text = BUF_INIT;
 	struct share_entry entry;
-	Grpc__Mount *m, **list;
 
 	if (!c->sandbox->net || mounts_on(s, RESOLV_CONF))
 		return 0;
@@ -203,26 +233,31 @@ static int add_resolv_conf(struct container *c, Grpc__Spec *s, struct err *e)
 	    share_add_file(c->sandbox->share, c->id, "resolv.conf", buf_head(&text),
 			   buf_len(&text), 0644, &entry, e) < 0)
 		return -1;
-	m = arena_alloc(&c->arena, sizeof(*m));
-	list = arena_calloc(&c->arena, s->n_mounts + 1, sizeof(*list));
-	if (!m || !list)
-		return err_oom(e, "a mount");
-	grpc__mount__init(m);
-	m->destination = arena_strdup(&c->arena, RESOLV_CONF);
-	m->type = arena_strdup(&c->arena, "bind");
-	m->source = arena_strdup(&c->arena, entry.guest_path);
-	m->options = arena_calloc(&c->arena, 1, sizeof(char *));
-	if (!m->destination || !m->type || !m->source || !m->options)
-		return err_oom(e, "a mount");
-	m->options[0] = arena_strdup(&c->arena, "bind");
-	if (!m->options[0])
-		return err_oom(e, "a mount");
-	m->n_options = 1;
-	memcpy(list, s->mounts, s->n_mounts * sizeof(*list));
-	list[s->n_mounts] = m;
-	s->mounts = list;
-	s->n_mounts++;
-	return 0;
+	return add_bind(c, s, RESOLV_CONF, entry.guest_path, NULL, e);
+}
+
+/* A volume like any other: one for all containers, and as writable as a container's root. */
+static int add_pod_file(struct container *c, Grpc__Spec *s, const char *destination,
+			const char *text, struct err *e)
+{
+	char path[SHARE_PATH_LEN];
+
+	if (!text || mounts_on(s, destination))
+		return 0;
+	if (share_make_file(c->sandbox->share, strrchr(destination, '/') + 1, text,
+			    strlen(text), path, e) < 0)
+		return -1;
+	return add_bind(c, s, destination, path, s->root->readonly ? "ro" : NULL, e);
+}
+
+static int add_pod_files(struct container *c, Grpc__Spec *s, struct err *e)
+{
+	const struct pod_files *f = &c->sandbox->c.files;
+
+	if (add_pod_file(c, s, "/etc/hostname", f->hostname, e) < 0 ||
+	    add_pod_file(c, s, "/etc/hosts", f->hosts, e) < 0)
+		return -1;
+	return add_pod_file(c, s, RESOLV_CONF, f->resolv_conf, e);
 }
 
 /* What the specification asks of the host and the guest does otherwise: one line. */
@@ -294,6 +329,8 @@ int container_guest_spec(struct container *c, const char *guest_root, struct gue
 	s->root->path = arena_strdup(&c->arena, guest_root);
 	if (!s->root->path)
 		return err_oom(e, "a path");
+	if (add_pod_files(c, s, e) < 0)
+		return -1;
 	for (size_t i = 0; i < s->n_mounts; i++) {
 		if (share_mount(c, s->mounts[i], e) < 0)
 			return -1;

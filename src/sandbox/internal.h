@@ -115,7 +115,6 @@ struct container {
 	Grpc__Storage *root_disk; /* in the arena; NULL: the root is in the share */
 	Grpc__Storage **storages; /* what the guest mounts for it; in the arena */
 	size_t storage_count, storage_room;
-	pid_t pid;      /* of the stand-in, also when it has ended; 0: there was none */
 	int64_t oom_at; /* when its last OOM event was told, monotonic ms; 0: never */
 	unsigned refs;  /* the sandbox's, and one per process object */
 };
@@ -170,6 +169,11 @@ int start_stand_in(struct sandbox *s, struct stand_in *st, const char *netns, co
 /* guest_mounts.c: the specification for the guest, volumes brought into the share. */
 int container_guest_spec(struct container *c, const char *guest_root, struct guest_spec *out,
 			 struct err *e);
+
+/* sandbox_stats.c: a sum of nothing (NULL: no memory), and one container's figures to it. */
+Grpc__StatsContainerResponse *stats_sum_new(struct arena *a);
+int stats_sum_add(const Grpc__StatsContainerResponse *from, Grpc__StatsContainerResponse *to,
+		  struct arena *a, struct err *e);
 
 /* process.c */
 int process_new(struct container *c, const char *exec_id, struct process **out, struct err *e);

@@ -20,6 +20,38 @@ enum {
 	STATUS_LOST = 255
 };
 
+static int copy_text(struct arena *a, const char *from, const char **to, struct err *e)
+{
+	*to = from ? arena_strdup(a, from) : NULL;
+	return from && !*to ? err_oom(e, "a sandbox") : 0;
+}
+
+static int copy_files(struct sandbox *s, const struct pod_files *f, struct err *e)
+{
+	struct pod_files *to = &s->c.files;
+
+	if (copy_text(&s->arena, f->hostname, &to->hostname, e) < 0 ||
+	    copy_text(&s->arena, f->hosts, &to->hosts, e) < 0)
+		return -1;
+	return copy_text(&s->arena, f->resolv_conf, &to->resolv_conf, e);
+}
+
+static int copy_sysctls(struct sandbox *s, const struct sandbox_config *c, struct err *e)
+{
+	struct sandbox_sysctl *list =
+		arena_calloc(&s->arena, c->sysctl_count + 1, sizeof(*list));
+
+	if (!list)
+		return err_oom(e, "a sandbox");
+	for (size_t i = 0; i < c->sysctl_count; i++) {
+		if (copy_text(&s->arena, c->sysctls[i].key, &list[i].key, e) < 0 ||
+		    copy_text(&s->arena, c->sysctls[i].value, &list[i].value, e) < 0)
+			return -1;
+	}
+	s->c.sysctls = list;
+	return 0;
+}
+
 static int copy_config(struct sandbox *s, const struct sandbox_config *c, struct err *e)
 {
 	struct user_net_port *ports;
@@ -49,7 +81,7 @@ static int copy_config(struct sandbox *s, const struct sandbox_config *c, struct
 		}
 	}
 	s->c.ports = ports;
-	return 0;
+	return copy_files(s, &c->files, e) < 0 ? -1 : copy_sysctls(s, c, e);
 }
 
 int sandbox_new(struct loop *l, struct child_reaper *r, const struct sandbox_config *c,

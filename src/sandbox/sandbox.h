@@ -41,6 +41,19 @@ struct sandbox_observer {
 	void *arg;
 };
 
+/*
+ * What a pod's containers find as /etc/hostname, /etc/hosts and /etc/resolv.conf unless their
+ * own specifications mount something there. Each its text; NULL: the image's own.
+ */
+struct pod_files {
+	const char *hostname, *hosts, *resolv_conf;
+};
+
+/* A parameter of the guest's kernel, named as sysctl(8) takes it. */
+struct sandbox_sysctl {
+	const char *key, *value;
+};
+
 struct sandbox_config {
 	const char *id;
 	const char *host_name;            /* of its directories on the host; NULL: the id */
@@ -66,6 +79,9 @@ struct sandbox_config {
 	uint64_t shm_bytes;    /* of the /dev/shm that the containers of a pod share; 0: none */
 	/* The host's directory that names it in their mounts; "": any tmpfs there is it. */
 	const char *shm_source;
+	struct pod_files files;
+	const struct sandbox_sysctl *sysctls; /* set before there are containers */
+	size_t sysctl_count;
 	struct sandbox_observer observer;
 };
 

@@ -111,6 +111,11 @@ void stand_in_end(struct stand_in *s)
 	s->child.reaper = NULL;
 }
 
+pid_t stand_in_last_pid(const struct stand_in *s)
+{
+	return s->child.pid;
+}
+
 pid_t stand_in_pid(const struct stand_in *s)
 {
 	return s->child.reaper && !s->child.exited ? s->child.pid : 0;

@@ -30,3 +30,5 @@ void stand_in_kill(struct stand_in *s);
 void stand_in_end(struct stand_in *s);
 /* 0 when there is none. */
 pid_t stand_in_pid(const struct stand_in *s);
+/* The same, also of one that has ended: a number to tell, and nobody's any more. */
+pid_t stand_in_last_pid(const struct stand_in *s);

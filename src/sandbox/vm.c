@@ -500,6 +500,33 @@ static int fill_shm(struct sandbox *s, Grpc__Storage *st, struct err *e)
 	return 0;
 }
 
+static int add_sysctls(struct sandbox *s, Grpc__CreateSandboxRequest *req, struct err *e)
+{
+	size_t count = s->c.sysctl_count;
+	Grpc__CreateSandboxRequest__SysctlsEntry *entries;
+
+	if (count && !agent_has_feature(s->agent, AGENT_FEATURE_SYSCTLS))
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "linux.sysctls '%.80s': the guest's agent lacks %s, use our own",
+			       s->c.sysctls[0].key, AGENT_FEATURE_SYSCTLS);
+	entries = arena_calloc(&s->arena, count, sizeof(*entries));
+	req->sysctls = arena_calloc(&s->arena, count, sizeof(*req->sysctls));
+	if (!entries || !req->sysctls)
+		return err_oom(e, "linux.sysctls");
+	for (size_t i = 0; i < count; i++) {
+		grpc__create_sandbox_request__sysctls_entry__init(&entries[i]);
+		entries[i].key = (char *)(uintptr_t)s->c.sysctls[i].key;
+		entries[i].value = (char *)(uintptr_t)s->c.sysctls[i].value;
+		req->sysctls[req->n_sysctls++] = &entries[i];
+	}
+	return 0;
+}
+
+static int set_up_network(struct sandbox *s, struct err *e)
+{
+	return s->net ? guest_net_apply(s, user_net_guest(s->net), e) : links_apply(s, e);
+}
+
 static int prepare_guest(struct plan *p, struct err *e)
 {
 	struct sandbox *s = p->s;
@@ -532,13 +559,10 @@ static int prepare_guest(struct plan *p, struct err *e)
 		storages[req.n_storages++] = &shm;
 	}
 	req.storages = storages;
-	if (seed_guest(s, e) < 0)
+	/* the network first: kernel parameters may be those of its links */
+	if (seed_guest(s, e) < 0 || set_up_network(s, e) < 0 || add_sysctls(s, &req, e) < 0)
 		return -1;
-	if (agent_do(s->agent, AGENT_CREATE_SANDBOX, &req, e) < 0)
-		return -1;
-	if (s->net)
-		return guest_net_apply(s, user_net_guest(s->net), e);
-	return links_apply(s, e);
+	return agent_do(s->agent, AGENT_CREATE_SANDBOX, &req, e);
 }
 
 #define MEMINFO "/proc/meminfo"

@@ -657,6 +657,26 @@ int share_add_file(struct share *s, const char *cid, const char *name, const voi
 	return 0;
 }
 
+int share_make_file(struct share *s, const char *name, const void *p, size_t len,
+		    char out[SHARE_PATH_LEN], struct err *e)
+{
+	char dir[SHARE_PATH_LEN], path[SHARE_PATH_LEN];
+
+	if (need_dir(s, e) < 0)
+		return -1;
+	if (!path_is_component(name))
+		return err_set(e, ERR_INVALID, 0, "'%s' cannot name a file", name);
+	if ((size_t)snprintf(dir, sizeof(dir), "%s/files", s->dir) >= sizeof(dir) ||
+	    (size_t)snprintf(path, sizeof(path), "%s/files/%s", s->dir, name) >= sizeof(path))
+		return err_set(e, ERR_INVALID, 0, "the name '%s' is too long", name);
+	if (path_mkdirs(dir, 0700, e) < 0)
+		return -1;
+	if (access(path, F_OK) < 0 && file_replace(AT_FDCWD, path, p, len, 0644, false, e) < 0)
+		return -1;
+	memcpy(out, path, sizeof(path));
+	return 0;
+}
+
 /* Drops the uses of `cid`; true if none is left. */
 static bool drop_user(struct entry *n, const char *cid)
 {

@@ -139,6 +139,14 @@ int share_add_volume(struct share *s, const char *cid, const char *source, bool 
 /* A file with these bytes (resolv.conf, hosts …), removed with its container. */
 int share_add_file(struct share *s, const char *cid, const char *name, const void *p,
 		   size_t len, mode_t mode, struct share_entry *out, struct err *e);
+/*
+ * A file with these bytes that volumes are made from: the guest does not see it otherwise. It
+ * stays as long as the share; one that is there already is left as it is. *out is its path on
+ * the host, on the share's own file system, which is small: guests cannot fill the host's by
+ * it.
+ */
+int share_make_file(struct share *s, const char *name, const void *p, size_t len,
+		    char out[SHARE_PATH_LEN], struct err *e);
 /* Drops every use container `cid` has; what nobody uses any more is unmounted and removed. */
 int share_remove_container(struct share *s, const char *cid, struct err *e);
 

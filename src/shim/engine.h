@@ -41,7 +41,7 @@ struct engine {
 	bool self_ending;
 	bool is_pod; /* made by the Sandbox API: it ends by that, not with its containers */
 	char *pod_netns, *pod_bundle; /* of such a pod; owned */
-	bool creating;                /* a first Create is under way */
+	bool creating;                /* a first Create, or CreateSandbox, is under way */
 	struct cond created;          /* woken when it is over */
 	bool ending;
 	struct signal_watch signals;

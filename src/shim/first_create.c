@@ -226,6 +226,9 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 				     .disk_places = w->disk_places,
 				     .shm_bytes = w->shm_bytes,
 				     .shm_source = w->shm_source,
+				     .files = w->files,
+				     .sysctls = w->sysctls,
+				     .sysctl_count = w->sysctl_count,
 				     .observer = task_observer(en) };
 	struct guest_assets assets;
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sandbox/sandbox.h"
 #include "sandbox/sizing.h"
 
 struct arena;
@@ -48,6 +49,9 @@ struct sandbox_wish {
 	unsigned disk_places; /* that its containers may need */
 	uint64_t shm_bytes;
 	const char *shm_source;
+	struct pod_files files;
+	const struct sandbox_sysctl *sysctls;
+	size_t sysctl_count;
 	const char *cgroup; /* of the host, "" for none: see sandbox/host_cgroup.h */
 	const struct annotation *annotations;
 	size_t annotation_count;

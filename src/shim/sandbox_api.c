@@ -5,6 +5,7 @@
  * StopSandbox takes the machine down and ShutdownSandbox ends the engine. The sandbox itself
  * is the same as one that a first container brings with it (first_create.c).
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,6 +24,7 @@
 #include "shim/engine.h"
 #include "shim/first_create.h"
 #include "shim/metrics.h"
+#include "shim/pod_files.h"
 #include "wire/message.h"
 #include "wire/ttrpc.h"
 
@@ -30,7 +32,8 @@
 
 enum {
 	SHM_BYTES = 64 << 20, /* what containerd's CRI plug-in makes /dev/shm of */
-	STATUS_LOST = 255
+	STATUS_LOST = 255,
+	SYSCTLS_MAX = 1024
 };
 
 #define NEW(type, name, a)                                                                     \
@@ -87,6 +90,8 @@ static int decode_config(const Google__Protobuf__Any *any, struct arena *a,
 static int keep(struct engine *en, const Containerd__Sandbox__CreateSandboxRequest *r,
 		struct err *e)
 {
+	free(en->pod_netns); /* of one that could not be made */
+	free(en->pod_bundle);
 	en->pod_netns = strdup(r->netns_path);
 	en->pod_bundle = strdup(r->bundle_path);
 	return en->pod_netns && en->pod_bundle ? 0 : err_oom(e, "a sandbox");
@@ -114,6 +119,24 @@ static int list_annotations(const Containerd__Sandbox__CreateSandboxRequest *r,
 	return 0;
 }
 
+/* With a pause container they are in its specification. */
+static int list_sysctls(const Containerd__Sandbox__LinuxPodSandboxConfig *l,
+			struct sandbox_wish *w, struct arena *a, struct err *e)
+{
+	struct sandbox_sysctl *list = arena_calloc(a, l->n_sysctls, sizeof(*list));
+
+	if (l->n_sysctls > SYSCTLS_MAX)
+		return err_set(e, ERR_INVALID, 0, "linux.sysctls: %zu are more than %d",
+			       l->n_sysctls, SYSCTLS_MAX);
+	if (!list)
+		return err_oom(e, "linux.sysctls");
+	for (size_t i = 0; i < l->n_sysctls; i++)
+		list[i] = (struct sandbox_sysctl){ l->sysctls[i]->key, l->sysctls[i]->value };
+	w->sysctls = list;
+	w->sysctl_count = l->n_sysctls;
+	return 0;
+}
+
 /* The cgroup of a sandbox whose pod has the parent: as containerd names a pause container's. */
 static const char *place_below(const char *parent, const char *id, struct arena *a)
 {
@@ -124,11 +147,57 @@ static const char *place_below(const char *parent, const char *id, struct arena 
 	return arena_printf(a, "%s/%s", parent, id);
 }
 
+/* Its name is the guest's, which has no more room (Linux: __NEW_UTS_LEN). */
+static int name_pod(const struct engine *en, const Containerd__Sandbox__PodSandboxConfig *p,
+		    struct sandbox_wish *w, struct arena *a, struct err *e)
+{
+	OWN(fd) int etc = open("/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (etc < 0)
+		return err_sys(e, "open '/etc'");
+	w->hostname = *p->hostname ? p->hostname : arena_printf(a, "%.64s", en->id);
+	if (!w->hostname)
+		return err_oom(e, "hostname");
+	return pod_files_make(p, w->hostname, etc, a, &w->files, e);
+}
+
+static int take_linux(const struct engine *en,
+		      const Containerd__Sandbox__LinuxPodSandboxConfig *l,
+		      struct sandbox_wish *w, struct arena *a, struct err *e)
+{
+	if (*l->cgroup_parent) {
+		w->cgroup = place_below(l->cgroup_parent, en->id, a);
+		if (!w->cgroup)
+			return err_oom(e, "a path");
+	}
+	if (l->resources)
+		w->limits = (struct sizing_limits){
+			.quota = l->resources->cpu_quota,
+			.period = l->resources->cpu_period,
+			.memory = l->resources->memory_limit_in_bytes,
+		};
+	return list_sysctls(l, w, a, e);
+}
+
+/* It may wait: a container's Create waits for it, and has no machine of its own after it. */
+static int make_pod(struct engine *en, const struct sandbox_wish *w, struct arena *a,
+		    struct err *e)
+{
+	int rc;
+
+	en->creating = en->is_pod = true;
+	rc = make_wished(en, w, a, e);
+	if (rc < 0)
+		config_free(TAKE(en->config));
+	en->creating = false;
+	cond_wake_all(&en->created);
+	return rc;
+}
+
 static int api_create(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	static const Katac__Options no_options = KATAC__OPTIONS__INIT;
 	const Containerd__Sandbox__CreateSandboxRequest *r = request;
-	const Containerd__Sandbox__LinuxContainerResources *limits;
 	const Containerd__Sandbox__PodSandboxConfig *p;
 	struct sandbox_wish w = { .options = &no_options,
 				  .is_pod = true,
@@ -150,26 +219,12 @@ static int api_create(struct ttrpc_call *c, const void *request, void *response,
 			       "no network namespace, which asks for the host's network: a pod "
 			       "in a VM cannot have that (hostNetwork)");
 	if (decode_config(r->options, c->arena, &p, e) < 0 ||
-	    list_annotations(r, p, &w, c->arena, e) < 0 || keep(en, r, e) < 0)
+	    list_annotations(r, p, &w, c->arena, e) < 0 ||
+	    name_pod(en, p, &w, c->arena, e) < 0 ||
+	    (p->linux && take_linux(en, p->linux, &w, c->arena, e) < 0) || keep(en, r, e) < 0)
 		return -1;
-	w.hostname = p->hostname;
 	w.netns = en->pod_netns;
-	if (p->linux && *p->linux->cgroup_parent) {
-		w.cgroup = place_below(p->linux->cgroup_parent, en->id, c->arena);
-		if (!w.cgroup)
-			return err_oom(e, "a path");
-	}
-	limits = p->linux ? p->linux->resources : NULL;
-	if (limits)
-		w.limits = (struct sizing_limits){ .quota = limits->cpu_quota,
-						   .period = limits->cpu_period,
-						   .memory = limits->memory_limit_in_bytes };
-	if (make_wished(en, &w, c->arena, e) < 0) {
-		config_free(TAKE(en->config));
-		return -1;
-	}
-	en->is_pod = true;
-	return 0;
+	return make_pod(en, &w, c->arena, e);
 }
 
 /* The pod's process on the host has an empty directory as its root. */

@@ -603,7 +603,7 @@ static int task_shutdown(struct ttrpc_call *c, const void *request, void *respon
 	(void)response;
 	(void)e;
 	/* containerd asks after each container of a pod; the last one's request counts */
-	if (en->is_pod)
+	if (en->is_pod && en->sandbox)
 		return 0; /* until ShutdownSandbox */
 	if (r->now || !en->sandbox || container_count(en->sandbox) == 0)
 		engine_end(en);

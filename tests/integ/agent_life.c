@@ -34,7 +34,8 @@ static void test_health(struct test *t)
 static void test_details(struct test *t)
 {
 	static const char *const features[] = { "kata-c.spec.1", "kata-c.processes.1",
-						"kata-c.forward.1", "kata-c.parts.1" };
+						"kata-c.forward.1", "kata-c.parts.1",
+						"kata-c.sysctls.1" };
 	Grpc__GuestDetailsRequest r = GRPC__GUEST_DETAILS_REQUEST__INIT;
 	Grpc__GuestDetailsResponse *resp;
 
@@ -67,6 +68,15 @@ static void test_life(struct test *t)
 	CHECK(t, run_shell(t, "echo hello; echo $$; id -u; pwd; echo $HOME", &out) == 0, "%s",
 	      out);
 	CHECK(t, str_eq(out, "hello\n1\n0\n/\n/root\n"), "'%s'", out);
+}
+
+/* Set with the sandbox, before this container was. */
+static void test_kernel_parameters(struct test *t)
+{
+	const char *out;
+
+	CHECK(t, run_shell(t, "cat /proc/sys/kernel/domainname", &out) == 0, "%s", out);
+	CHECK(t, str_eq(out, "of.the.pod\n"), "'%s'", out);
 }
 
 static void test_exit_codes(struct test *t)
@@ -835,6 +845,7 @@ static const struct {
 	{ "guest details", test_details, false },
 	{ "unknown method", test_unknown_method, false },
 	{ "life", test_life, false },
+	{ "kernel parameters", test_kernel_parameters, false },
 	{ "exit codes", test_exit_codes, false },
 	{ "signals", test_signal_status, false },
 	{ "not found and not executable", test_not_found, false },
@@ -864,9 +875,20 @@ static const struct {
 static int create_sandbox(struct test *t)
 {
 	Grpc__CreateSandboxRequest r = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+	Grpc__CreateSandboxRequest__SysctlsEntry entry =
+		GRPC__CREATE_SANDBOX_REQUEST__SYSCTLS_ENTRY__INIT;
+	Grpc__CreateSandboxRequest__SysctlsEntry *sysctls[] = { &entry };
 
 	r.sandbox_id = dup_str(t, "life");
 	r.hostname = dup_str(t, "life");
+	r.sysctls = sysctls;
+	r.n_sysctls = 1;
+	entry.key = dup_str(t, "kernel.no_such");
+	entry.value = dup_str(t, "of.the.pod");
+	if (simple(t, "CreateSandbox", &r) == 0 || t->e.kind != ERR_INVALID ||
+	    !strstr(t->e.msg, "sysctls 'kernel.no_such'"))
+		return -1;
+	entry.key = dup_str(t, "kernel.domainname");
 	return simple(t, "CreateSandbox", &r);
 }
 

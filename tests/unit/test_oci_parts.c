@@ -204,6 +204,36 @@ static void test_identity(void **state)
 	}
 }
 
+static void test_network_namespace(void **state)
+{
+	static const struct {
+		const char *namespaces, *path;
+	} rows[] = {
+		{ "", "" },
+		{ "{\"type\":\"network\"}", "" },
+		{ "{\"type\":\"network\",\"path\":\"/run/netns/a\"}", "/run/netns/a" },
+		{ "{\"type\":\"ipc\",\"path\":\"/proc/7/ns/ipc\"},{\"type\":\"network\","
+		  "\"path\":\"/proc/7/ns/net\"}",
+		  "/proc/7/ns/net" },
+		{ "{\"type\":\"network\",\"path\":\"/proc/0/ns/net\"}", "" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
+		char json[400];
+		Grpc__Spec *s;
+		struct err e;
+
+		(void)snprintf(json, sizeof(json),
+			       "{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"r\"},"
+			       "\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},"
+			       "\"linux\":{\"namespaces\":[%s]}}",
+			       rows[i].namespaces);
+		assert_ok(spec_parse(json, strlen(json), &a, &s, &e), &e);
+		assert_string_equal(spec_network_namespace(s), rows[i].path);
+	}
+}
+
 /* ---- processes and resources ---- */
 
 static void test_process(void **state)
@@ -388,11 +418,17 @@ static void test_cgroups_path(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mount_options), cmocka_unit_test(test_mount_words),
-		cmocka_unit_test(test_names),         cmocka_unit_test(test_identity),
-		cmocka_unit_test(test_cgroups_path),  cmocka_unit_test(test_process),
-		cmocka_unit_test(test_resources),     cmocka_unit_test(test_load),
-		cmocka_unit_test(test_seccomp),       cmocka_unit_test(test_seccomp_messages),
+		cmocka_unit_test(test_mount_options),
+		cmocka_unit_test(test_mount_words),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_identity),
+		cmocka_unit_test(test_network_namespace),
+		cmocka_unit_test(test_cgroups_path),
+		cmocka_unit_test(test_process),
+		cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_load),
+		cmocka_unit_test(test_seccomp),
+		cmocka_unit_test(test_seccomp_messages),
 	};
 
 	return cmocka_run_group_tests_name("oci parts", tests, NULL, NULL);

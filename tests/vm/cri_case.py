@@ -102,10 +102,27 @@ class CriCase(ContainerdCase):
                 self.assertLess(time.monotonic(), end, error)
                 time.sleep(0.1)
 
-    def pod_config(self, name, annotations=None, linux=None):
+    def pod_config(self, name, annotations=None, linux=None, dns=None):
         return {1: {1: name, 2: name + "-uid", 3: "test"}, 2: name,
-                3: os.path.join(self.root, "logs"), 7: rpc.pairs(annotations or {}),
-                8: {2: {1: {2: CONTAINER}}, **(linux or {})}}
+                3: os.path.join(self.root, "logs"), **({4: dns} if dns else {}),
+                7: rpc.pairs(annotations or {}), 8: {2: {1: {2: CONTAINER}}, **(linux or {})}}
+
+    def check_words_of_the_pod(self):
+        """What a pod's configuration says to all its containers: name servers, kernel parameters."""
+        pod = self.run_pod("told", dns={1: ["10.96.0.10"], 2: ["ns.example", "example"], 3: ["ndots:5"]},
+                           linux={3: rpc.pairs({"net.ipv4.ip_unprivileged_port_start": "77"})})
+        c = self.start(pod, "c")
+        self.assertEqual(self.output(c, "cat", "/etc/resolv.conf", "/etc/hostname"),
+                         "search ns.example example\nnameserver 10.96.0.10\noptions ndots:5\ntold\n")
+        with open("/etc/hosts", encoding="utf-8") as f:
+            self.assertEqual(self.output(c, "cat", "/etc/hosts"), f.read())
+        self.assertEqual(self.output(c, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"), "77\n")
+        self.output(c, "sh", "-c", "echo mine >>/etc/hosts")
+        self.assertIn("\nmine\n", self.output(self.start(pod, "d"), "cat", "/etc/hosts"))
+        self.remove_pod(pod)
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.run_pod("wrong", linux={3: rpc.pairs({"net.ipv4.no_such": "1"})})
+        self.assertIn("net.ipv4.no_such", str(caught.exception))
 
     def run_pod(self, name, **kw):
         """RunPodSandbox; returns (id, configuration)."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's containerd and `ctr` drive the engine as io.containerd.kata.v2."""
 import base64
+import contextlib
 import fcntl
 import glob
 import json
@@ -230,6 +231,39 @@ class Contract(ContainerdCase):
             self.assertEqual(events.all[0][1]["exit_status"], 137)
             self.assertFalse(os.path.exists("/run/kata/k"))
             self.ok("container", "rm", "k")
+
+    def check_killed(self, program, status):
+        """The task ends and is reported with its process id; the same id runs again."""
+        for _ in range(2):
+            self.detached("v")
+            found = [pid for pid, name in processes().items()
+                     if name == program and pid not in self.before["processes"]]
+            if not found:
+                self.remove("v")
+                self.skipTest(f"no {program} here")
+            pid = int(self.ok("task", "ls").split()[4])
+            with self.events() as events:
+                for one in found:
+                    with contextlib.suppress(ProcessLookupError):  # one of a pair ends the other
+                        os.kill(one, signal.SIGKILL)
+                events.wait_for("/tasks/exit")
+                self.wait_until(lambda: self.status("v") == "STOPPED")
+                self.ctr("task", "rm", "v")
+                events.wait_for("/tasks/delete")
+            self.assertEqual([(topic, event["container_id"], event["id"], event.get("pid"),
+                               event["exit_status"]) for topic, event in events.all],
+                             [("/tasks/exit", "v", "v", pid, status),
+                              ("/tasks/delete", "v", "v", pid, status)])
+            self.ok("container", "rm", "v")
+            self.wait_until(lambda: footprint() == self.before)
+
+    def test_killed_file_server(self):
+        """No machine goes on without its files."""
+        self.check_killed("virtiofsd", 255)
+
+    def test_killed_stand_in(self):
+        """Who ends what the host knows as the container's process means the container."""
+        self.check_killed("kata-stand-in", 137)
 
     def test_start_after_a_killed_engine_answers_cleanly(self):
         """What start sweeps is logged, not printed: containerd reads all that it prints."""

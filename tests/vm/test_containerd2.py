@@ -155,6 +155,9 @@ class PauseContainer(PodCase):
         self.assertEqual(len(self.ok("container", "ls", "-q", namespace=NAMESPACE).split()), 3)
         self.remove_pod(pod)
 
+    def test_words_of_the_pod(self):
+        self.check_words_of_the_pod()
+
 
 class NoPauseContainer(PodCase):
     sandboxer = "shim"
@@ -163,6 +166,9 @@ class NoPauseContainer(PodCase):
         pod = self.check_pod()
         self.assertEqual(len(self.ok("container", "ls", "-q", namespace=NAMESPACE).split()), 2)
         self.remove_pod(pod)
+
+    def test_words_of_the_pod(self):
+        self.check_words_of_the_pod()
 
     def test_lost_machine(self):
         pod = self.run_pod("lost")

@@ -24,6 +24,8 @@ SERVER = ("import http.server,socket,sys;"
           "S((sys.argv[1],int(sys.argv[2])),type('H',(http.server.BaseHTTPRequestHandler,),"
           "{'do_GET':lambda s:(s.send_response(200),s.end_headers(),s.wfile.write(b'hello\\n')),"
           "'log_message':lambda *a:None})).serve_forever()")
+DATAGRAMS = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+             "[s.sendto(bytes(1000), ('198.51.100.2', 9)) for _ in range(100)]")
 GET = ("import urllib.request,sys;"
        "print(urllib.request.urlopen(sys.argv[1],timeout=5).read().decode(),end='')")
 
@@ -302,6 +304,37 @@ class Later(EngineCase):
         self.assertEqual(status, 0, out)
         for text in ("198.51.100.2/24", "default via 198.51.100.1", "there"):
             self.assertIn(text, out)
+
+    def figures(self, link):
+        """(rx bytes, rx packets, tx bytes, tx packets) in the answer of Stats; None without the link."""
+        data = rpc.inner(self.task("Stats", {1: "x"}), 1)
+        metrics = rpc.inner(data, 2)
+        number = 7 if rpc.text(data, 1) == "io.containerd.cgroups.v1.Metrics" else 9
+        for raw in metrics.get(number, []):
+            row = rpc.decode(raw)
+            if rpc.text(row, 1) == link:
+                return tuple(rpc.number(row, i) for i in (2, 3, 6, 7))
+        return None
+
+    def wait_for_figures(self, least):
+        end = time.monotonic() + 30 * SLOWNESS
+        while not (got := self.figures("eth0")) or any(have < want for have, want in zip(got, least)):
+            self.assertLess(time.monotonic(), end, (got, least))
+            time.sleep(0.2)
+        return got
+
+    def test_figures(self):
+        """What goes over a link grows in Stats, on the side that it goes."""
+        self.create("sh", "-c", "until ip addr show dev eth0 2>/dev/null | grep -q 198.51; do sleep 0.1; done;"
+                    "ping -c 3 -s 1300 198.51.100.1; sleep 1000")
+        self.task("Start", {1: "x"})
+        self.assertIsNone(self.figures("eth0"))
+        self.attach("eth0", 100)
+        both = self.wait_for_figures((3 * 1300, 3, 3 * 1300, 3))
+        subprocess.run(["ip", "netns", "exec", FAR, "python3", "-c", DATAGRAMS], check=True, timeout=30)
+        more = self.wait_for_figures((both[0] + 100 * 1000, both[1] + 100, both[2], both[3]))
+        self.assertLess(more[2] - both[2], 50 * 1000)
+        self.end(kill=True)
 
     def test_while_it_runs(self):
         self.create("sh", "-c", "while :; do ip -o addr; ip route; echo; sleep 0.3; done")

@@ -58,6 +58,9 @@ class Pod(CriCase):
         self.assertNotIn("sleep 4321", self.output(first, "ps"))
         self.remove_pod(pod)
 
+    def test_words_of_the_pod(self):
+        self.check_words_of_the_pod()
+
     def test_init_container_and_restart(self):
         """Containers come and go; the pod lives on, also when none is left."""
         pod = self.run_pod("restart")

@@ -39,17 +39,23 @@ class SandboxApi(EngineCase):
         self.assertEqual(caught.exception.code, code, caught.exception)
         self.assertIn(words, str(caught.exception))
 
-    def create(self):
-        config = rpc.encode({2: "the-host", 8: {5: {1: 100000, 2: 200000, 4: 256 << 20}}})
-        self.api("CreateSandbox", {2: self.bundle, 4: {1: "runtime.v1.PodSandboxConfig",
-                                                       2: config}, 5: self.netns})
+    def request(self, config):
+        return {2: self.bundle, 4: {1: "runtime.v1.PodSandboxConfig", 2: rpc.encode(config)},
+                5: self.netns}
 
-    def container(self, name, *command):
+    def create(self, more=None):
+        self.api("CreateSandbox", self.request({
+            2: "the-host", 8: {5: {1: 100000, 2: 200000, 4: 256 << 20}}, **(more or {})}))
+
+    def container(self, name, *command, **more):
         """Creates and starts a container of the pod; returns the path of its output."""
         path = self.make_bundle(name)
-        self.write_spec(path, self.spec(*command, annotations={
+        spec = self.spec(*command, annotations={
             "io.kubernetes.cri.container-type": "container",
-            "io.kubernetes.cri.sandbox-id": "pod"}))
+            "io.kubernetes.cri.sandbox-id": "pod"})
+        spec["mounts"] += more.get("mounts", [])
+        spec["root"].update(more.get("root", {}))
+        self.write_spec(path, spec)
         out = os.path.join(path, "out")
         self.task("Create", {1: name, 2: path, 6: f"file://{out}"})
         self.task("Start", {1: name})
@@ -58,8 +64,8 @@ class SandboxApi(EngineCase):
     def status(self):
         return self.api("SandboxStatus", {2: True})
 
-    def output(self, name, *command):
-        out = self.container(name, *command)
+    def output(self, name, *command, **more):
+        out = self.container(name, *command, **more)
         self.task("Wait", {1: name})
         self.task("Delete", {1: name})
         with open(out, encoding="utf-8") as f:
@@ -108,6 +114,67 @@ class SandboxApi(EngineCase):
         self.api("StopSandbox")
         state = self.task("State", {1: "writer"})
         self.assertEqual((rpc.number(state, 4), rpc.number(state, 9)), (STOPPED, 137))
+        self.api("ShutdownSandbox")
+
+    def test_names_of_the_pod(self):
+        """containerd makes no files for such a pod, and mounts none into its containers."""
+        self.create({4: {1: ["10.96.0.10", "fd00::a"], 2: ["ns.svc.example", "svc.example"],
+                         3: ["ndots:5"]}})
+        self.api("StartSandbox")
+        with open("/etc/hosts", encoding="utf-8") as f:
+            hosts = f.read()
+        names = ("cat", "/etc/hostname", "/etc/resolv.conf", "/etc/hosts")
+        expected = ("the-host\nsearch ns.svc.example svc.example\nnameserver 10.96.0.10\n"
+                    "nameserver fd00::a\noptions ndots:5\n")
+        self.assertEqual(self.output("a", *names), expected + hosts)
+        write = ("sh", "-c", "echo mine >>/etc/hosts && tail -n 1 /etc/hosts || echo refused")
+        self.assertEqual(self.output("b", *write), "mine\n")
+        self.assertEqual(self.output("c", *names), expected + hosts + "mine\n")  # one for all
+        self.assertEqual(self.output("d", *write, root={"readonly": True}), "refused\n")
+        own = os.path.join(self.root, "own")
+        with open(own, "w", encoding="ascii") as f:
+            f.write("from kubelet\n")
+        self.assertEqual(self.output("e", *names, mounts=[
+            {"destination": "/etc//hosts", "type": "bind", "source": own, "options": ["rbind"]}]),
+            expected + "from kubelet\n")
+        self.api("ShutdownSandbox")
+
+    def test_name_servers_of_the_host(self):
+        """Those of a pod that does not say its own."""
+        self.create()
+        self.api("StartSandbox")
+        with open("/etc/resolv.conf", encoding="utf-8") as f:
+            self.assertEqual(self.output("a", "cat", "/etc/resolv.conf"), f.read())
+        self.api("ShutdownSandbox")
+
+    def test_kernel_parameters(self):
+        """With a pause container they are in its specification, and set after the network is."""
+        subprocess.run(["nsenter", f"--net={self.netns}", "sh", "-ec", "ip link add out0 type veth peer "
+                        "name pod7; ip addr add 198.51.100.2/24 dev pod7; ip link set out0 up; "
+                        "ip link set pod7 up"], check=True, timeout=30)
+        self.create({8: {3: rpc.pairs({"net.ipv4.ip_unprivileged_port_start": "77",
+                                       "net/ipv4/conf/pod7/arp_ignore": "2",
+                                       "kernel.shm_rmid_forced": "1"})}})
+        self.api("StartSandbox")
+        self.assertEqual(self.output("a", "sh", "-c", "cd /proc/sys; cat net/ipv4/ip_unprivileged_port_start "
+                                     "net/ipv4/conf/pod7/arp_ignore kernel/shm_rmid_forced"), "77\n2\n1\n")
+        self.api("ShutdownSandbox")
+
+    def test_bad_kernel_parameters(self):
+        for key, value, words in (("net.ipv4.no_such", "1", "sysctls 'net.ipv4.no_such'"),
+                                  ("net.ipv4.ip_forward", "two", "sysctls 'net.ipv4.ip_forward'"),
+                                  ("../1/oom_adj", "1", "sysctls '../1/oom_adj': no such name")):
+            with self.subTest(key=key):
+                self.create({8: {3: rpc.pairs({"kernel.shm_rmid_forced": "1", key: value})}})
+                with self.assertRaises(rpc.RpcError) as caught:
+                    self.api("StartSandbox")
+                self.assertIn(words, str(caught.exception))
+                self.api("ShutdownSandbox")
+                self.shim("delete", "-bundle", self.bundle)
+                self.check_nothing_left()
+                self.start_engine()
+        many = rpc.pairs({f"net.core.x{i}": "1" for i in range(1025)})
+        self.fails(INVALID, "CreateSandbox", self.request({8: {3: many}}), "linux.sysctls: 1025")
         self.api("ShutdownSandbox")
 
     def test_metrics_are_the_sum(self):
@@ -176,6 +243,66 @@ class SandboxApi(EngineCase):
         self.assertNotIsInstance(answers[0], Exception)  # the last one was made
         self.api("ShutdownSandbox")
 
+    SLOW_BUSCTL = """#!/bin/sh
+touch {root}/asked
+until [ -e {root}/answer ]; do sleep 0.05; done
+echo nothing of the kind >&2
+exit 1
+"""
+
+    def fake_systemd(self):
+        """One that takes its time, and then refuses; in this mount namespace alone."""
+        if not (os.path.exists("/usr/bin/busctl") and os.path.isdir("/run/systemd")):
+            self.skipTest("no systemd is installed")
+        path = os.path.join(self.root, "busctl")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(self.SLOW_BUSCTL.format(root=self.root))
+        os.chmod(path, 0o755)
+        for place, args in (("/usr/bin/busctl", ("--bind", path)),
+                            ("/run/systemd", ("-t", "tmpfs", "kata-test"))):
+            subprocess.run(["mount", *args, place], check=True)
+            self.addCleanup(subprocess.run, ["umount", "-l", place], check=True)
+        os.mkdir("/run/systemd/system")
+        self.api("ShutdownSandbox")
+        self.shim("delete", "-bundle", self.bundle)
+        self.start_engine()  # whose mounts are those of its start
+
+    def test_one_request_at_a_time(self):
+        """While the making of the pod waits for systemd, nobody else makes one."""
+        self.fake_systemd()
+        answers = {}
+
+        def ask(name, what):
+            def run():
+                try:
+                    answers[name] = what()
+                except (rpc.RpcError, OSError) as e:
+                    answers[name] = e
+            thread = threading.Thread(target=run)
+            thread.start()
+            return thread
+
+        slow = self.request({8: {1: "/kata.slice"}})
+        first = ask("first", lambda: self.api("CreateSandbox", slow))
+        end = time.monotonic() + 20 * SLOWNESS
+        while not os.path.exists(os.path.join(self.root, "asked")):
+            self.assertLess(time.monotonic(), end, "systemd is not asked")
+            time.sleep(0.05)
+        self.fails(EXISTS, "CreateSandbox", slow)
+        container = ask("container", lambda: self.container("c", "true"))
+        time.sleep(0.5)
+        self.assertEqual(answers, {})
+        with open(os.path.join(self.root, "answer"), "w", encoding="ascii"):
+            pass
+        for thread in (first, container):
+            thread.join(30 * SLOWNESS)
+        self.assertIn("nothing of the kind", str(answers["first"]))
+        self.assertEqual(answers["container"].code, STATE, answers["container"])
+        self.create()  # what could not be made may be made again
+        self.api("StartSandbox")
+        self.assertEqual(self.output("d", "echo", "well"), "well\n")
+        self.api("ShutdownSandbox")
+
     def attempt(self, request):
         try:
             return self.task("Create", request, timeout=60 * SLOWNESS)
@@ -187,6 +314,8 @@ class SandboxApi(EngineCase):
         self.fails(UNSUPPORTED, "CreateSandbox", {5: self.netns, 3: {1: "bind"}}, "root file system")
         self.fails(UNSUPPORTED, "CreateSandbox", {5: self.netns, 4: {1: "a.B"}}, "a.B")
         self.fails(INVALID, "CreateSandbox", {1: "another", 5: self.netns}, "another")
+        self.fails(INVALID, "CreateSandbox", self.request({4: {1: ["a\nb"]}}),
+                   "dns_config.servers[0] 'a\\x0ab'")
         self.fails(UNSUPPORTED, "UpdateSandbox")
         platform_answer = rpc.inner(self.api("Platform"), 1)
         self.assertEqual(rpc.text(platform_answer, 1), "linux")

@@ -150,6 +150,27 @@ static void check_volume(struct vm *vm, struct share *s)
 		  file.guest_path, NULL);
 }
 
+/* Made once; what the guest writes by one container's volume the other's has too. */
+static void check_made_file(struct vm *vm, struct share *s)
+{
+	char path[SHARE_PATH_LEN], again[SHARE_PATH_LEN];
+	struct share_entry one, two;
+	struct err e;
+
+	assert_ok(share_make_file(s, "hosts", "made\n", 5, path, &e), &e);
+	assert_ok(share_add_volume(s, "c1", path, false, false, &one, &e), &e);
+	expect_in(vm, "cat @", one.guest_path, "made");
+	expect_in(vm, "echo written >@", one.guest_path, NULL);
+	assert_ok(share_remove_container(s, "c1", &e), &e);
+	assert_ok(share_make_file(s, "hosts", "made\n", 5, again, &e), &e);
+	assert_string_equal(again, path);
+	assert_ok(share_add_volume(s, "c2", path, true, false, &two, &e), &e);
+	expect_in(vm, "cat @", two.guest_path, "written");
+	expect_in(vm, "! echo x 2>/dev/null >@", two.guest_path, NULL);
+	assert_ok(share_remove_container(s, "c2", &e), &e);
+	assert_err(share_make_file(s, "../x", "", 0, path, &e), &e, ERR_INVALID);
+}
+
 static void check_share(struct vm *vm, enum share_fs fs)
 {
 	OWN(share) struct share *s = NULL;
@@ -171,6 +192,7 @@ static void check_share(struct vm *vm, enum share_fs fs)
 	mount_in_guest(vm, share_storage(s));
 	check_rootfs(vm, s);
 	check_volume(vm, s);
+	check_made_file(vm, s);
 	share_free(TAKE(s));
 	assert_int_not_equal(access(at("base/sb1"), F_OK), 0);
 }

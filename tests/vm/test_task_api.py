@@ -67,6 +67,44 @@ class TaskApi(EngineCase):
         self.assertEqual(self.state(), RUNNING)
         self.end()
 
+    def output(self):
+        """Of the container "x" in its bundle, run to its end."""
+        out = os.path.join(self.bundle, "out")
+        self.task("Create", {1: "x", 2: self.bundle, 6: f"file://{out}", 7: f"file://{out}"})
+        self.task("Start", {1: "x"})
+        self.task("Wait", {1: "x"})
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+        with open(out, encoding="ascii") as f:
+            return f.read()
+
+    def test_network_namespace_of_nobody(self):
+        """Docker's word for none: there is no process 0."""
+        spec = self.spec("ls", "/sys/class/net")
+        spec["linux"]["namespaces"] = [{"type": "network", "path": "/proc/0/ns/net"}]
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.assertEqual(self.output(), "lo\n")
+
+    def test_full_volume(self):
+        """The writer is told, and goes on: its root is elsewhere, and there may be room again."""
+        volume = os.path.join(self.root, "small")
+        os.makedirs(volume)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "kata-test", volume], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", volume], check=True)
+        script = ("cd /data; dd if=/dev/zero of=big bs=64k count=160 2>&1 | grep -o 'No space left.*'; "
+                  "stat -c %s big; echo x >more; echo root >/tmp/x && cat /tmp/x; rm big; "
+                  "echo after >last && cat last")
+        spec = self.spec("sh", "-c", script)
+        spec["mounts"].append({"destination": "/data", "type": "bind", "source": volume,
+                               "options": ["rbind", "rw"]})
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.assertRegex(self.output(), rf"^No space left on device\n{8 << 20}\n.*No space left on device\n"
+                         r"root\nafter\n$")
+        with open(os.path.join(volume, "last"), encoding="ascii") as f:
+            self.assertEqual(f.read(), "after\n")
+
     def spec_with_huge_pages(self, *command, limits, path=None):
         spec = self.spec(*command)
         spec["linux"].setdefault("resources", {})["hugepageLimits"] = [
