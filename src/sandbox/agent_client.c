@@ -22,6 +22,7 @@
 enum {
 	NAMES_MAX = 64,
 	DEFAULT_TIMEOUT_MS = 30 * 1000,
+	ASK_MS = 5 * 1000,
 	READY_MS = 60 * 1000
 };
 
@@ -30,11 +31,16 @@ enum {
 	[AGENT_##id] = { .service = (svc),                                                     \
 			 .method = { .name = (name_), .request = &(req), .response = (resp) }, \
 			 .waits = (waits_) }
+#define ROW_ASKS(id, svc, name_, req, resp)                                                    \
+	[AGENT_##id] = { .service = (svc),                                                     \
+			 .method = { .name = (name_), .request = &(req), .response = (resp) }, \
+			 .asks = true }
 
 static const struct row {
 	const char *service;
 	struct ttrpc_method method;
 	bool waits; /* for an event in the guest: no deadline of its own */
+	bool asks;  /* for what is there: a guest that is well says it at once */
 } rows[] = {
 	/* clang-format off */
 	ROW(CREATE_SANDBOX, SERVICE_AGENT, "CreateSandbox", grpc__create_sandbox_request__descriptor, EMPTY, false),
@@ -46,7 +52,7 @@ static const struct row {
 	ROW(SIGNAL_PROCESS, SERVICE_AGENT, "SignalProcess", grpc__signal_process_request__descriptor, EMPTY, false),
 	ROW(WAIT_PROCESS, SERVICE_AGENT, "WaitProcess", grpc__wait_process_request__descriptor, &grpc__wait_process_response__descriptor, true),
 	ROW(UPDATE_CONTAINER, SERVICE_AGENT, "UpdateContainer", grpc__update_container_request__descriptor, EMPTY, false),
-	ROW(STATS_CONTAINER, SERVICE_AGENT, "StatsContainer", grpc__stats_container_request__descriptor, &grpc__stats_container_response__descriptor, false),
+	ROW_ASKS(STATS_CONTAINER, SERVICE_AGENT, "StatsContainer", grpc__stats_container_request__descriptor, &grpc__stats_container_response__descriptor),
 	ROW(PAUSE_CONTAINER, SERVICE_AGENT, "PauseContainer", grpc__pause_container_request__descriptor, EMPTY, false),
 	ROW(RESUME_CONTAINER, SERVICE_AGENT, "ResumeContainer", grpc__resume_container_request__descriptor, EMPTY, false),
 	ROW(WRITE_STDIN, SERVICE_AGENT, "WriteStdin", grpc__write_stream_request__descriptor, &grpc__write_stream_response__descriptor, true),
@@ -149,10 +155,11 @@ void agent_client_hang_up(struct agent_client *a)
 static int64_t timeout_of(const struct agent_client *a, const struct row *r)
 {
 	int64_t left = deadline_left(a->deadline);
+	int64_t ms = r->asks && a->timeout_ms > ASK_MS ? ASK_MS : a->timeout_ms;
 
 	if (r->waits)
 		return -1;
-	return left >= 0 && left < a->timeout_ms ? left : a->timeout_ms;
+	return left >= 0 && left < ms ? left : ms;
 }
 
 static int closed(struct err *e)

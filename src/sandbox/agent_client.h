@@ -81,7 +81,10 @@ OWN_DEFINE(agent_client, struct agent_client *, agent_client_free)
 /* Repeats Health.Check until the agent answers or `deadline` passes. */
 int agent_client_ready(struct agent_client *a, int64_t deadline, struct err *e);
 
-/* Call with the method's usual deadline (30 s; none for calls that wait for events). */
+/*
+ * Call with the method's usual deadline (30 s; 5 s for StatsContainer; none for calls that wait
+ * for events).
+ */
 int agent_call(struct agent_client *a, enum agent_method m, const void *request,
 	       struct arena *arena, void *response_out, struct err *e);
 /* For methods whose response is empty or of no interest. */

@@ -38,6 +38,7 @@ struct sandbox {
 	struct cond changed;      /* state, or a container gone */
 	struct stand_in stand_in; /* of the sandbox itself; see sandbox_add_stand_in() */
 	int64_t ready_at, stopped_at;
+	int64_t figures_failed_at; /* the guest was too slow, monotonic ms; 0: never */
 
 	/* the machine: see vm.c */
 	struct vmm *vmm;
