@@ -73,15 +73,16 @@ static int resolv_conf_text(const Containerd__Sandbox__DNSConfig *d, struct aren
 	return *out ? 0 : err_oom(e, "resolv.conf");
 }
 
-/* What cannot be had of the host's is no reason to refuse a pod. */
+/* A host that has none, or none of a sensible kind and size, is no reason to refuse a pod. */
 static int copy_host_file(int etc_fd, const char *name, const char *otherwise, struct arena *a,
 			  const char **out, struct err *e)
 {
 	OWN(free) char *text = NULL;
-	struct err why;
 
-	if (file_read(etc_fd, name, POD_FILE_MAX, &text, NULL, &why) < 0) {
-		log_warn(NULL, "the host's /etc/%s is not the pod's: %s", name, why.msg);
+	if (file_read(etc_fd, name, POD_FILE_MAX, &text, NULL, e) < 0) {
+		if (e->kind != ERR_NOT_FOUND && e->kind != ERR_INVALID)
+			return err_wrap(e, "the host's /etc");
+		log_warn(NULL, "the host's /etc/%s is not the pod's: %s", name, e->msg);
 		*out = otherwise;
 		return 0;
 	}

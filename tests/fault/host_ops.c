@@ -38,8 +38,11 @@
 #include "oci/guest_spec.h"
 #include "oci/notes.h"
 #include "oci/spec.h"
+#include "sandbox.pb-c.h"
 #include "sandbox/rundir.h"
+#include "sandbox/sandbox.h"
 #include "sandbox/stream_log.h"
+#include "shim/pod_files.h"
 #include "wire/json.h"
 #include "wire/qmp.h"
 #include "wire/toml.h"
@@ -107,6 +110,26 @@ static int op_spec(struct err *e)
 		return -1;
 	return check(again->n_mounts == 1 && strcmp(again->process->args[2], "x") == 0, e,
 		     "spec");
+}
+
+static int op_pod_files(struct err *e)
+{
+	Containerd__Sandbox__PodSandboxConfig p = CONTAINERD__SANDBOX__POD_SANDBOX_CONFIG__INIT;
+	Containerd__Sandbox__DNSConfig d = CONTAINERD__SANDBOX__DNSCONFIG__INIT;
+	OWN(arena) struct arena a = { .limit = 1 << 20 };
+	char *server = (char *)(uintptr_t) "10.96.0.10";
+	OWN(fd) int etc = open("/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct pod_files f;
+
+	d.servers = &server;
+	d.n_servers = 1;
+	p.dns_config = &d;
+	if (etc < 0)
+		return err_sys(e, "open /etc");
+	if (pod_files_make(&p, "h", etc, &a, &f, e) < 0)
+		return -1;
+	return check(*f.hosts && str_eq(f.resolv_conf, "nameserver 10.96.0.10\n"), e,
+		     "files of a pod");
 }
 
 /*
@@ -471,6 +494,7 @@ const struct op host_ops[] = {
 	{ "config text", op_config_text, true, IO_NONE, false, false },
 	{ "spec", op_spec, true, IO_NONE, false, false },
 	{ "guest spec", op_guest_spec, true, IO_NONE, false, true },
+	{ "pod files", op_pod_files, true, IO_SHORT, false, false },
 	{ "spec build", op_spec_build, true, IO_NONE, false, false },
 	{ "options", op_args, true, IO_NONE, false, false },
 	{ "user", op_user, true, IO_SHORT, false, false },
