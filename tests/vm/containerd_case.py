@@ -15,7 +15,7 @@ import threading
 import time
 import unittest
 
-from kata_case import BIN, BUSYBOX, MARK, SLOWNESS, footprint, loop_device
+from kata_case import BIN, BUSYBOX, MARK, SLOWNESS, check_unchanged, footprint, loop_device
 
 IMAGE = "docker.io/library/busybox:latest"
 RUNTIME = "io.containerd.kata.v2"
@@ -178,11 +178,7 @@ class ContainerdCase(unittest.TestCase):
                 self.ctr("task", "kill", "-s", "KILL", name, namespace=namespace)
                 self.ctr("task", "rm", "-f", name, namespace=namespace)
                 self.ctr("container", "rm", name, namespace=namespace)
-        end = time.monotonic() + 15
-        while (after := footprint()) != self.before and time.monotonic() < end:
-            time.sleep(0.05)
-        for key, value in self.before.items():
-            self.assertEqual(value, after[key], f"{key} changed")
+        check_unchanged(self, self.before, 15)
 
     @classmethod
     def ctr(cls, *args, **kw):

@@ -11,7 +11,7 @@ import unittest
 
 import grpc_client as rpc
 import ttrpc_client
-from kata_case import BIN, BUSYBOX, TREE, footprint
+from kata_case import BIN, BUSYBOX, TREE, check_unchanged, footprint
 
 TASK = "containerd.task.v3.Task"
 INVALID, NOT_FOUND, EXISTS, STATE, UNSUPPORTED = 3, 5, 6, 9, 12
@@ -48,11 +48,7 @@ class EngineCase(unittest.TestCase):
         self.addCleanup(self.shim, "delete", "-bundle", self.bundle)
 
     def check_nothing_left(self):
-        end = time.monotonic() + 15
-        while (after := footprint()) != self.before and time.monotonic() < end:
-            time.sleep(0.05)
-        for key, value in self.before.items():
-            self.assertEqual(value, after[key], f"{key} changed")
+        check_unchanged(self, self.before, 15)
 
     def make_bundle(self, name):
         path = os.path.join(self.root, f"{self._testMethodName}.{name}")

@@ -3,6 +3,7 @@
 
 Run as root from a built tree (make, make guest). KATA_BUILD names another build directory.
 """
+import glob
 import json
 import os
 import shutil
@@ -69,6 +70,39 @@ def processes():
     return found
 
 
+def empty_cgroups():
+    """Directories of every hierarchy in which no process is."""
+    found = []
+    with open("/proc/self/mounts") as f:
+        roots = [fields[1] for fields in map(str.split, f) if fields[2] in ("cgroup", "cgroup2")]
+    for path in (path for root in roots for path, below, _ in os.walk(root) if not below):
+        try:
+            with open(os.path.join(path, "cgroup.procs")) as f:
+                if not f.read(1):
+                    found.append(path)
+        except OSError:
+            continue  # it has gone meanwhile, or holds threads
+    return sorted(found)
+
+
+def sockets():
+    """Names of unix sockets that are ours."""
+    with open("/proc/net/unix") as f:
+        return sorted(line.split()[7] for line in f if "kata" in line and len(line.split()) > 7)
+
+
+def loops():
+    """Files of the host that are disks of it."""
+    found = []
+    for path in glob.glob("/sys/block/loop*/loop/backing_file"):
+        try:
+            with open(path) as f:
+                found.append(f.read().strip())
+        except OSError:
+            continue  # it has gone meanwhile
+    return sorted(found)
+
+
 def footprint():
     """What a container that has gone must not have changed."""
     with open("/proc/self/mountinfo") as f:
@@ -78,7 +112,25 @@ def footprint():
         if os.path.isdir(base):
             run += [os.path.join(base, n) for n in os.listdir(base) if not n.startswith(("accel.", "."))]
     return {"processes": processes(), "mounts": mounts, "run": sorted(run),
-            "links": sorted(os.listdir("/sys/class/net"))}
+            "links": sorted(os.listdir("/sys/class/net")), "sockets": sockets(), "loops": loops(),
+            "cgroups": empty_cgroups()}
+
+
+def changes(before):
+    """What is different now; of cgroups, which others have as well, what there is more."""
+    after = footprint()
+    found = {key: (value, after[key]) for key, value in before.items()
+             if key != "cgroups" and value != after[key]}
+    more = set(after["cgroups"]) - set(before["cgroups"])
+    return {**found, "cgroups": sorted(more)} if more else found
+
+
+def check_unchanged(case, before, seconds):
+    """Waits until all is as it was."""
+    end = time.monotonic() + seconds * SLOWNESS
+    while (found := changes(before)) and time.monotonic() < end:
+        time.sleep(0.05)
+    case.assertEqual(found, {}, "left behind")
 
 
 def loop_device(case, path, content):
@@ -113,11 +165,7 @@ class KataCase(unittest.TestCase):
         for row in self.containers():
             self.kata("rm", "-f", row)
         # a detached container is gone for `kata` before its engine has ended
-        end = time.monotonic() + 10 * SLOWNESS
-        while (after := footprint()) != self.before and time.monotonic() < end:
-            time.sleep(0.05)
-        for key, value in self.before.items():
-            self.assertEqual(value, after[key], f"{key} changed")
+        check_unchanged(self, self.before, 10)
 
     @classmethod
     def kata(cls, *args, stdin=None, timeout=LIMIT, env=None, text=True):

@@ -19,7 +19,7 @@ import time
 import unittest
 
 from containerd_case import IMAGE, RUNTIME, ContainerdCase, folder
-from kata_case import BIN, BUSYBOX, TREE, footprint, processes
+from kata_case import BIN, BUSYBOX, TREE, changes, processes
 
 LAB = "full"
 TIMEOUT_S = 900
@@ -216,7 +216,7 @@ class Contract(ContainerdCase):
         if self.status("w") is not None:
             self.assertEqual(self.status("w"), "STOPPED")
             self.ok("task", "rm", "w")
-        self.wait_until(lambda: footprint() == self.before)
+        self.wait_until(lambda: not changes(self.before))
         self.ok("container", "rm", "w")
 
     def test_killed_engine(self):
@@ -255,7 +255,7 @@ class Contract(ContainerdCase):
                              [("/tasks/exit", "v", "v", pid, status),
                               ("/tasks/delete", "v", "v", pid, status)])
             self.ok("container", "rm", "v")
-            self.wait_until(lambda: footprint() == self.before)
+            self.wait_until(lambda: not changes(self.before))
 
     def test_killed_file_server(self):
         """No machine goes on without its files."""
