@@ -43,9 +43,9 @@ class Cni(CriCase):
             raise unittest.SkipTest(f"no CNI plug-ins in {PLUGINS}")
         super().setUpClass()
 
-    @classmethod
-    def prepare(cls):
-        super().prepare()
+    @staticmethod
+    def prepare_network():
+        """What the namespace has besides."""
         if "up0" not in ip("link"):
             ip("link", "set", "lo", "up")
             ip("link", "add", "up0", "type", "veth", "peer", "name", "wire")
@@ -54,6 +54,11 @@ class Cni(CriCase):
                 ip("link", "set", link, "up")
         with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as f:
             f.write("1")
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.prepare_network()
         os.unlink(os.path.join(cls.root, "cni/10-none.conflist"))
         shutil.rmtree(os.path.join(cls.root, "cni-bin"))
         shutil.copytree(PLUGINS, os.path.join(cls.root, "cni-bin"))

@@ -122,6 +122,19 @@ class Run(ContainerdCase):
                 self.remove("where")
             self.wait_until(lambda: not glob.glob("/sys/fs/cgroup/**/default/where", recursive=True))
 
+    def test_host_cgroup_is_left_alone(self):
+        """sandbox_cgroup_only = false: all of it stays where the daemon has it, and nothing is made."""
+        path = os.path.join(self.root, "stay.toml")
+        with open(path, "w", encoding="ascii") as f:
+            f.write("[runtime]\nsandbox_cgroup_only = false\n")
+        self.detached("stays", options=("--runtime-config-path", path))
+        here = self.cgroups(os.getpid())
+        for pid, name in processes().items():
+            if pid not in self.before["processes"]:
+                self.assertEqual(self.cgroups(pid), here, name)
+        self.assertEqual(glob.glob("/sys/fs/cgroup/**/default/stays", recursive=True), [])
+        self.remove("stays")
+
     def test_annotations_of_the_configuration(self):
         prefix = "io.katacontainers.config.hypervisor."
         out = self.run_ok("a", "sh", "-c", "nproc; cat /proc/cmdline; head -1 /proc/meminfo", options=(
