@@ -31,7 +31,7 @@
 #endif
 
 enum {
-	REOPEN_MS = 500,
+	REOPEN_MS = 1200, /* QEMU tells of one change of a port a second, the last */
 	END_MS = 5000,
 	SESSIONS_MAX = 8
 };

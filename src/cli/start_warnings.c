@@ -6,20 +6,14 @@
  */
 #include "cli/start_warnings.h"
 
-#include <fcntl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/err.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "cli/container_dir.h"
-
-enum {
-	LOG_MAX = 1 << 20 /* a start writes a few lines */
-};
 
 /* The text of a quoted value up to its closing quote, in place. */
 static void unquote(char *s)
@@ -46,19 +40,21 @@ static void show_line(char *line)
 	(void)fprintf(stderr, "kata: warning: %s\n", msg);
 }
 
+/* Line by line: a guest may have written many, where its console is logged. */
 void start_warnings_show(const struct container_dir *d)
 {
 	OWN(free) char *path = container_dir_file(d, "shim.log");
-	OWN(free) char *text = NULL;
-	char *line, *rest;
-	struct err e;
+	FILE *log = path ? fopen(path, "re") : NULL;
+	size_t room = 0;
+	OWN(free) char *line = NULL;
 
-	if (!path || file_read(AT_FDCWD, path, LOG_MAX, &text, NULL, &e) < 0) {
-		if (!path || e.kind != ERR_NOT_FOUND)
+	if (!log) {
+		if (!path || errno != ENOENT)
 			log_warn(NULL, "the engine's warnings cannot be shown: %s",
-				 path ? e.msg : "out of memory");
+				 path ? strerror(errno) : "out of memory");
 		return;
 	}
-	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+	while (getline(&line, &room, log) > 0)
 		show_line(line);
+	(void)fclose(log);
 }

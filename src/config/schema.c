@@ -149,7 +149,7 @@ const struct config_key config_keys[] = {
 	{ AGENT, "create_container_timeout", CONFIG_UINT, AT(agent.create_container_timeout_s), "60", 1, 86400,
 	  .meaning = "Seconds that the agent may take for a request." },
 	{ AGENT, "health_check_request_timeout_ms", CONFIG_UINT, AT(agent.health_check_request_timeout_ms), "90000", 100, 3600000,
-	  .meaning = "Milliseconds that the agent may take to answer a health check." },
+	  .meaning = "Milliseconds that the agent may take to answer a health check, or a container to end that was killed (10000 at least)." },
 	{ "runtime", "enable_debug", CONFIG_BOOL, AT(runtime.enable_debug), "false",
 	  .meaning = "Log debug messages of the engine." },
 	{ "runtime", "log_level", CONFIG_WORD, AT(runtime.log_level), "\"info\"", .choices = log_levels,

@@ -17,6 +17,7 @@
 #include "base/own.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "sandbox/debug_console.h"
 #include "sandbox/rundir.h"
 #include "wire/unix_socket.h"
 
@@ -26,18 +27,19 @@ enum {
 	SILENT_STEPS = 600, /* that a command may take after our input has ended */
 	CTRL_D = 4,
 	CTRL_P = 16,
-	CTRL_Q = 17
+	CTRL_Q = 17,
+	REFUSAL_LEN = sizeof(DEBUG_CONSOLE_REFUSAL) - 1
 };
 
-/* `id`, or `id`@digits where a sandbox of another owner has that name. */
+/* `id`@digits, where a sandbox of another owner has that name. */
 static bool names(const char *entry, const char *id)
 {
 	size_t n = strlen(id);
 
-	return strncmp(entry, id, n) == 0 && (entry[n] == '\0' || entry[n] == '@');
+	return strncmp(entry, id, n) == 0 && entry[n] == '@';
 }
 
-static int find_socket(const char *id, char **out, struct err *e)
+static int find_other(const char *id, char **out, struct err *e)
 {
 	OWN(free) char *found = NULL;
 	DIR *dir = opendir(RUNDIR_BASE);
@@ -65,6 +67,19 @@ static int find_socket(const char *id, char **out, struct err *e)
 	return 0;
 }
 
+/* The directory of that name before all others. */
+static int find_socket(const char *id, char **out, struct err *e)
+{
+	OWN(free) char *plain = str_printf(RUNDIR_BASE "/%s", id);
+
+	if (!plain)
+		return err_oom(e, "a path");
+	if (access(plain, F_OK) < 0)
+		return find_other(id, out, e);
+	*out = str_printf("%s/" RUNDIR_CONSOLE, plain);
+	return *out ? 0 : err_oom(e, "a path");
+}
+
 struct terminal {
 	struct termios before;
 	bool is_raw;
@@ -90,6 +105,7 @@ static void own_terminal(struct terminal *t)
 struct session {
 	int console;
 	bool terminal, saw_ctrl_p, input_over;
+	bool began; /* something has come */
 	int silent; /* steps without output since then */
 };
 
@@ -147,6 +163,12 @@ static int take_input(struct session *s, struct err *e)
 	return !left;
 }
 
+/* The engine's own words; they come in one write. */
+static bool is_refusal(const char *p, size_t n)
+{
+	return n >= REFUSAL_LEN && memcmp(p, DEBUG_CONSOLE_REFUSAL, REFUSAL_LEN) == 0;
+}
+
 static int take_output(struct session *s, struct err *e)
 {
 	char block[CHUNK];
@@ -158,6 +180,10 @@ static int take_output(struct session *s, struct err *e)
 		return err_sys(e, "read the console");
 	if (n <= 0)
 		return 0;
+	if (!s->began && is_refusal(block, (size_t)n))
+		return err_set(e, ERR_STATE, 0, "%.*s", (int)(n - REFUSAL_LEN),
+			       block + REFUSAL_LEN);
+	s->began = true;
 	s->silent = 0;
 	return fd_write_waiting(STDOUT_FILENO, block, (size_t)n, e) < 0 ? -1 : 1;
 }

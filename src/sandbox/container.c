@@ -461,8 +461,12 @@ static void run_poststop(struct container *c)
 {
 	const struct hook_owner o = hook_owner_of(c);
 
-	if (c->spec)
-		hooks_run_poststop(&o);
+	if (!c->spec)
+		return;
+	/* each has a deadline of its own; half a network's removal is worse than a wait */
+	fiber_shield(o.loop, true);
+	hooks_run_poststop(&o);
+	fiber_shield(o.loop, false);
 }
 
 /* Who waits for it is told, whatever it has come to. */
@@ -632,26 +636,33 @@ int container_update(struct container *c, Grpc__LinuxResources *r, struct err *e
 	return rc;
 }
 
+static int ask_figures(struct container *c, struct arena *a, Grpc__StatsContainerResponse **out,
+		       struct err *e)
+{
+	Grpc__StatsContainerRequest req = GRPC__STATS_CONTAINER_REQUEST__INIT;
+
+	if (sandbox_need_ready(c->sandbox, e) < 0)
+		return -1;
+	req.container_id = c->id;
+	if (agent_call(c->sandbox->agent, AGENT_STATS_CONTAINER, &req, a, out, e) < 0)
+		return -1;
+	guest_figures_trim(*out);
+	return 0;
+}
+
+/* Its callers ask for all containers of a node, one after the other. */
 int container_stats(struct container *c, struct arena *a, Grpc__StatsContainerResponse **out,
 		    struct err *e)
 {
-	Grpc__StatsContainerRequest req = GRPC__STATS_CONTAINER_REQUEST__INIT;
 	struct sandbox *s = c->sandbox;
-	int64_t now = time_mono_ms();
 
-	if (sandbox_need_ready(s, e) < 0)
-		return -1;
-	/* its caller asks for the whole node, one after the other */
-	if (s->figures_failed_at && now - s->figures_failed_at < FIGURES_PAUSE_MS)
+	if (s->figures_failed_at && time_mono_ms() - s->figures_failed_at < FIGURES_PAUSE_MS)
 		return err_set(e, ERR_TIMEOUT, 0, "the guest has just not said its figures");
-	req.container_id = c->id;
-	if (agent_call(s->agent, AGENT_STATS_CONTAINER, &req, a, out, e) < 0) {
-		if (e->kind == ERR_TIMEOUT)
-			s->figures_failed_at = time_mono_ms();
-		return -1;
-	}
-	guest_figures_trim(*out);
-	return 0;
+	if (ask_figures(c, a, out, e) == 0)
+		return 0;
+	if (e->kind == ERR_TIMEOUT)
+		s->figures_failed_at = time_mono_ms();
+	return -1;
 }
 
 int container_processes(struct container *c, struct arena *a, const uint32_t **pids, size_t *n,
@@ -666,7 +677,7 @@ int container_processes(struct container *c, struct arena *a, const uint32_t **p
 	    (st != PROCESS_RUNNING && st != PROCESS_PAUSED && st != PROCESS_CREATED) ||
 	    !agent_has_feature(c->sandbox->agent, AGENT_FEATURE_PROCESSES))
 		return 0;
-	if (container_stats(c, a, &s, e) < 0)
+	if (ask_figures(c, a, &s, e) < 0)
 		return -1;
 	*pids = s->pids;
 	*n = s->n_pids;

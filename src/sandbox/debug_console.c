@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,6 +37,7 @@ struct session {
 struct debug_console {
 	struct sandbox *s;
 	unsigned cid; /* 0: the serial port */
+	char *path;   /* of the socket */
 	int listener, port;
 	bool port_taken;
 	struct fiber *accepting;
@@ -72,15 +74,15 @@ static int join_port(struct session *x, struct err *e)
 }
 
 /* The client has no other place for it: its terminal. */
-static void say(struct session *x, const struct err *why)
+static void say(struct debug_console *c, int conn, const struct err *why)
 {
 	char line[sizeof(why->msg) + 40];
 	struct err ignored;
-	int n = snprintf(line, sizeof(line), "kata: debug console: %s\r\n", why->msg);
+	int n = snprintf(line, sizeof(line), DEBUG_CONSOLE_REFUSAL "%s\r\n", why->msg);
 
-	log_info(&x->console->s->log, "debug console: %s", why->msg);
-	(void)fiber_write_all(x->console->s->loop, x->conn, line, (size_t)n,
-			      deadline_in(WRITE_MS), &ignored);
+	log_info(&c->s->log, "debug console: %s", why->msg);
+	(void)fiber_write_all(c->s->loop, conn, line, (size_t)n, deadline_in(WRITE_MS),
+			      &ignored);
 }
 
 static void session_run(void *arg)
@@ -90,7 +92,7 @@ static void session_run(void *arg)
 	struct err e;
 
 	if ((c->cid ? join_vsock(x, &e) : join_port(x, &e)) < 0 && e.kind != ERR_CANCELLED)
-		say(x, &e);
+		say(c, x->conn, &e);
 	fd_close(&x->conn);
 	list_remove(&x->node);
 	c->count--;
@@ -101,9 +103,15 @@ static void session_run(void *arg)
 static void take(struct debug_console *c, int fd)
 {
 	OWN(fd) int own = fd;
-	struct session *x = c->count < SESSIONS_MAX ? mem_new(struct session) : NULL;
+	struct session *x;
 	struct err e;
 
+	if (c->count >= SESSIONS_MAX) {
+		err_set(&e, ERR_STATE, 0, "%d sessions are the most", SESSIONS_MAX);
+		say(c, fd, &e);
+		return;
+	}
+	x = mem_new(struct session);
 	if (!x)
 		return;
 	x->console = c;
@@ -123,7 +131,8 @@ static void accept_run(void *arg)
 	struct loop *l = c->s->loop;
 	struct err e;
 
-	while (fiber_wait_fd(l, c->listener, EPOLLIN, DEADLINE_NONE, &e) == 0) {
+	while (fiber_wait_fd(l, c->listener, EPOLLIN, DEADLINE_NONE, &e) == 0 &&
+	       !fiber_is_cancelled(fiber_self(l))) {
 		int fd = accept4(c->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0)
@@ -146,6 +155,12 @@ int debug_console_open(struct sandbox *s, const char *path, unsigned cid,
 	*c = (struct debug_console){ .s = s, .cid = cid, .listener = -1, .port = -1 };
 	list_init(&c->sessions);
 	cond_init(&c->gone, s->loop);
+	c->path = strdup(path);
+	if (!c->path) {
+		debug_console_free(c);
+		return err_oom(e, "the debug console");
+	}
+	(void)unlink(path); /* of a machine before, in this directory of ours */
 	if ((cid == 0 && vmm_serial_take(s->vmm, DEBUG_CONSOLE_NAME, &c->port, e) < 0) ||
 	    unix_listen(path, BACKLOG, &c->listener, e) < 0 ||
 	    fd_set_nonblock(c->listener, true, e) < 0 ||
@@ -182,7 +197,10 @@ void debug_console_free(struct debug_console *c)
 	while ((c->accepting || c->count) && cond_wait(&c->gone, DEADLINE_NONE, &ignored) == 0)
 		;
 	fiber_shield(c->s->loop, false);
+	if (c->listener >= 0)
+		(void)unlink(c->path);
 	fd_close(&c->listener);
 	fd_close(&c->port);
+	free(c->path);
 	free(c);
 }

@@ -14,6 +14,8 @@ struct debug_console;
 enum {
 	DEBUG_CONSOLE_PORT = 1026 /* of vsock, in the guest: upstream's */
 };
+/* How a connection begins that gets no session: the reason and its end follow. */
+#define DEBUG_CONSOLE_REFUSAL "kata: debug console: "
 /* The virtio-serial port. */
 #define DEBUG_CONSOLE_NAME "kata.console"
 

@@ -51,7 +51,7 @@ static void oom_run(void *arg)
 static void health_run(void *arg)
 {
 	struct sandbox *s = arg;
-	int64_t timeout = sandbox_patience_ms(s);
+	int64_t timeout = s->c.config->agent.health_check_request_timeout_ms;
 	struct err e, why;
 
 	while (fiber_sleep(s->loop, HEALTH_PAUSE_MS, &e) == 0) {

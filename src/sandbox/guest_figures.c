@@ -13,6 +13,7 @@ enum {
 	PAGE_SIZES_MAX = 16,
 	MEMORY_KEYS_MAX = 256,
 	PIDS_MAX = 32768,
+	PROCESSORS_MAX = 1024,
 	LINK_NAME_MAX = 15, /* Linux: IFNAMSIZ, with its NUL */
 	WORD_MAX = 64
 };
@@ -90,6 +91,9 @@ void guest_figures_trim(Grpc__StatsContainerResponse *r)
 	trim_huge_pages(c);
 	if (c->blkio_stats)
 		trim_blkio(c->blkio_stats);
+	if (c->cpu_stats && c->cpu_stats->cpu_usage)
+		c->cpu_stats->cpu_usage->n_percpu_usage =
+			at_most(c->cpu_stats->cpu_usage->n_percpu_usage, PROCESSORS_MAX);
 	if (c->memory_stats)
 		c->memory_stats->n_stats = at_most(c->memory_stats->n_stats, MEMORY_KEYS_MAX);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From streams of a guest's bytes to lines of our log. A guest that writes without end costs a
- * bounded part of each second: what comes too fast stays in the port, whose writer then waits.
+ * bounded part of each second: what comes too fast stays in the port, whose writer then waits,
+ * or drops it, as our agent does.
  */
 #include "sandbox/guest_log.h"
 

@@ -82,7 +82,8 @@ struct process {
 	int64_t gone_at; /* when it ended in the guest; 0: it lives, or nobody knows */
 	uint32_t gone_status;
 	int64_t exited_at;
-	bool killed; /* by SIGKILL, and its end is waited for */
+	bool starting; /* its end is not told before its start is */
+	bool killed;   /* by SIGKILL, and its end is waited for */
 	unsigned refs;
 };
 
@@ -156,7 +157,7 @@ void vm_stop(struct sandbox *s);
 void vm_explain_loss(struct sandbox *s);
 /* ERR_STATE with the reason unless the sandbox is ready. */
 int sandbox_need_ready(const struct sandbox *s, struct err *e);
-/* How long the guest may take for what it does in no time if it is well. */
+/* How long the guest may take for an end: as for a health check, and 10 s at least. */
 int64_t sandbox_patience_ms(const struct sandbox *s);
 /* After a failed call: *e becomes the cause if that is the machine's end. Returns -1. */
 int sandbox_blame(struct sandbox *s, struct err *e);

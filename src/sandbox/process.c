@@ -165,6 +165,9 @@ static void wait_in_guest(void *arg)
 	} else {
 		p->gone_at = time_wall_ns();
 		p->gone_status = (uint32_t)resp->status & 0xff;
+		cond_wake_all(&p->changed);
+		while (p->starting && cond_wait(&p->changed, DEADLINE_NONE, &e) == 0)
+			;
 		if (p == p->container->init)
 			end_execs(p->container);
 		if (p->stdio)
@@ -215,9 +218,11 @@ static uint32_t status_of_failure(const struct err *e)
 	return e->kind == ERR_DENIED ? STATUS_DENIED : STATUS_LOST;
 }
 
-/* Until it is called, nobody hears of the process's end: that is told after its start. */
+/* The fibers of a process that runs now: its streams, and the wait for its end. */
 static int follow(struct process *p, struct err *e)
 {
+	if (stdio_start(p->stdio, agent_of(p), p->exec_id, e) < 0)
+		return -1;
 	process_ref(p);
 	if (fiber_spawn(p->container->sandbox->loop, "process wait", wait_in_guest, p, NULL,
 			e) < 0) {
@@ -274,16 +279,15 @@ int process_start(struct process *p, struct err *e)
 	}
 	if (process_step(&p->state, PROCESS_STARTED, e) < 0)
 		return -1; /* its VM died meanwhile: reported as its end */
-	if (stdio_start(p->stdio, agent_of(p), p->exec_id, e) < 0) {
-		process_ended(p, STATUS_LOST);
-		return -1;
-	}
-	if (p == p->container->init)
-		container_run_poststart(p->container);
 	if (follow(p, e) < 0) {
 		process_ended(p, STATUS_LOST);
 		return -1;
 	}
+	p->starting = true;
+	if (p == p->container->init)
+		container_run_poststart(p->container);
+	p->starting = false;
+	cond_wake_all(&p->changed);
 	return 0;
 }
 
@@ -312,8 +316,9 @@ static bool ends_created(const struct process *p, uint32_t signal)
 }
 
 /*
- * The kernel ends what gets SIGKILL unless it is frozen: a guest that does not is beyond being
- * asked, and whoever waits for this end would wait for ever.
+ * A kernel ends what gets SIGKILL unless it is frozen, or waits for a disk or a share that does
+ * not answer. Whoever waits for this end would do so for ever, and nobody can tell a guest that
+ * cannot from one that does not want to (docs/decisions/0053-killed-and-alive.md).
  */
 static void kill_run(void *arg)
 {

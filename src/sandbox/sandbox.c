@@ -16,6 +16,7 @@
 
 enum {
 	BLAME_MS = 2000,
+	LEAST_PATIENCE_MS = 10 * 1000,
 	STATUS_KILLED = 137,
 	STATUS_LOST = 255
 };
@@ -230,7 +231,9 @@ int sandbox_need_ready(const struct sandbox *s, struct err *e)
 
 int64_t sandbox_patience_ms(const struct sandbox *s)
 {
-	return s->c.config->agent.health_check_request_timeout_ms;
+	int64_t ms = s->c.config->agent.health_check_request_timeout_ms;
+
+	return ms > LEAST_PATIENCE_MS ? ms : LEAST_PATIENCE_MS;
 }
 
 int sandbox_wait(struct sandbox *s, struct err *e)

@@ -234,7 +234,6 @@ int sandbox_stats(struct sandbox *s, struct arena *a, Grpc__StatsContainerRespon
 {
 	Grpc__StatsContainerResponse *sum = stats_sum_new(a), *one;
 	struct strv ids = { 0 };
-	struct err gone;
 	int rc = 0;
 
 	if (!sum)
@@ -247,8 +246,14 @@ int sandbox_stats(struct sandbox *s, struct arena *a, Grpc__StatsContainerRespon
 	for (size_t i = 0; rc == 0 && i < ids.n; i++) {
 		struct container *c = container_find(s, ids.v[i]);
 
-		if (c && container_stats(c, a, &one, &gone) == 0)
+		if (!c)
+			continue;
+		rc = container_stats(c, a, &one, e);
+		if (rc == 0)
 			rc = stats_sum_add(one, sum, a, e);
+		else if (e->kind == ERR_NOT_FOUND)
+			rc = 0; /* it has gone meanwhile; a sum without the others would be a
+				   lie */
 	}
 	strv_fini(&ids);
 	if (rc == 0)

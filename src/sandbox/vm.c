@@ -694,7 +694,7 @@ static void log_console(struct sandbox *s)
 	if (!text || !s->vmm || vmm_console_tail(s->vmm, text, CONSOLE_LOGGED) == 0)
 		return;
 	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-		log_warn(&s->log, "console: %s",
+		log_info(&s->log, "console: %s",
 			 str_quote(line, strlen(line), quoted, sizeof(quoted)));
 }
 

@@ -57,6 +57,7 @@ struct removal {
 	struct loop *loop;
 	const char *container_id;
 	char *socket_path;
+	bool failed;
 };
 
 static int remove_calls(struct ttrpc_conn *c, const struct removal *r, struct err *e)
@@ -99,12 +100,15 @@ static void remove_run(void *arg)
 	int fd;
 
 	if (unix_connect(r->socket_path, &fd, &e) < 0 ||
-	    ttrpc_conn_new(r->loop, fd, &o, &c, &e) < 0 || remove_calls(c, r, &e) < 0)
+	    ttrpc_conn_new(r->loop, fd, &o, &c, &e) < 0 || remove_calls(c, r, &e) < 0) {
 		log_warn(NULL, "removing container '%s' from its pod: %s", r->container_id,
 			 e.msg);
+		r->failed = true;
+	}
 }
 
-static int remove_from_pod(const struct shim_options *o, const char *name, struct err *e)
+static int remove_from_pod(const struct shim_options *o, const char *name, bool *lives,
+			   struct err *e)
 {
 	OWN(free) char *path = NULL;
 	struct removal r = { .container_id = o->id };
@@ -115,6 +119,7 @@ static int remove_from_pod(const struct shim_options *o, const char *name, struc
 	r.socket_path = path;
 	rc = fiber_main(r.loop, remove_run, &r, e);
 	loop_free(r.loop);
+	*lives = r.failed;
 	return rc;
 }
 
@@ -133,32 +138,39 @@ static void undo_run(void *arg)
 }
 
 /* The engine was killed before it could run them. */
-static int undo_hooks(const struct shim_options *o, const char *bundle, struct err *e)
+static void undo_hooks(const struct shim_options *o, const char *bundle)
 {
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
 	struct undoing u = { .owner = { .id = o->id, .bundle = bundle } };
 	Grpc__Spec *spec;
+	struct err e;
 	int rc;
 
 	if (!hooks_poststop_is_due(bundle))
-		return 0;
-	if (spec_load(bundle, &a, NULL, &spec, e) < 0 || loop_new(&u.owner.loop, e) < 0)
-		return err_wrap(e, "poststop hooks");
+		return;
+	if (spec_load(bundle, &a, NULL, &spec, &e) < 0 || loop_new(&u.owner.loop, &e) < 0) {
+		log_warn(NULL, "poststop hooks: %s", e.msg);
+		return;
+	}
 	u.owner.spec = spec;
 	u.owner.reaper = &u.reaper;
-	rc = child_reaper_init(&u.reaper, u.owner.loop, e);
+	rc = child_reaper_init(&u.reaper, u.owner.loop, &e);
 	if (rc == 0) {
-		rc = fiber_main(u.owner.loop, undo_run, &u, e);
+		rc = fiber_main(u.owner.loop, undo_run, &u, &e);
 		child_reaper_fini(&u.reaper);
 	}
 	loop_free(u.owner.loop);
-	return rc;
+	if (rc < 0)
+		log_warn(NULL, "poststop hooks: %s", e.msg);
 }
 
 /* ---- the whole ---- */
 
-/* What is not there needs no removing: only what is there and stays is an error. */
-static int clean_up(const struct shim_options *o, const char *cwd, struct err *e)
+/*
+ * What is not there needs no removing: only what is there and stays is an error. *lives: its
+ * pod does, and did not let it go.
+ */
+static int clean_up(const struct shim_options *o, const char *cwd, bool *lives, struct err *e)
 {
 	struct rundir_owner owner = { .namespace = o->namespace, .address = o->address };
 	OWN(free) char *id = NULL;
@@ -176,7 +188,7 @@ static int clean_up(const struct shim_options *o, const char *cwd, struct err *e
 	if (rundir_find(RUNDIR_BASE, id, &owner, &name, &none) < 0)
 		return 0;
 	if (joins)
-		return remove_from_pod(o, name, e);
+		return remove_from_pod(o, name, lives, e);
 	if (rundir_kill(RUNDIR_BASE, name, cwd, KILL_MS, e) < 0)
 		return -1;
 	(void)rundir_sweep(RUNDIR_BASE);
@@ -188,6 +200,7 @@ int shim_delete(const struct shim_options *o, struct err *e)
 	Containerd__Task__DeleteResponse resp = CONTAINERD__TASK__DELETE_RESPONSE__INIT;
 	Google__Protobuf__Timestamp at = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
 	OWN(free) char *cwd = NULL;
+	bool lives = false;
 	int64_t now = time_wall_ns();
 
 	if (shim_check_ids(o, e) < 0)
@@ -198,8 +211,10 @@ int shim_delete(const struct shim_options *o, struct err *e)
 	cwd = getcwd(NULL, 0);
 	if (!cwd)
 		return err_sys(e, "current directory");
-	if (clean_up(o, cwd, e) < 0 || undo_hooks(o, cwd, e) < 0)
+	if (clean_up(o, cwd, &lives, e) < 0)
 		return -1;
+	if (!lives)
+		undo_hooks(o, cwd);
 	at.seconds = now / 1000000000;
 	at.nanos = (int32_t)(now % 1000000000);
 	resp.exit_status = STATUS_KILLED;

@@ -165,7 +165,7 @@ class ContainerdCase(unittest.TestCase):
         shutil.rmtree(cls.root, ignore_errors=True)
 
     def setUp(self):
-        self.before = footprint()
+        self.before = footprint(self.root)
         self.started = []
         self.addCleanup(self.check_nothing_left)
 

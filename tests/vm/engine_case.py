@@ -37,7 +37,7 @@ class EngineCase(unittest.TestCase):
                 files.extractall(cls.rootfs)
 
     def setUp(self):
-        self.before = footprint()
+        self.before = footprint(self.root)
         self.addCleanup(self.check_nothing_left)
         self.bundle = self.make_bundle(self.ident)
 

@@ -71,11 +71,13 @@ def processes():
 
 
 def empty_cgroups():
-    """Directories of every hierarchy in which no process is."""
+    """Directories in which no process is, below those that callers' groups of containers are."""
     found = []
     with open("/proc/self/mounts") as f:
         roots = [fields[1] for fields in map(str.split, f) if fields[2] in ("cgroup", "cgroup2")]
-    for path in (path for root in roots for path, below, _ in os.walk(root) if not below):
+    for path, root in ((path, root) for root in roots for path, below, _ in os.walk(root) if not below):
+        if os.path.relpath(path, root).count("/") == 0:
+            continue
         try:
             with open(os.path.join(path, "cgroup.procs")) as f:
                 if not f.read(1):
@@ -85,26 +87,22 @@ def empty_cgroups():
     return sorted(found)
 
 
-def sockets():
-    """Names of unix sockets that are ours."""
-    with open("/proc/net/unix") as f:
-        return sorted(line.split()[7] for line in f if "kata" in line and len(line.split()) > 7)
-
-
-def loops():
-    """Files of the host that are disks of it."""
+def loops(root):
+    """Files below a directory of a test's own that are disks of the host."""
     found = []
     for path in glob.glob("/sys/block/loop*/loop/backing_file"):
         try:
             with open(path) as f:
-                found.append(f.read().strip())
+                name = f.read().strip()
         except OSError:
             continue  # it has gone meanwhile
+        if name.startswith(root + "/"):
+            found.append(name)
     return sorted(found)
 
 
-def footprint():
-    """What a container that has gone must not have changed."""
+def footprint(root):
+    """What a container that has gone must not have changed; `root` is the test's directory."""
     with open("/proc/self/mountinfo") as f:
         mounts = sorted(line.split()[4] for line in f)
     run = []
@@ -112,13 +110,13 @@ def footprint():
         if os.path.isdir(base):
             run += [os.path.join(base, n) for n in os.listdir(base) if not n.startswith(("accel.", "."))]
     return {"processes": processes(), "mounts": mounts, "run": sorted(run),
-            "links": sorted(os.listdir("/sys/class/net")), "sockets": sockets(), "loops": loops(),
+            "links": sorted(os.listdir("/sys/class/net")), "loops": loops(root),
             "cgroups": empty_cgroups()}
 
 
-def changes(before):
-    """What is different now; of cgroups, which others have as well, what there is more."""
-    after = footprint()
+def changes(before, root):
+    """What is different now; of cgroups, which other files' tests have as well, what there is more."""
+    after = footprint(root)
     found = {key: (value, after[key]) for key, value in before.items()
              if key != "cgroups" and value != after[key]}
     more = set(after["cgroups"]) - set(before["cgroups"])
@@ -128,7 +126,7 @@ def changes(before):
 def check_unchanged(case, before, seconds):
     """Waits until all is as it was."""
     end = time.monotonic() + seconds * SLOWNESS
-    while (found := changes(before)) and time.monotonic() < end:
+    while (found := changes(before, case.root)) and time.monotonic() < end:
         time.sleep(0.05)
     case.assertEqual(found, {}, "left behind")
 
@@ -158,7 +156,7 @@ class KataCase(unittest.TestCase):
         cls.kata_ok("load", BUSYBOX)
 
     def setUp(self):
-        self.before = footprint()
+        self.before = footprint(self.root)
         self.addCleanup(self.check_nothing_left)
 
     def check_nothing_left(self):

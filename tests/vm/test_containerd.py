@@ -229,7 +229,7 @@ class Contract(ContainerdCase):
         if self.status("w") is not None:
             self.assertEqual(self.status("w"), "STOPPED")
             self.ok("task", "rm", "w")
-        self.wait_until(lambda: not changes(self.before))
+        self.wait_until(lambda: not changes(self.before, self.root))
         self.ok("container", "rm", "w")
 
     def test_killed_engine(self):
@@ -268,7 +268,7 @@ class Contract(ContainerdCase):
                              [("/tasks/exit", "v", "v", pid, status),
                               ("/tasks/delete", "v", "v", pid, status)])
             self.ok("container", "rm", "v")
-            self.wait_until(lambda: not changes(self.before))
+            self.wait_until(lambda: not changes(self.before, self.root))
 
     def test_killed_file_server(self):
         """No machine goes on without its files."""

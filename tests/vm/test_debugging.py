@@ -4,13 +4,14 @@ import os
 import pty
 import re
 import select
+import shutil
 import socket
 import subprocess
 import time
 import unittest
 
 from bad_case import BadCase, wait_until
-from kata_case import BIN, SLOWNESS, TREE
+from kata_case import BIN, BUILD, SLOWNESS
 
 LAB = "quick"
 TIMEOUT_S = 600
@@ -122,6 +123,10 @@ class Console(Sandboxes):
         with self.subTest("one at a time"):
             _, other = self.enter(ident)
             read_until(other, rb"somebody has the serial console already")
+            done = subprocess.run([RUNTIME, "exec", ident], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=60, check=False)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("somebody has the serial console already", done.stderr)
         with self.subTest("the sandbox's end is the session's"):
             self.kata_ok("rm", "-f", ident)
             self.assertEqual(first.wait(20 * SLOWNESS), 0)
@@ -172,11 +177,17 @@ class Console(Sandboxes):
 
     def test_guest_without_a_shell(self):
         """A build without the extras: refused by name, not silently without a console."""
-        extras = os.path.join(TREE, "build/guest/extras")
-        os.rename(extras, extras + ".away")
-        self.addCleanup(os.rename, extras + ".away", extras)
-        self.refused("debug_console_enabled", "make guest-extras",
-                     config=self.config(agent={"debug_console_enabled": True}))
+        there = os.path.join(self.root, "there")
+        for folder in ("bin", "libexec"):
+            shutil.copytree(os.path.join(BUILD, folder), os.path.join(there, folder))
+        os.makedirs(os.path.join(there, "guest"))
+        for name in ("vmlinux", "initrd", "kernel.info"):
+            os.symlink(os.path.join(BUILD, "guest", name), os.path.join(there, "guest", name))
+        done = subprocess.run([os.path.join(there, "bin/kata"), "--root", self.root, "--config",
+                               self.config(agent={"debug_console_enabled": True}), "run", "--rm", "--network", "none",
+                               "busybox", "true"], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 125)
+        self.one_line(done.stderr, "debug_console_enabled", "make guest-extras")
 
 
 if __name__ == "__main__":

@@ -96,9 +96,9 @@ class Start(HostileCase):
                          config=self.hostile("mute@WaitProcess", health_check_request_timeout_ms=2000))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.call("kill", "immortal", within=10)
-        done = self.call("wait", "immortal", within=10)
+        done = self.call("wait", "immortal", within=20)
         self.assertEqual((done.returncode, done.stdout), (0, "255\n"), done.stderr)
-        self.assertRegex(read(self.log_of()), "has not ended 2 s after SIGKILL")
+        self.assertRegex(read(self.log_of()), "has not ended 10 s after SIGKILL")
         self.assertEqual(self.call("rm", "immortal").returncode, 0)
 
     def test_output_that_has_no_end(self):
@@ -106,7 +106,7 @@ class Start(HostileCase):
         done = self.call("run", "--rm", "-d", "--name", "open", "--network", "none", "busybox", "true",
                          config=self.hostile("mute@ReadStdout", health_check_request_timeout_ms=2000))
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertTrue(wait_until(lambda: self.containers() == []))
+        self.assertTrue(wait_until(lambda: self.containers() == [], 40))
 
     def test_silence(self):
         """Each ends with the time the configuration gives, not with the calls' own."""

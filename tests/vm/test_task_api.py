@@ -431,6 +431,29 @@ class TaskApi(EngineCase):
         self.assertEqual([(row[0], row[-1]) for row in self.hooks_log()],
                          [("createRuntime", "creating"), ("poststop", "stopped")])
 
+    def test_poststop_of_a_caller_that_goes(self):
+        """Its hooks run to their end, though nobody waits for Delete any more."""
+        self.write_spec(self.bundle, self.spec("sleep", "1000", hooks={
+            "poststop": [self.hook("poststop", "sleep 2; echo undone >>$LOG")]}))
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        self.task("Kill", {1: "x", 3: 9, 4: True})
+        self.task("Wait", {1: "x"})
+        with self.assertRaises(OSError):
+            self.task("Delete", {1: "x"}, timeout=1)
+        end = time.monotonic() + 20
+        while "kata-poststop" in os.listdir(self.bundle):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+        self.assertEqual(self.hooks_log(), [["undone"]])
+        while True:
+            self.task("Shutdown", {1: "x"})
+            time.sleep(0.1)
+            if not os.path.exists("/run/kata/x"):
+                break
+            self.assertLess(time.monotonic(), end)
+
     def test_hook_that_fails(self):
         """Its words are the reason; poststop undoes what the others did."""
         for name in self.HOOKS[:3]:

@@ -35,7 +35,7 @@ def major(argv, env):
     try:
         done = subprocess.run([*argv, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               timeout=30, check=False, env={**os.environ, **env})
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return 0
     found = re.search(r"version (\d+)\.", done.stdout)
     return int(found.group(1)) if done.returncode == 0 and found else 0
@@ -87,10 +87,12 @@ def fetched(cache):
             if not present:
                 raise
             say(f"using the QEMU in the cache: {problem}")
-        for old in trees(base)[1:]:
-            shutil.rmtree(old)
-        os.utime(trees(base)[0])
-        return trees(base)[0]
+        newest_tree, *others = trees(base)
+        for old in others:  # one that was still in use a month ago may be starting a laboratory now
+            if time.time() - os.path.getmtime(old) > 2 * AGE_S:
+                shutil.rmtree(old)
+        os.utime(newest_tree)
+        return newest_tree
 
 
 def from_tree(tree):
