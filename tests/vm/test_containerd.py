@@ -135,6 +135,26 @@ class Run(ContainerdCase):
         self.assertEqual(glob.glob("/sys/fs/cgroup/**/default/stays", recursive=True), [])
         self.remove("stays")
 
+    def test_propagation(self):
+        """A mount that the host makes later is seen, except in a private volume; the reverse never."""
+        for kind, seen in (("rslave", True), ("rshared", True), ("rprivate", False)):
+            with self.subTest(kind=kind), folder(self.root, kind) as path:
+                os.makedirs(os.path.join(path, "late"))
+                for words in (("--bind", path, path), ("--make-shared", path)):  # as systemd has all of a host
+                    subprocess.run(["mount", *words], check=True)
+                self.addCleanup(subprocess.run, ["umount", "-l", path], capture_output=True, check=False)
+                self.detached("p", options=("--mount", f"type=bind,src={path},dst=/v,options=rbind:{kind}:rw",
+                                            "--privileged"))
+                subprocess.run(["mount", "-t", "tmpfs", "late", f"{path}/late"], check=True)
+                with open(f"{path}/late/file", "w", encoding="ascii") as f:
+                    f.write("late")
+                out = self.ok("task", "exec", "--exec-id", "e", "p", "sh", "-c", "cat /v/late/file 2>/dev/null;"
+                              "mkdir -p /v/own; mount -t tmpfs own /v/own && touch /v/own/file; true")
+                self.assertEqual(out, "late" if seen else "")
+                self.assertEqual(os.listdir(f"{path}/own"), [])
+                subprocess.run(["umount", "-l", f"{path}/late", path], check=True)
+                self.remove("p")
+
     def test_annotations_of_the_configuration(self):
         prefix = "io.katacontainers.config.hypervisor."
         out = self.run_ok("a", "sh", "-c", "nproc; cat /proc/cmdline; head -1 /proc/meminfo", options=(

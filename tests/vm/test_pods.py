@@ -164,6 +164,25 @@ class Pod(CriCase):
         self.assertEqual(done.returncode == 0, ok, done.stderr)
         return done.stdout if ok else done.stderr
 
+    def test_volume_of_memory(self):
+        """An emptyDir in memory, a subPath of it, and a socket in it between two containers."""
+        path = os.path.join(self.root, "memory")
+        os.makedirs(path, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "volume", path], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", path], check=True)
+        os.makedirs(os.path.join(path, "sub"))
+        pod = self.run_pod("memory")
+        self.start(pod, "listens", "sh", "-c", "ln -s /v/log /dev/log; exec syslogd -n -O /v/out",
+                   mounts=[("/v", path, False)])
+        says = self.start(pod, "says", mounts=[("/v", path, False), ("/s", os.path.join(path, "sub"), False)])
+        self.assertEqual(self.output(says, "sh", "-c", "ln -s /v/log /dev/log; until [ -S /v/log ]; do sleep 0.1; done;"
+                                     "logger through the socket; echo below >/s/file; cat /v/sub/file"), "below\n")
+        self.wait_until(lambda: os.path.exists(os.path.join(path, "out")))
+        with open(os.path.join(path, "out"), encoding="ascii") as f:
+            self.wait_until(lambda: "through the socket" in f.read())
+        self.assertTrue(os.path.exists(os.path.join(path, "sub/file")))
+        self.remove_pod(pod)
+
     def test_forwarded_ports(self):
         """The namespace's loopback is the guest's: what containerd and kubectl port-forward need."""
         pod = self.run_pod("ports")

@@ -11,7 +11,7 @@ import unittest
 import grpc_client as rpc
 from engine_case import (CREATED, EXISTS, INVALID, NOT_FOUND, PAUSED, RUNNING, STATE, STOPPED,
                          UNSUPPORTED, EngineCase)
-from kata_case import BIN, processes
+from kata_case import BIN, loop_device, processes
 
 LAB = "full"
 TIMEOUT_S = 400
@@ -179,6 +179,22 @@ class TaskApi(EngineCase):
         self.assertIn("No such file", out)  # the disk itself is not the container's
         self.task("Shutdown", {1: "x"})
         said = subprocess.run(["debugfs", "-R", "cat /file", disk], capture_output=True, text=True,
+                              timeout=30, check=True).stdout
+        self.assertEqual(said, "kept\n")
+
+    def test_root_is_a_block_device(self):
+        """As devmapper's snapshots are: a device, and nothing to be done to it on the host."""
+        disk = self.make_disk()
+        with open(disk, "rb") as f:
+            device = loop_device(self, os.path.join(self.root, "device"), f.read())
+        self.start_engine()
+        status, out = self.run_from({1: "ext4", 2: device, 4: ["rw"]}, "sh", "-c",
+                                    "grep ' / ' /proc/mounts; echo kept >/file")
+        self.assertEqual(status, 0, out)
+        self.assertRegex(out, r"/dev/vd\w / ext4 rw")
+        self.task("Shutdown", {1: "x"})
+        self.wait_gone()
+        said = subprocess.run(["debugfs", "-R", "cat /file", device], capture_output=True, text=True,
                               timeout=30, check=True).stdout
         self.assertEqual(said, "kept\n")
 
