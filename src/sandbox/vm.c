@@ -273,7 +273,7 @@ static int choose_places(struct plan *p, struct err *e)
 	if (h->pcie_root_port && !(p->caps & 1ULL << VMM_CAP_HOTPLUG_BLK))
 		return err_set(e, ERR_UNSUPPORTED, 0, "pcie_root_port: %s/%s: no %s",
 			       HYPERVISOR, h->machine_type, vmm_cap_name(VMM_CAP_HOTPLUG_BLK));
-	p->vm.hotplug_ports = (c->network == NETWORK_LINKS ? PORTS_FOR_LINKS : 1) +
+	p->vm.hotplug_ports = (c->network == NETWORK_LINKS ? PORTS_FOR_LINKS : 0) +
 			      c->disk_places + h->pcie_root_port;
 	return 0;
 }

@@ -156,7 +156,7 @@ struct vmm_config {
 	bool shared_memory;         /* vhost-user devices will be used, now or hot-plugged */
 	bool huge_pages;            /* memory of the host's hugetlb pool, in its default size */
 	bool prealloc;              /* all memory is taken at once, hot-plugged memory too */
-	unsigned hotplug_ports;     /* places for hot-plugged devices; 0: 8 */
+	unsigned hotplug_ports;     /* places for hot-plugged devices; each costs boot time */
 	bool debug;                 /* early and verbose kernel messages; slow */
 	bool no_seccomp;            /* switch the monitor's own system call filter off */
 	const char *seccomp;        /* its value in the driver's words; NULL: the strictest */
@@ -178,7 +178,7 @@ struct vmm_config {
 
 #define VMM_CONFIG_INIT                                                                        \
 	{                                                                                      \
-		.netns_fd = -1, .vcpus = 1                                                     \
+		.netns_fd = -1, .vcpus = 1, .hotplug_ports = 8                                 \
 	}
 
 /*

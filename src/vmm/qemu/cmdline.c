@@ -56,7 +56,7 @@ unsigned qemu_device_slot(size_t index)
 
 unsigned qemu_port_count(const struct vmm_config *c, const struct qemu_machine *m)
 {
-	unsigned n = c->hotplug_ports ? c->hotplug_ports : 8;
+	unsigned n = c->hotplug_ports;
 
 	if (!m->has_pci)
 		return 0;
