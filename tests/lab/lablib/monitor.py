@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The QEMU that emulates the laboratory, and the processor it emulates.
 
-Under QEMU 7.2 a processor that runs a nested guest misses an interrupt now and then, and the guest
-or the whole laboratory stands still; 10.0 was not seen to (docs/decisions/0050-laboratory.md). So an
+Under QEMU 7.2 a processor that runs a nested guest misses an interrupt every few minutes, and the guest
+or the whole laboratory stands still; under 10.0 that is rare (docs/decisions/0050-laboratory.md). So an
 older one on this machine is passed over for the one of the distribution's backports, which is
 unpacked into the cache and never installed.
 """
