@@ -70,23 +70,6 @@ def processes():
     return found
 
 
-def empty_cgroups():
-    """Directories in which no process is, below those that callers' groups of containers are."""
-    found = []
-    with open("/proc/self/mounts") as f:
-        roots = [fields[1] for fields in map(str.split, f) if fields[2] in ("cgroup", "cgroup2")]
-    for path, root in ((path, root) for root in roots for path, below, _ in os.walk(root) if not below):
-        if os.path.relpath(path, root).count("/") == 0:
-            continue
-        try:
-            with open(os.path.join(path, "cgroup.procs")) as f:
-                if not f.read(1):
-                    found.append(path)
-        except OSError:
-            continue  # it has gone meanwhile, or holds threads
-    return sorted(found)
-
-
 def loops(root):
     """Files below a directory of a test's own that are disks of the host."""
     found = []
@@ -110,17 +93,13 @@ def footprint(root):
         if os.path.isdir(base):
             run += [os.path.join(base, n) for n in os.listdir(base) if not n.startswith(("accel.", "."))]
     return {"processes": processes(), "mounts": mounts, "run": sorted(run),
-            "links": sorted(os.listdir("/sys/class/net")), "loops": loops(root),
-            "cgroups": empty_cgroups()}
+            "links": sorted(os.listdir("/sys/class/net")), "loops": loops(root)}
 
 
 def changes(before, root):
-    """What is different now; of cgroups, which other files' tests have as well, what there is more."""
+    """What is different now."""
     after = footprint(root)
-    found = {key: (value, after[key]) for key, value in before.items()
-             if key != "cgroups" and value != after[key]}
-    more = set(after["cgroups"]) - set(before["cgroups"])
-    return {**found, "cgroups": sorted(more)} if more else found
+    return {key: (value, after[key]) for key, value in before.items() if value != after[key]}
 
 
 def check_unchanged(case, before, seconds):

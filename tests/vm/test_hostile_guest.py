@@ -12,7 +12,7 @@ import hostile_initrd
 from bad_case import BadCase, wait_until
 from kata_case import SLOWNESS, processes
 
-TIMEOUT_S = 400
+TIMEOUT_S = 600
 LAB = "full"
 LIMIT_KIB = 64 << 10  # what an engine may hold, whatever its guest does
 

@@ -17,6 +17,7 @@ import unittest
 from kata_case import BIN, BUILD, BUSYBOX, SLOWNESS, KataCase, processes
 
 LAB = "quick"
+TIMEOUT_S = 600
 LAB_QUICK = ("Run.test_guest_kernel_and_pid_1 Run.test_binary_data_both_ways Run.test_volumes "
              "Run.test_cpus Run.test_over_its_limit_dies_alone Run.test_guest_facilities "
              "Run.test_network_none Life.test_detached Life.test_killed_engine_leaves_nothing")

@@ -12,7 +12,7 @@ from engine_case import INVALID, UNSUPPORTED, EngineCase
 from kata_case import BIN
 
 LAB = "full"
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 
 LOOK = """
 grep ' / ' /proc/mounts

@@ -14,7 +14,7 @@ from engine_case import EXISTS, INVALID, NOT_FOUND, STATE, STOPPED, UNSUPPORTED,
 from kata_case import SLOWNESS, processes
 
 LAB = "full"
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 
 

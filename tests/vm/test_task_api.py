@@ -14,7 +14,7 @@ from engine_case import (CREATED, EXISTS, INVALID, NOT_FOUND, PAUSED, RUNNING, S
 from kata_case import BIN, loop_device, processes
 
 LAB = "full"
-TIMEOUT_S = 400
+TIMEOUT_S = 900
 
 
 class TaskApi(EngineCase):
