@@ -92,10 +92,28 @@ struct plan {
 	int64_t deadline;
 };
 
-static void explain_exit(const struct vmm_exit *x, struct err *why)
+/* What an agent that faults writes to its console (agent/fault.c); "" if none did. */
+static void fault_of_agent(const struct sandbox *s, char *out, size_t size)
 {
-	err_set(why, ERR_PEER, 0, "the virtual machine ended (%s)%s%s",
-		vmm_exit_reason_name(x->reason), *x->text ? ": " : "", x->text);
+	static const char words[] = "kata-agent: signal ";
+	OWN(free) char *tail = mem_zalloc(CONSOLE_LOGGED);
+	const char *at = NULL;
+
+	if (tail && s->vmm && vmm_console_tail(s->vmm, tail, CONSOLE_LOGGED))
+		at = strstr(tail, words);
+	(void)snprintf(out, size, "%.*s%s", at ? (int)strcspn(at, "\n") : 0, at ? at : "",
+		       at ? "; " : "");
+}
+
+static void explain_exit(const struct sandbox *s, const struct vmm_exit *x, struct err *why)
+{
+	char fault[100] = "";
+
+	if (x->reason == VMM_EXIT_PANIC)
+		fault_of_agent(s, fault, sizeof(fault));
+	err_set(why, ERR_PEER, 0, "the virtual machine ended (%s)%s%s%s",
+		vmm_exit_reason_name(x->reason), *fault || *x->text ? ": " : "", fault,
+		x->text);
 }
 
 static void on_vm_exit(const struct vmm_exit *x, void *arg)
@@ -103,7 +121,7 @@ static void on_vm_exit(const struct vmm_exit *x, void *arg)
 	struct sandbox *s = arg;
 	struct err why;
 
-	explain_exit(x, &why);
+	explain_exit(s, x, &why);
 	sandbox_vm_lost(s, &why);
 }
 
@@ -117,7 +135,7 @@ void vm_explain_loss(struct sandbox *s)
 	fiber_shield(s->loop, true);
 	if (vmm_wait(s->vmm, deadline_in(LAST_WORDS_MS), &ignored) == 0 &&
 	    vmm_exit_info(s->vmm)->reason != VMM_EXIT_NONE)
-		explain_exit(vmm_exit_info(s->vmm), &s->lost_why);
+		explain_exit(s, vmm_exit_info(s->vmm), &s->lost_why);
 	fiber_shield(s->loop, false);
 	s->explaining = false;
 	cond_wake_all(&s->changed);

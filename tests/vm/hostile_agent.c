@@ -319,6 +319,16 @@ static bool do_exit(struct agent *a, uint32_t stream)
 	exit(1); /* the kernel panics */
 }
 
+static bool do_fault(struct agent *a, uint32_t stream)
+{
+	static const char words[] =
+		"kata-agent: signal 11 at 00000000deadbeef for 0000000000000000\n";
+	int fd = open("/dev/console", O_WRONLY);
+
+	write_all(fd, (const uint8_t *)words, sizeof(words) - 1);
+	return do_exit(a, stream);
+}
+
 static bool do_silence(struct agent *a, uint32_t stream)
 {
 	(void)a;
@@ -409,10 +419,10 @@ static const struct {
 	{ "half", do_half },       { "unasked", do_unasked },   { "old", do_old },
 	{ "request", do_request }, { "type", do_type },         { "envelope", do_envelope },
 	{ "payload", do_payload }, { "status", do_status },     { "off", do_off },
-	{ "exit", do_exit },       { "silence", do_silence },   { "mute", do_mute },
-	{ "number", do_number },   { "negative", do_negative }, { "endless", do_endless },
-	{ "more", do_more },       { "events", do_events },     { "log", do_log },
-	{ "torrent", do_torrent },
+	{ "exit", do_exit },       { "fault", do_fault },       { "silence", do_silence },
+	{ "mute", do_mute },       { "number", do_number },     { "negative", do_negative },
+	{ "endless", do_endless }, { "more", do_more },         { "events", do_events },
+	{ "log", do_log },         { "torrent", do_torrent },
 };
 
 /* ---- the agent it pretends to be ---- */

@@ -142,6 +142,7 @@ class Running(HostileCase):
     def test_deaths(self):
         """Ours, and one line that says why."""
         for what, word in (("exit@WaitProcess", "panic"), ("off@WaitProcess", "powered off"),
+                           ("fault@WaitProcess", "kata-agent: signal 11 at 00000000deadbeef"),
                            ("rubbish@WaitProcess", "frame")):
             with self.subTest(what=what):
                 done = self.run_hostile(what)
