@@ -88,7 +88,7 @@ class TaskApi(EngineCase):
 
     def test_full_volume(self):
         """The writer is told, and goes on: its root is elsewhere, and there may be room again."""
-        volume = os.path.join(self.root, "small")
+        volume = os.path.join(self.root, "full-volume")
         os.makedirs(volume)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "kata-test", volume], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", volume], check=True)
