@@ -44,6 +44,8 @@ static const struct {
 	{ "/proc/self/fd/1", "stdout" }, { "/proc/self/fd/2", "stderr" },
 	{ "pts/ptmx", "ptmx" },
 };
+/* Where the kernel has it (runtime specification, "Dev symbolic links"). */
+#define KCORE "/proc/kcore"
 
 static const struct {
 	const char *letter;
@@ -159,6 +161,8 @@ static int make_links(struct stage *s, struct err *e)
 		if (symlinkat(links[i].target, dev, links[i].name) < 0 && errno != EEXIST)
 			return err_sys(e, "link '/dev/%s'", links[i].name);
 	}
+	if (access(KCORE, F_OK) == 0 && symlinkat(KCORE, dev, "core") < 0 && errno != EEXIST)
+		return err_sys(e, "link '/dev/core'");
 	return 0;
 }
 

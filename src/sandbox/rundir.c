@@ -466,11 +466,18 @@ static void clear_lists(const char *path)
 
 void rundir_remove(struct rundir *r)
 {
+	OWN(free)
+	char *base =
+		r->path ? strndup(r->path, (size_t)(strrchr(r->path, '/') - r->path)) : NULL;
+	OWN(base) struct base b = BASE_INIT;
 	struct err e;
 
 	if (!r->path)
 		return;
 	clear_lists(r->path);
+	/* a sweep that met it half removed would take it for a killed engine's */
+	if (base && lock_base(base, &b, &e) < 0)
+		log_warn(NULL, "%s", e.msg);
 	if (path_remove_tree(AT_FDCWD, r->path, &e) < 0)
 		log_warn(NULL, "cannot remove '%s': %s", r->path, e.msg);
 }

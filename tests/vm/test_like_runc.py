@@ -50,6 +50,7 @@ EXPECTED = (
     (r"(type of|mount|masked) /proc/(kcore|keys|timer_list|scsi|sysrq-trigger)",
      "covered in both where the kernel has it; the guest's is another"),
     (r"mount /(proc/acpi|sys/firmware) ro", "an empty directory over it has stricter options here"),
+    (r"(node|link) /dev/core ", "a link where the kernel has /proc/kcore"),
     (r"(node|link) /dev/ptmx", "privileged: of the device file system or of pts, the same device"),
     (r"node /dev/(?!null|zero|full|tty|u?random|ptmx|pts|shm|fd|std|mqueue|console|core)",
      "privileged: devices of the machine, which is another"),
@@ -83,6 +84,11 @@ class LikeRunc(ContainerdCase):
 
     def test_as_it_comes(self):
         self.compare()
+
+    def test_link_to_the_kernels_memory(self):
+        """As the specification has it: where there is something to link to."""
+        out = self.run_ok("core", "sh", "-c", "[ -e /proc/kcore ]; echo $?; readlink /dev/core; true")
+        self.assertIn(out, ("0\n/proc/kcore\n", "1\n"))
 
     def test_privileged(self):
         self.compare("--privileged")
