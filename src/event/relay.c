@@ -13,7 +13,8 @@
 #include "event/loop.h"
 
 enum {
-	CHUNK = 4096
+	CHUNK = 4096,
+	WAYS = 3
 };
 
 struct direction {
@@ -24,7 +25,7 @@ struct direction {
 
 struct relay {
 	struct loop *loop;
-	struct direction ways[2];
+	struct direction ways[WAYS]; /* there, back, and one that only looks at `a` */
 	struct cond ended;
 };
 
@@ -45,13 +46,33 @@ static void carry(void *arg)
 	cond_wake_all(&d->relay->ended);
 }
 
-static int begin(struct direction *d, int from, int to, struct err *e)
+/* Who waits for the other side to take something does not see that his own has gone. */
+static void watch(void *arg)
+{
+	struct direction *d = arg;
+	struct err ignored;
+
+	(void)fiber_wait_fd(d->relay->loop, d->from, 0, DEADLINE_NONE, &ignored);
+	d->fiber = NULL;
+	cond_wake_all(&d->relay->ended);
+}
+
+static int begin(struct direction *d, fiber_fn fn, int from, int to, struct err *e)
 {
 	d->from = fcntl(from, F_DUPFD_CLOEXEC, 3);
 	d->to = fcntl(to, F_DUPFD_CLOEXEC, 3);
 	if (d->from < 0 || d->to < 0)
 		return err_sys(e, "duplicate a descriptor");
-	return fiber_spawn(d->relay->loop, "relay", carry, d, &d->fiber, e);
+	return fiber_spawn(d->relay->loop, "relay", fn, d, &d->fiber, e);
+}
+
+static int alive(const struct relay *r)
+{
+	int n = 0;
+
+	for (int i = 0; i < WAYS; i++)
+		n += r->ways[i].fiber != NULL;
+	return n;
 }
 
 /* They have this stack's memory: neither may outlive it. */
@@ -60,15 +81,14 @@ static void end(struct relay *r)
 	struct err ignored;
 
 	fiber_shield(r->loop, true);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < WAYS; i++) {
 		if (r->ways[i].fiber)
 			fiber_cancel(r->ways[i].fiber);
 	}
-	while ((r->ways[0].fiber || r->ways[1].fiber) &&
-	       cond_wait(&r->ended, DEADLINE_NONE, &ignored) == 0)
+	while (alive(r) && cond_wait(&r->ended, DEADLINE_NONE, &ignored) == 0)
 		;
 	fiber_shield(r->loop, false);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < WAYS; i++) {
 		fd_close(&r->ways[i].from);
 		fd_close(&r->ways[i].to);
 	}
@@ -79,12 +99,13 @@ int relay_run(struct loop *l, int a, int b, struct err *e)
 	struct relay r = { .loop = l };
 	int rc = 0;
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < WAYS; i++)
 		r.ways[i] = (struct direction){ .relay = &r, .from = -1, .to = -1 };
 	cond_init(&r.ended, l);
-	if (begin(&r.ways[0], a, b, e) < 0 || begin(&r.ways[1], b, a, e) < 0)
+	if (begin(&r.ways[0], carry, a, b, e) < 0 || begin(&r.ways[1], carry, b, a, e) < 0 ||
+	    begin(&r.ways[2], watch, a, a, e) < 0)
 		rc = -1;
-	while (rc == 0 && r.ways[0].fiber && r.ways[1].fiber)
+	while (rc == 0 && alive(&r) == WAYS)
 		rc = cond_wait(&r.ended, DEADLINE_NONE, e);
 	end(&r);
 	return rc;

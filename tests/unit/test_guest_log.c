@@ -119,6 +119,15 @@ static void relay_flow(void *arg)
 	assert_int_equal(f->seen.kind, ERR_NONE);
 	end(f);
 
+	/* nobody reads on the other side, and this one goes */
+	begin(f);
+	assert_err(
+		fiber_write_all(f->loop, f->left[0], block, sizeof(block), deadline_in(50), &e),
+		&e, ERR_TIMEOUT);
+	fd_close(&f->left[0]);
+	wait_over(f);
+	end(f);
+
 	/* nobody reads on the other side: it can still be ended */
 	begin(f);
 	assert_err(
