@@ -5,10 +5,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -24,7 +26,8 @@
 enum {
 	CHUNK = 4096,
 	END_STEP_MS = 1000,
-	SILENT_STEPS = 600, /* that a command may take after our input has ended */
+	WRITE_MS = 10 * 1000, /* that the guest may leave our input lying */
+	SILENT_STEPS = 600,   /* that a command may take after our input has ended */
 	CTRL_D = 4,
 	CTRL_P = 16,
 	CTRL_Q = 17,
@@ -102,12 +105,53 @@ static void own_terminal(struct terminal *t)
 		(void)tcsetattr(STDIN_FILENO, TCSANOW, &t->before);
 }
 
+/* A terminal that stays raw is of no use to anybody: who ends us waits until it is not. */
+static volatile sig_atomic_t ended_by;
+
+static void on_end(int sig)
+{
+	ended_by = sig;
+}
+
+static void hear_ends(void)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
+	struct sigaction sa = { .sa_handler = on_end }; /* poll(2) is to be interrupted */
+
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		(void)sigaction(signals[i], &sa, NULL);
+}
+
 struct session {
 	int console;
 	bool terminal, saw_ctrl_p, input_over;
 	bool began; /* something has come */
 	int silent; /* steps without output since then */
 };
+
+/* What the guest does not take in time is an error: it may be beyond reading. */
+static int send_all(const struct session *s, const char *p, size_t len, struct err *e)
+{
+	while (len) {
+		struct pollfd room = { .fd = s->console, .events = POLLOUT };
+		ssize_t n = send(s->console, p, len, MSG_NOSIGNAL);
+
+		if (n >= 0) {
+			p += n;
+			len -= (size_t)n;
+			continue;
+		}
+		if (errno != EAGAIN && errno != EINTR)
+			return err_sys(e, "write to the console");
+		if (ended_by)
+			return err_set(e, ERR_STATE, 0, "ended by signal %d", ended_by);
+		if (errno == EAGAIN && poll(&room, 1, WRITE_MS) == 0)
+			return err_set(e, ERR_TIMEOUT, 0,
+				       "the guest has not taken any input for %d s",
+				       WRITE_MS / 1000);
+	}
+	return 0;
+}
 
 /* Without Ctrl-P Ctrl-Q, which leaves; a Ctrl-P before anything else is the shell's. */
 static int type(struct session *s, const char *p, size_t n, bool *left, struct err *e)
@@ -122,7 +166,7 @@ static int type(struct session *s, const char *p, size_t n, bool *left, struct e
 		*left = held && p[i] == CTRL_Q;
 		if (*left)
 			return 0;
-		if (fd_write_waiting(s->console, held ? out : out + 1, held ? 2 : 1, e) < 0)
+		if (send_all(s, held ? out : out + 1, held ? 2 : 1, e) < 0)
 			return -1;
 	}
 	return 0;
@@ -140,7 +184,7 @@ static int say_end(struct session *s, struct err *e)
 		return err_set(e, ERR_TIMEOUT, 0,
 			       "the shell has not ended %d s after the end of its input",
 			       SILENT_STEPS * END_STEP_MS / 1000);
-	return fd_write_waiting(s->console, &end, 1, e) < 0 ? -1 : 1;
+	return send_all(s, &end, 1, e) < 0 ? -1 : 1;
 }
 
 /* 1: go on, 0: over. */
@@ -180,9 +224,11 @@ static int take_output(struct session *s, struct err *e)
 		return err_sys(e, "read the console");
 	if (n <= 0)
 		return 0;
-	if (!s->began && is_refusal(block, (size_t)n))
-		return err_set(e, ERR_STATE, 0, "%.*s", (int)(n - REFUSAL_LEN),
-			       block + REFUSAL_LEN);
+	if (!s->began && is_refusal(block, (size_t)n)) {
+		block[n < CHUNK ? n : CHUNK - 1] = '\0';
+		return err_set(e, ERR_STATE, 0, "%.*s",
+			       (int)strcspn(block + REFUSAL_LEN, "\r\n"), block + REFUSAL_LEN);
+	}
 	s->began = true;
 	s->silent = 0;
 	return fd_write_waiting(STDOUT_FILENO, block, (size_t)n, e) < 0 ? -1 : 1;
@@ -198,6 +244,8 @@ static int attach(struct session *s, struct err *e)
 					.events = POLLIN } };
 		int n = poll(p, 2, s->input_over ? END_STEP_MS : -1);
 
+		if (ended_by)
+			return err_set(e, ERR_STATE, 0, "ended by signal %d", ended_by);
 		if (n == 0)
 			go_on = say_end(s, e);
 		if (n < 0 && errno != EINTR)
@@ -230,6 +278,7 @@ int debug_console_attach(const char *id, struct err *e)
 					 id)
 			       : -1;
 	s.console = fd;
+	hear_ends();
 	terminal_raw(&t);
 	s.terminal = t.is_raw;
 	return attach(&s, e);

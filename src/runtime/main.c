@@ -154,11 +154,12 @@ static void usage(FILE *f)
 
 static void manual(FILE *f)
 {
-	(void)fprintf(f,
-		      ".TH KATA-RUNTIME 1 \"\" \"kata %s\"\n.SH NAME\nkata-runtime \\- what "
-		      "Kata Containers would run with\n.SH SYNOPSIS\n.B kata-runtime\n"
-		      "[options] COMMAND\n.SH OPTIONS\n",
-		      KATA_VERSION);
+	(void)fprintf(
+		f,
+		".TH KATA-RUNTIME 1 \"\" \"kata %s\"\n.SH NAME\nkata-runtime \\- what "
+		"Kata Containers would run with, and a shell in a guest\n.SH SYNOPSIS\n.B kata-runtime\n"
+		"[options] COMMAND\n.SH OPTIONS\n",
+		KATA_VERSION);
 	args_manual(f, global_options, ARRAY_LEN(global_options));
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		(void)fprintf(f, ".SH KATA-RUNTIME %s\n.B kata-runtime %s\n%s\n.PP\n%s\n",

@@ -7,6 +7,7 @@ import select
 import shutil
 import socket
 import subprocess
+import termios
 import time
 import unittest
 
@@ -108,6 +109,13 @@ class Console(Sandboxes):
                                   capture_output=True, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertRegex(done.stdout, rb"\n77")
+        with self.subTest("ended from outside: its terminal is as before"):
+            p, master = self.enter(ident)
+            read_until(master, rb"[#$] ")
+            self.assertFalse(termios.tcgetattr(master)[3] & termios.ICANON)
+            p.terminate()
+            self.assertEqual(p.wait(20 * SLOWNESS), 1)
+            self.assertTrue(termios.tcgetattr(master)[3] & termios.ICANON)
         with self.subTest("left by its keys"):
             p, master = self.enter(ident)
             read_until(master, rb"[#$] ")
@@ -159,6 +167,17 @@ class Console(Sandboxes):
         wait_until(lambda: b"42" in subprocess.run([RUNTIME, "exec", ident], input=b"echo $((6*7))\n",
                                                    timeout=60 * SLOWNESS, capture_output=True,
                                                    check=False).stdout)
+
+    def test_guest_that_takes_no_input(self):
+        """Its shell is stopped: who types is told in time, and so is who comes next."""
+        ident = self.started(hypervisor={"transport": "virtio-serial"}, agent={"debug_console_enabled": True})
+        for words, data in ((b"has not taken any input for 10 s", b"stty raw; kill -STOP $$\n" + bytes(8 << 20)),
+                            (b"timed out", b"")):
+            done = subprocess.run([RUNTIME, "exec", ident], input=data, timeout=90 * SLOWNESS, capture_output=True,
+                                  check=False)
+            self.assertEqual(done.returncode, 1, done)
+            self.assertRegex(done.stderr, words)
+        self.assertEqual(self.kata("exec", ident, "echo", "alive").stdout, "alive\n")
 
     def test_refusals(self):
         plain = self.started()
