@@ -27,7 +27,7 @@ struct hook_owner {
 /*
  * Runs the hooks one after the other; the first that fails, ends by a signal or exceeds its
  * timeout is the error, with the last line it wrote to stderr; after a timeout nothing of its
- * session is left. `status` is the state's: "created", "running", "stopped".
+ * session is left. `status` is the state's: "creating", "running", "stopped".
  */
 int hooks_run(const struct hook_owner *o, Grpc__Hook *const *hooks, size_t count,
 	      const char *status, const char *kind, struct err *e);
