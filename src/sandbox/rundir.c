@@ -444,40 +444,38 @@ int rundir_kill(const char *base, const char *name, const char *bundle, int64_t 
  * What the sandbox's end has left beside its directory. Cgroups that are still in use are left
  * to later sweeps.
  */
-static void clear_lists(const char *path)
+static void clear_lists(const char *path, int base_fd)
 {
 	OWN(fd) int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	OWN(free) char *base = strndup(path, (size_t)(strrchr(path, '/') - path));
 	OWN(buf) struct buf busy = BUF_INIT;
-	OWN(base) struct base b = BASE_INIT;
-	struct err e;
 
-	if (dir >= 0) {
-		cgroup_remains_remove(dir, RUNDIR_CGROUPS, deadline_in(0), &busy);
-		direct_volume_sweep(dir, RUNDIR_MARKS);
-	}
-	if (!buf_len(&busy) || !base)
+	if (dir < 0)
 		return;
-	if (lock_base(base, &b, &e) < 0)
-		log_warn(NULL, "cgroups that are still in use are forgotten: %s", e.msg);
-	else
-		cgroup_remains_keep(b.fd, BUSY_CGROUPS, &busy);
+	cgroup_remains_remove(dir, RUNDIR_CGROUPS, deadline_in(0), &busy);
+	direct_volume_sweep(dir, RUNDIR_MARKS);
+	if (buf_len(&busy))
+		cgroup_remains_keep(base_fd, BUSY_CGROUPS, &busy);
+}
+
+/* Under the lock: a sweep that met it half removed would take it for a killed engine's. */
+static int remove_locked(struct rundir *r, struct err *e)
+{
+	OWN(free) char *base = strndup(r->path, (size_t)(strrchr(r->path, '/') - r->path));
+	OWN(base) struct base b = BASE_INIT;
+
+	if (!base)
+		return err_oom(e, "a path");
+	if (lock_base(base, &b, e) < 0)
+		return -1;
+	clear_lists(r->path, b.fd);
+	return path_remove_tree(AT_FDCWD, r->path, e);
 }
 
 void rundir_remove(struct rundir *r)
 {
-	OWN(free)
-	char *base =
-		r->path ? strndup(r->path, (size_t)(strrchr(r->path, '/') - r->path)) : NULL;
-	OWN(base) struct base b = BASE_INIT;
 	struct err e;
 
-	if (!r->path)
-		return;
-	clear_lists(r->path);
-	/* a sweep that met it half removed would take it for a killed engine's */
-	if (base && lock_base(base, &b, &e) < 0)
-		log_warn(NULL, "%s", e.msg);
-	if (path_remove_tree(AT_FDCWD, r->path, &e) < 0)
+	/* what stays, the next sweep removes: the lock goes with this process */
+	if (r->path && remove_locked(r, &e) < 0)
 		log_warn(NULL, "cannot remove '%s': %s", r->path, e.msg);
 }
