@@ -241,7 +241,10 @@ int hooks_mark_poststop(const struct hook_owner *o, struct err *e)
 	dir = open_bundle(o->bundle);
 	if (dir < 0)
 		return err_sys(e, "bundle '%.200s'", o->bundle);
-	return file_replace(dir, MARK, "", 0, 0600, false, e);
+	if (file_replace(dir, MARK, "", 0, 0600, false, e) < 0)
+		return err_wrap(e, "remember in '%.200s' that poststop hooks are due",
+				o->bundle);
+	return 0;
 }
 
 bool hooks_poststop_is_due(const char *bundle)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Task API at the engine's own socket: bad requests, and every call in every wrong state."""
+import contextlib
 import json
 import os
 import shutil
@@ -469,6 +470,23 @@ class TaskApi(EngineCase):
             if not os.path.exists("/run/kata/x"):
                 break
             self.assertLess(time.monotonic(), end)
+
+    def test_hooks_without_room_for_their_mark(self):
+        """What could not be undone after a kill is not begun: refused before the first hook."""
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=32", "bundle", self.bundle], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", self.bundle], check=True)
+        self.write_spec(self.bundle, self.spec("true", hooks={
+            "createRuntime": [self.hook("createRuntime", "echo done >>$LOG")],
+            "poststop": [self.hook("poststop", "echo undone >>$LOG")]}))
+        with open(os.path.join(self.bundle, "hooks"), "w", encoding="ascii"):
+            pass
+        self.start_engine()
+        with contextlib.suppress(OSError):
+            for i in range(40):
+                os.mkdir(os.path.join(self.bundle, f"full{i}"))
+        self.refused(13, "Create", {1: "x", 2: self.bundle}, "poststop", self.bundle, "No space")
+        self.assertEqual(self.hooks_log(), [])
+        self.task("Shutdown", {1: "x"})
 
     def test_hook_that_fails(self):
         """Its words are the reason; poststop undoes what the others did."""
