@@ -182,6 +182,8 @@ class SandboxApi(EngineCase):
         self.api("StartSandbox")
         for name in ("a", "b"):
             self.container(name, "sh", "-c", f"head -c 8m /dev/zero >/dev/shm/{name}; sleep 1000")
+        self.container("ended", "true")  # which nobody has deleted, and nobody minds
+        self.task("Wait", {1: "ended"})
         end = time.monotonic() + 20
         while True:
             metric = rpc.inner(self.api("SandboxMetrics"), 1)
