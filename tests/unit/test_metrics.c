@@ -3,6 +3,7 @@
  * The agent's figures as containerd's metrics, in the shapes of both versions of control
  * groups: every figure is another number, so that none can stand in another's place.
  */
+#include "messages.h"
 #include "unit.h"
 
 #include <string.h>
@@ -14,33 +15,8 @@
 #include "cgroups_v1.pb-c.h"
 #include "cgroups_v2.pb-c.h"
 #include "shim/metrics.h"
-#include "wire/message.h"
 
-#define MAKE(type, name) ((type *)made(&name##__descriptor))
-#define UNLIMITED_V1     0x7ffffffffffff000ULL
-
-static struct arena arena;
-
-static char *word(const char *s)
-{
-	return (char *)(uintptr_t)s;
-}
-
-static void *made(const ProtobufCMessageDescriptor *d)
-{
-	ProtobufCMessage *m = message_new(d, &arena);
-
-	assert_non_null(m);
-	return m;
-}
-
-static void *list_of(size_t n)
-{
-	void *list = arena_calloc(&arena, n, sizeof(void *));
-
-	assert_non_null(list);
-	return list;
-}
+#define UNLIMITED_V1 0x7ffffffffffff000ULL
 
 /* ---- what the agent says ---- */
 

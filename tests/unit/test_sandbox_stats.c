@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The figures of a sandbox: those of its containers added up, whatever a guest sends. */
+#include "messages.h"
 #include "unit.h"
 
 #include <string.h>
@@ -9,32 +10,6 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "sandbox/internal.h"
-#include "wire/message.h"
-
-#define MAKE(type, name) ((type *)made(&name##__descriptor))
-
-static struct arena arena;
-
-static char *word(const char *s)
-{
-	return (char *)(uintptr_t)s;
-}
-
-static void *made(const ProtobufCMessageDescriptor *d)
-{
-	ProtobufCMessage *m = message_new(d, &arena);
-
-	assert_non_null(m);
-	return m;
-}
-
-static void *list_of(size_t n)
-{
-	void *list = arena_calloc(&arena, n, sizeof(void *));
-
-	assert_non_null(list);
-	return list;
-}
 
 static Grpc__StatsContainerResponse *container(void)
 {
