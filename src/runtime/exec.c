@@ -105,7 +105,10 @@ static void own_terminal(struct terminal *t)
 		(void)tcsetattr(STDIN_FILENO, TCSANOW, &t->before);
 }
 
-/* A terminal that stays raw is of no use to anybody: who ends us waits until it is not. */
+/*
+ * A terminal that stays raw is of no use to anybody: who ends us waits until it is not. These
+ * signals come while ppoll(2) waits and at no other time, so none comes just before it unseen.
+ */
 static volatile sig_atomic_t ended_by;
 
 static void on_end(int sig)
@@ -113,21 +116,46 @@ static void on_end(int sig)
 	ended_by = sig;
 }
 
-static void hear_ends(void)
+static void hear_ends(sigset_t *awake)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
-	struct sigaction sa = { .sa_handler = on_end }; /* poll(2) is to be interrupted */
+	struct sigaction sa = { .sa_handler = on_end }, before;
+	sigset_t blocked;
 
-	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+	sigemptyset(&blocked);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+		if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+			continue; /* nohup(1) */
 		(void)sigaction(signals[i], &sa, NULL);
+		sigaddset(&blocked, signals[i]);
+	}
+	(void)sigprocmask(SIG_BLOCK, &blocked, awake);
+	(void)signal(SIGPIPE, SIG_IGN); /* an error of write(2), after which we tidy up */
 }
 
 struct session {
 	int console;
 	bool terminal, saw_ctrl_p, input_over;
-	bool began; /* something has come */
-	int silent; /* steps without output since then */
+	bool began;    /* something has come */
+	bool mid_line; /* the last byte we sent was no newline */
+	int silent;    /* steps without output since then */
+	sigset_t awake;
 };
+
+/* How many of them are ready, 0 when the time (-1: none) is over. */
+static int wait_ready(const struct session *s, struct pollfd *p, nfds_t n, int ms,
+		      struct err *e)
+{
+	struct timespec limit = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+	int ready;
+
+	do
+		ready = ppoll(p, n, ms < 0 ? NULL : &limit, &s->awake);
+	while (ready < 0 && errno == EINTR && !ended_by);
+	if (ended_by)
+		return err_set(e, ERR_STATE, 0, "ended by signal %d", ended_by);
+	return ready < 0 ? err_sys(e, "poll") : ready;
+}
 
 /* What the guest does not take in time is an error: it may be beyond reading. */
 static int send_all(const struct session *s, const char *p, size_t len, struct err *e)
@@ -135,20 +163,44 @@ static int send_all(const struct session *s, const char *p, size_t len, struct e
 	while (len) {
 		struct pollfd room = { .fd = s->console, .events = POLLOUT };
 		ssize_t n = send(s->console, p, len, MSG_NOSIGNAL);
+		int ready;
 
 		if (n >= 0) {
 			p += n;
 			len -= (size_t)n;
 			continue;
 		}
+		if (errno == EPIPE || errno == ECONNRESET)
+			return 0; /* what it said before its end is still to be read */
 		if (errno != EAGAIN && errno != EINTR)
 			return err_sys(e, "write to the console");
-		if (ended_by)
-			return err_set(e, ERR_STATE, 0, "ended by signal %d", ended_by);
-		if (errno == EAGAIN && poll(&room, 1, WRITE_MS) == 0)
+		ready = wait_ready(s, &room, 1, WRITE_MS, e);
+		if (ready < 0)
+			return -1;
+		if (ready == 0)
 			return err_set(e, ERR_TIMEOUT, 0,
 				       "the guest has not taken any input for %d s",
 				       WRITE_MS / 1000);
+	}
+	return 0;
+}
+
+/* A pipe that is ready takes a CHUNK at once: who does not read it keeps no signal from us. */
+static int put_all(const struct session *s, const char *p, size_t len, struct err *e)
+{
+	while (len) {
+		struct pollfd room = { .fd = STDOUT_FILENO, .events = POLLOUT };
+		ssize_t n;
+
+		if (wait_ready(s, &room, 1, -1, e) < 0)
+			return -1;
+		n = write(STDOUT_FILENO, p, len);
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return err_sys(e, "write the output");
+		if (n > 0) {
+			p += n;
+			len -= (size_t)n;
+		}
 	}
 	return 0;
 }
@@ -168,6 +220,7 @@ static int type(struct session *s, const char *p, size_t n, bool *left, struct e
 			return 0;
 		if (send_all(s, held ? out : out + 1, held ? 2 : 1, e) < 0)
 			return -1;
+		s->mid_line = p[i] != '\n';
 	}
 	return 0;
 }
@@ -200,6 +253,10 @@ static int take_input(struct session *s, struct err *e)
 		return err_sys(e, "read the input");
 	if (n == 0) {
 		s->input_over = true;
+		/* a shell ends at the begin of a line only; a last command need not have an end
+		 */
+		if (s->mid_line && send_all(s, "\n", 1, e) < 0)
+			return -1;
 		return say_end(s, e);
 	}
 	if (type(s, block, (size_t)n, &left, e) < 0)
@@ -231,7 +288,7 @@ static int take_output(struct session *s, struct err *e)
 	}
 	s->began = true;
 	s->silent = 0;
-	return fd_write_waiting(STDOUT_FILENO, block, (size_t)n, e) < 0 ? -1 : 1;
+	return put_all(s, block, (size_t)n, e) < 0 ? -1 : 1;
 }
 
 static int attach(struct session *s, struct err *e)
@@ -242,14 +299,12 @@ static int attach(struct session *s, struct err *e)
 		struct pollfd p[] = { { .fd = s->console, .events = POLLIN },
 				      { .fd = s->input_over ? -1 : STDIN_FILENO,
 					.events = POLLIN } };
-		int n = poll(p, 2, s->input_over ? END_STEP_MS : -1);
+		int n = wait_ready(s, p, 2, s->input_over ? END_STEP_MS : -1, e);
 
-		if (ended_by)
-			return err_set(e, ERR_STATE, 0, "ended by signal %d", ended_by);
+		if (n < 0)
+			return -1;
 		if (n == 0)
 			go_on = say_end(s, e);
-		if (n < 0 && errno != EINTR)
-			return err_sys(e, "poll");
 		if (n > 0 && p[0].revents)
 			go_on = take_output(s, e);
 		if (n > 0 && go_on == 1 && p[1].revents)
@@ -278,7 +333,7 @@ int debug_console_attach(const char *id, struct err *e)
 					 id)
 			       : -1;
 	s.console = fd;
-	hear_ends();
+	hear_ends(&s.awake);
 	terminal_raw(&t);
 	s.terminal = t.is_raw;
 	return attach(&s, e);

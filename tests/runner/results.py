@@ -6,12 +6,19 @@ import time
 
 PASS, FAIL, SKIP = "pass", "fail", "skip"
 TAIL_LINES = 40
+GIST_LINES = 12
 
 
 def tail(text):
     lines = text.rstrip().splitlines()
     cut = len(lines) - TAIL_LINES
     return ([f"… {cut} lines before"] if cut > 0 else []) + lines[-TAIL_LINES:]
+
+
+def gist(text):
+    """The last of what matters: without the frame that cmocka puts around what it says."""
+    frames = ("[==========]", "[  PASSED  ]", "[  FAILED  ]", " 1 FAILED TEST(S)")
+    return [line for line in tail(text) if line.strip() and not line.startswith(frames)][-GIST_LINES:]
 
 
 class Results:
@@ -77,7 +84,7 @@ class Results:
             self.say(f"second try {suite}: {name}: {first}")
         for suite, name, detail in self.failures:
             self.say(f"FAILED {suite}: {name}")
-            for line in tail(detail)[-8:]:
+            for line in gist(detail):
                 self.say("     | " + line)
         closing = (f"{self.counts[PASS]} passed, {self.counts[FAIL]} failed, "
                    f"{self.counts[SKIP]} skipped")
