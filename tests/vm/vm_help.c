@@ -89,13 +89,15 @@ static void read_until(struct vm *vm, const char *end, struct buf *out)
 	char c;
 
 	while (!buf_cstr(out) || !strstr(buf_cstr(out), end)) {
-		if (fiber_read(vm->loop, vm->port, &c, 1, vm_deadline(), &got, &e) < 0 ||
-		    got == 0) {
+		int rc = fiber_read(vm->loop, vm->port, &c, 1, vm_deadline(), &got, &e);
+
+		if (rc < 0 || got == 0) {
 			char tail[2000];
 
 			(void)vmm_console_tail(vm->vmm, tail, sizeof(tail));
 			fail_msg("no '%s' from the guest: %s; console: %s; so far: %s", end,
-				 got == 0 ? "end" : e.msg, tail, buf_cstr(out));
+				 rc < 0 ? e.msg : "it has closed the port", tail,
+				 buf_cstr(out));
 		}
 		assert_ok(buf_append(out, &c, 1, &e), &e);
 	}
