@@ -37,7 +37,7 @@ static void connection_lost(const struct err *why, void *arg)
 {
 	struct agent *a = arg;
 
-	log_info(&a->sandbox.log, "the engine is gone (%s): powering off", why->msg);
+	log_warn(&a->sandbox.log, "the engine is gone (%s): powering off", why->msg);
 	loop_stop(a->sandbox.loop);
 }
 

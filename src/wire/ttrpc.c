@@ -227,12 +227,9 @@ static int conn_queue(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
 	return 0;
 }
 
-/* Queues one frame, waiting while the peer is slow. Call in a fiber. */
-static int conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
-		     const ProtobufCMessage *envelope, int64_t deadline, struct err *e)
+/* Until there is room for a frame of `size`, while the peer is slow. Call in a fiber. */
+static int conn_wait_room(struct ttrpc_conn *c, size_t size, int64_t deadline, struct err *e)
 {
-	size_t size = protobuf_c_message_get_packed_size(envelope);
-
 	if (size > TTRPC_MAX_DATA)
 		return err_set(e, ERR_INVALID, 0, "message of %zu bytes is over ttrpc's %d",
 			       size, TTRPC_MAX_DATA);
@@ -242,7 +239,7 @@ static int conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
 	}
 	if (c->closed)
 		return err_set(e, ERR_PEER, 0, "connection ended: %s", c->why.msg);
-	return conn_queue(c, type, stream, envelope, size, e);
+	return 0;
 }
 
 /* ---- serving ---- */
@@ -324,6 +321,16 @@ static int request_envelope(struct request *r, struct arena *a, Ttrpc__Request *
 	return 0;
 }
 
+static int send_response(struct ttrpc_conn *c, uint32_t stream, const Ttrpc__Response *resp,
+			 struct err *e)
+{
+	size_t size = protobuf_c_message_get_packed_size(&resp->base);
+
+	if (conn_wait_room(c, size, deadline_in(TTRPC_STALL_MS), e) < 0)
+		return -1;
+	return conn_queue(c, FRAME_RESPONSE, stream, &resp->base, size, e);
+}
+
 static void request_answer(struct request *r, struct buf *payload, const struct err *failed)
 {
 	Ttrpc__Response resp = TTRPC__RESPONSE__INIT;
@@ -343,14 +350,12 @@ static void request_answer(struct request *r, struct buf *payload, const struct 
 	resp.status = &status;
 	/* the answer must go out although the request's own time may be over */
 	fiber_shield(r->conn->loop, true);
-	if (conn_send(r->conn, FRAME_RESPONSE, r->stream, &resp.base,
-		      deadline_in(TTRPC_STALL_MS), &e) < 0 &&
-	    !r->conn->closed && e.kind == ERR_INVALID) { /* too large: say so instead */
+	if (send_response(r->conn, r->stream, &resp, &e) < 0 && !r->conn->closed &&
+	    e.kind == ERR_INVALID) { /* too large: say so instead */
 		status.code = 13;
 		status.message = e.msg;
 		resp.payload = (ProtobufCBinaryData){ 0 };
-		(void)conn_send(r->conn, FRAME_RESPONSE, r->stream, &resp.base,
-				deadline_in(TTRPC_STALL_MS), &(struct err)ERR_INIT);
+		(void)send_response(r->conn, r->stream, &resp, &(struct err)ERR_INIT);
 	}
 	fiber_shield(r->conn->loop, false);
 }
@@ -484,23 +489,6 @@ static int call_wait(struct ttrpc_conn *c, struct pending *p, int64_t deadline, 
 	return p->data ? 0 : err_oom(e, "a response");
 }
 
-static int call_send(struct ttrpc_conn *c, const char *service, const struct ttrpc_method *m,
-		     const ProtobufCMessage *request, int64_t timeout_ms, uint32_t stream,
-		     int64_t deadline, struct err *e)
-{
-	OWN(buf) struct buf payload = BUF_INIT;
-	Ttrpc__Request envelope = TTRPC__REQUEST__INIT;
-
-	if (message_encode(request, &payload, e) < 0)
-		return -1;
-	envelope.service = (char *)(uintptr_t)service;
-	envelope.method = (char *)(uintptr_t)m->name;
-	envelope.payload.data = buf_head(&payload);
-	envelope.payload.len = buf_len(&payload);
-	envelope.timeout_nano = timeout_ms > 0 ? timeout_ms * 1000000 : 0;
-	return conn_send(c, FRAME_REQUEST, stream, &envelope.base, deadline, e);
-}
-
 static bool is_pending(const struct ttrpc_conn *c, uint32_t stream)
 {
 	list_for_each(n, tmp, &c->calls) {
@@ -523,6 +511,33 @@ static uint32_t take_stream(struct ttrpc_conn *c)
 	return stream;
 }
 
+/*
+ * Only what is queued has a number: the peer wants them in order, and who waits for room may be
+ * overtaken.
+ */
+static int call_send(struct ttrpc_conn *c, const char *service, const struct ttrpc_method *m,
+		     const ProtobufCMessage *request, int64_t timeout_ms, int64_t deadline,
+		     struct pending *p, struct err *e)
+{
+	OWN(buf) struct buf payload = BUF_INIT;
+	Ttrpc__Request envelope = TTRPC__REQUEST__INIT;
+	size_t size;
+
+	if (message_encode(request, &payload, e) < 0)
+		return -1;
+	envelope.service = (char *)(uintptr_t)service;
+	envelope.method = (char *)(uintptr_t)m->name;
+	envelope.payload.data = buf_head(&payload);
+	envelope.payload.len = buf_len(&payload);
+	envelope.timeout_nano = timeout_ms > 0 ? timeout_ms * 1000000 : 0;
+	size = protobuf_c_message_get_packed_size(&envelope.base);
+	if (conn_wait_room(c, size, deadline, e) < 0)
+		return -1;
+	p->stream = take_stream(c);
+	list_append(&c->calls, &p->node);
+	return conn_queue(c, FRAME_REQUEST, p->stream, &envelope.base, size, e);
+}
+
 int ttrpc_call(struct ttrpc_conn *c, const char *service, const struct ttrpc_method *m,
 	       const void *request, int64_t timeout_ms, struct arena *a, void *response_out,
 	       struct err *e)
@@ -535,11 +550,10 @@ int ttrpc_call(struct ttrpc_conn *c, const char *service, const struct ttrpc_met
 	if (c->closed)
 		return err_set(e, ERR_PEER, 0, "%s: connection ended: %s", m->name, c->why.msg);
 	BUG_ON(response_out && !a);
-	p.stream = take_stream(c);
 	c->uses++;
 	cond_init(&p.done, c->loop);
-	list_append(&c->calls, &p.node);
-	rc = call_send(c, service, m, request, timeout_ms, p.stream, deadline, e);
+	list_init(&p.node);
+	rc = call_send(c, service, m, request, timeout_ms, deadline, &p, e);
 	if (rc == 0)
 		rc = call_wait(c, &p, deadline, e);
 	if (rc == 0)
