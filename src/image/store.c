@@ -199,6 +199,13 @@ struct sweep {
 	size_t n_fds;
 };
 
+/* staging_open() gives such names, and nobody else is expected to. */
+static bool is_staging_name(const char *name)
+{
+	return strlen(name) == STAGING_NAME_SIZE - 1 &&
+	       strspn(name, "0123456789abcdef") == STAGING_NAME_SIZE - 1;
+}
+
 static int find_dead(void *arg, const char *name, struct err *e)
 {
 	struct sweep *w = arg;
@@ -206,7 +213,7 @@ static int find_dead(void *arg, const char *name, struct err *e)
 	struct err ignored;
 	int *grown;
 
-	if (open_dir(w->s->tmp_fd, name, &fd, &ignored) < 0)
+	if (!is_staging_name(name) || open_dir(w->s->tmp_fd, name, &fd, &ignored) < 0)
 		return 0;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return 0;
@@ -384,22 +391,51 @@ int store_explain(struct store *s, struct err *e)
 	return -1;
 }
 
+/* What may be where a store is yet to be: kata's containers, and a version half written. */
+static bool is_of_a_new_store(const char *name)
+{
+	return str_eq(name, "containers") || str_eq(name, "lost+found") ||
+	       str_starts(name, VERSION_FILE ".");
+}
+
+static int find_foreign(void *arg, const char *name, struct err *e)
+{
+	struct strv *found = arg;
+
+	return found->n || is_of_a_new_store(name) ? 0 : strv_add(found, name, e);
+}
+
+/*
+ * Our directories would stand beside what somebody else has there, or be somebody else's: what
+ * is in tmp/, images/ and leases/ is removed by rules of ours.
+ */
+static int begin_store(struct store *s, struct err *e)
+{
+	OWN(strv) struct strv found = { 0 };
+	char quoted[160];
+
+	if (each_name(s->root_fd, find_foreign, &found, e) < 0)
+		return -1;
+	/* or another process has begun it in the meantime */
+	if (found.n && faccessat(s->root_fd, VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_set(
+			e, ERR_UNSUPPORTED, 0,
+			"image store '%s': it has no 'version' file, so this program did not "
+			"make it, and is not empty ('%s'): use another directory",
+			s->root,
+			str_quote(found.v[0], strlen(found.v[0]), quoted, sizeof(quoted)));
+	return found.n ? 0
+		       : file_replace(s->root_fd, VERSION_FILE, version_text,
+				      sizeof(version_text) - 1, 0644, true, e);
+}
+
 static int check_version(struct store *s, struct err *e)
 {
 	char text[128], quoted[160];
 
-	if (faccessat(s->root_fd, VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
-		/* a new store has no version yet, and nothing else either */
-		if (faccessat(s->root_fd, "images", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-		    faccessat(s->root_fd, "layers", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-			return err_set(
-				e, ERR_UNSUPPORTED, 0,
-				"image store '%s': it has no 'version' file, so this program "
-				"did not make it: move it away or use another directory",
-				s->root);
-		return file_replace(s->root_fd, VERSION_FILE, version_text,
-				    sizeof(version_text) - 1, 0644, true, e);
-	}
+	if (faccessat(s->root_fd, VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    begin_store(s, e) < 0)
+		return -1;
 	if (file_read_line(s->root_fd, VERSION_FILE, text, sizeof(text), e) < 0)
 		return -1;
 	if (strncmp(text, version_text, strlen(text)) != 0 ||

@@ -609,8 +609,38 @@ class Life(Store):
         self.assertEqual(sorted(os.walk(self.root)), before)
 
     def test_not_a_store(self):
-        os.makedirs(self.root + "/images")
-        self.assertIn(b"version", self.run_tool("list").stderr)
+        """`kata --root /` would otherwise take the host's /tmp for its own."""
+        for name in ("images", "tmp", "some file"):
+            with self.subTest(name):
+                inner = os.path.join(self.root, name, "deadbeef" * 4)
+                os.makedirs(inner)
+                done = self.run_tool("list")
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(f"not empty ('{name}')".encode(), done.stderr)
+                self.assertEqual(os.listdir(self.root), [name])
+                self.assertTrue(os.path.isdir(inner))
+                shutil.rmtree(self.root)
+
+    def test_new_file_system(self):
+        for name in ("lost+found", "containers", "version.0123.tmp"):
+            os.makedirs(os.path.join(self.root, name))
+        self.ok("list")
+
+    def test_foreign_work(self):
+        """Directories that are not named as the store names them are somebody's."""
+        self.ok("list")
+        os.makedirs(self.root + "/tmp/precious")
+        os.makedirs(self.root + "/tmp/" + "deadbeef" * 4)
+        self.ok("list")
+        self.assertEqual(self.ls("tmp"), ["precious"])
+
+    def test_begun_by_two(self):
+        """Neither takes what the other has just made for somebody else's."""
+        for _ in range(10):
+            both = [subprocess.Popen(self.command("list"), stderr=subprocess.PIPE) for _ in range(6)]
+            for p in both:
+                self.assertEqual((p.communicate(timeout=LIMIT)[1], p.returncode), (b"", 0))
+            shutil.rmtree(self.root)
 
     def test_ordinary_user(self):
         done = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", "--regid", "65534",
