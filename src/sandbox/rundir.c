@@ -47,6 +47,9 @@ enum {
 
 /* In the base directory, see cgroup_remains.h. No sandbox has such a name. */
 #define BUSY_CGROUPS ".cgroups"
+/* One that is being made or removed. Under any other name one has its lock, the mark by which a
+ * sweep knows it: others have directories beside ours (upstream's runtime does). */
+#define HALF ".half-"
 
 /* Moves the whole value: what is left behind closes nothing. */
 static void hand_over(struct rundir *from, struct rundir *to)
@@ -200,7 +203,7 @@ int rundir_socket_path(const char *base, const char *name, char **out, struct er
 
 static int open_lock(int dirfd, int *out, struct err *e)
 {
-	OWN(fd) int fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	OWN(fd) int fd = openat(dirfd, "lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
 		return err_sys(e, "open its lock");
@@ -208,6 +211,41 @@ static int open_lock(int dirfd, int *out, struct err *e)
 		return errno == EWOULDBLOCK ? err_set(e, ERR_EXISTS, 0, "an engine lives there")
 					    : err_sys(e, "take its lock");
 	*out = fd_take(&fd);
+	return 0;
+}
+
+/* A killed removal leaves nothing that looks like somebody else's. */
+static int remove_dir(int base_fd, const char *name, struct err *e)
+{
+	OWN(free) char *half = str_printf(HALF "%s", name);
+
+	if (!half)
+		return err_oom(e, "a name");
+	if (renameat(base_fd, name, base_fd, half) < 0)
+		return errno == ENOENT ? 0 : err_sys(e, "rename '%s'", name);
+	return path_remove_tree(base_fd, half, e);
+}
+
+static int make_dir(int base_fd, const char *name, struct err *e)
+{
+	OWN(free) char *half = str_printf(HALF "%s", name);
+	OWN(free) char *lock = str_printf(HALF "%s/lock", name);
+	OWN(fd) int fd = -1;
+
+	if (!half || !lock)
+		return err_oom(e, "a name");
+	if (path_remove_tree(base_fd, half, e) < 0)
+		return -1;
+	if (mkdirat(base_fd, half, 0700) < 0)
+		return err_sys(e, "make '%s'", half);
+	fd = openat(base_fd, lock, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || renameat(base_fd, half, base_fd, name) < 0) {
+		struct err ignored;
+
+		(void)err_sys(e, "make '%s'", name);
+		(void)path_remove_tree(base_fd, half, &ignored);
+		return -1;
+	}
 	return 0;
 }
 
@@ -229,7 +267,7 @@ static int sweep_one(int base_fd, const char *id, int64_t deadline)
 	direct_volume_sweep(dir, RUNDIR_MARKS);
 	if (share_sweep(NULL, id, &e) < 0)
 		log_warn(NULL, "shared directory of sandbox '%s': %s", id, e.msg);
-	if (path_remove_tree(base_fd, id, &e) < 0) {
+	if (remove_dir(base_fd, id, &e) < 0) {
 		log_warn(NULL, "remains of sandbox '%s' cannot be removed: %s", id, e.msg);
 		return 0;
 	}
@@ -252,8 +290,12 @@ static int sweep_locked(int base_fd)
 	fd_take(&fd);
 	rewinddir(dir);
 	while ((ent = readdir(dir))) {
-		if (ent->d_name[0] != '.' &&
-		    (ent->d_type == DT_DIR || ent->d_type == DT_UNKNOWN))
+		struct err ignored;
+
+		if (str_starts(ent->d_name, HALF))
+			(void)path_remove_tree(base_fd, ent->d_name, &ignored);
+		else if (ent->d_name[0] != '.' &&
+			 (ent->d_type == DT_DIR || ent->d_type == DT_UNKNOWN))
 			swept += sweep_one(base_fd, ent->d_name, deadline);
 	}
 	(void)closedir(dir);
@@ -333,12 +375,12 @@ int rundir_create(const char *base, const char *id, const struct rundir_owner *o
 	(void)sweep_locked(b.fd);
 	if (choose_name(b.fd, id, owner, &r.name, e) < 0 || set_paths(base, &r, e) < 0)
 		return -1;
-	if (mkdirat(b.fd, r.name, 0700) < 0)
-		return err_sys(e, "mkdir '%s'", r.path);
+	if (make_dir(b.fd, r.name, e) < 0)
+		return err_wrap(e, "sandbox '%s'", id);
 	if (fill(b.fd, owner, &r, e) < 0) {
 		struct err ignored;
 
-		(void)path_remove_tree(b.fd, r.name, &ignored);
+		(void)remove_dir(b.fd, r.name, &ignored);
 		return err_wrap(e, "sandbox '%s'", id);
 	}
 	hand_over(&r, out);
@@ -468,7 +510,7 @@ static int remove_locked(struct rundir *r, struct err *e)
 	if (lock_base(base, &b, e) < 0)
 		return -1;
 	clear_lists(r->path, b.fd);
-	return path_remove_tree(AT_FDCWD, r->path, e);
+	return remove_dir(b.fd, r->name, e);
 }
 
 void rundir_remove(struct rundir *r)

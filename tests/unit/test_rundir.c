@@ -89,6 +89,49 @@ static void test_dead_ones_are_swept(void **state)
 	assert_found("dead", &second, alive.name);
 }
 
+static bool is_there(const char *name)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", base, name);
+	return access(path, F_OK) == 0;
+}
+
+static void make_there(const char *name)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", base, name);
+	assert_int_equal(mkdir(path, 0700), 0);
+}
+
+/* Another program's, empty or not, and what a kill in the midst of our own work leaves. */
+static void test_foreign_and_half_ones(void **state)
+{
+	OWN(rundir) struct rundir r = RUNDIR_INIT;
+	struct err e;
+
+	(void)state;
+	make_there("foreign");
+	make_there("foreign/sub");
+	make_there("empty");
+	make_there(".half-mine");
+	make_there(".half-mine/sub");
+	make_there(".half-dead");
+	assert_int_equal(rundir_sweep(base), 0);
+	assert_true(is_there("foreign/sub"));
+	assert_true(is_there("empty"));
+	assert_false(is_there(".half-mine"));
+
+	make_there(".half-mine");
+	assert_ok(rundir_create(base, "mine", &first, &r, &e), &e);
+	assert_found("mine", &first, "mine");
+	assert_false(is_there(".half-mine"));
+	rundir_remove(&r);
+	assert_false(is_there("mine"));
+	assert_false(is_there(".half-mine"));
+}
+
 static void write_list(const char *dir, const char *name, const char *text)
 {
 	char path[160];
@@ -202,6 +245,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_one_id_for_two, make_base, remove_base),
 		cmocka_unit_test_setup_teardown(test_dead_ones_are_swept, make_base,
+						remove_base),
+		cmocka_unit_test_setup_teardown(test_foreign_and_half_ones, make_base,
 						remove_base),
 		cmocka_unit_test_setup_teardown(test_cgroups_that_stay, make_base, remove_base),
 		cmocka_unit_test_setup_teardown(test_long_and_odd_ids, make_base, remove_base),
