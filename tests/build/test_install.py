@@ -27,6 +27,7 @@ INSTALLED = {
     "share/defaults/kata-containers/configuration-qemu.toml",
     "share/doc/kata-containers/LICENSE", "share/doc/kata-containers/README.md",
 }
+CONFIGURATION = "share/defaults/kata-containers/configuration.toml"
 
 
 def tree(base):
@@ -58,6 +59,7 @@ class InstallTest(unittest.TestCase):
     def install(self):
         done = self.call("install")
         self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
 
     def test_layout(self):
         self.install()
@@ -73,12 +75,12 @@ class InstallTest(unittest.TestCase):
     def test_configuration_of_the_monitor(self):
         """The name that upstream's guides give to --config: the same file, also after an edit."""
         folder = os.path.join(self.base, "share/defaults/kata-containers")
-        for _ in range(2):  # again over what is there
+        for count in (1, 2):  # again over what is there
             self.install()
             with open(os.path.join(folder, "configuration.toml"), "a", encoding="utf-8") as main:
                 main.write("# mine\n")
             with open(os.path.join(folder, "configuration-qemu.toml"), encoding="utf-8") as other:
-                self.assertEqual(other.read(), "[hypervisor.qemu]\n# mine\n")
+                self.assertEqual(other.read(), "[hypervisor.qemu]\n" + "# mine\n" * count)
 
     def test_no_configuration_no_link(self):
         os.unlink(os.path.join(self.build, "host/src/config/configuration.toml"))
@@ -118,6 +120,64 @@ class InstallTest(unittest.TestCase):
         self.assertEqual(tree(self.base), set(foreign))
         # An empty directory that was there before would have stayed as well.
         self.assertFalse(os.path.exists(os.path.join(self.base, "libexec")))
+
+    def test_anothers_program(self):
+        path = os.path.join(self.base, "bin/kata")
+        os.makedirs(os.path.dirname(path))
+        with open(path, "wb") as out:
+            out.write(b"theirs")
+        done = self.call("install")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{path} is there and was not installed", done.stderr)
+        self.assertEqual(tree(self.base), {"bin/kata"})
+
+    def edit(self, text):
+        with open(os.path.join(self.base, CONFIGURATION), "w", encoding="ascii") as out:
+            out.write(text)
+
+    def configuration(self, suffix=""):
+        with open(os.path.join(self.base, CONFIGURATION + suffix), encoding="ascii") as text:
+            return text.read()
+
+    def test_edited_configuration(self):
+        self.install()
+        self.edit("# mine\n")
+        for _ in range(2):  # nor by the one after
+            self.assertIn("was edited and stays", self.install())
+            self.assertEqual(self.configuration(), "# mine\n")
+            self.assertEqual(self.configuration(".new"), "[hypervisor.qemu]\n")
+        self.assertIn("was edited and stays", self.call("uninstall").stdout)
+        self.assertEqual(tree(self.base), {CONFIGURATION})
+        self.install()
+        self.assertEqual(self.configuration(), "# mine\n")
+
+    def test_edited_configuration_taken_back(self):
+        self.install()
+        self.edit("# mine\n")
+        self.install()
+        self.edit(self.configuration(".new"))
+        self.install()
+        self.assertEqual(tree(self.base), INSTALLED)
+        self.assertEqual(self.call("uninstall").returncode, 0)
+        self.assertFalse(os.path.exists(self.dest))
+
+    def test_new_configuration(self):
+        self.install()
+        with open(os.path.join(self.build, "host/src/config/configuration.toml"), "w", encoding="ascii") as out:
+            out.write("# another version\n")
+        self.install()
+        self.assertEqual(self.configuration(), "# another version\n")
+        self.assertEqual(tree(self.base), INSTALLED)
+
+    def test_relative_destination(self):
+        self.dest = os.path.relpath(self.dest)
+        self.install()
+        self.assertEqual(tree(self.base), INSTALLED)
+        os.chdir(self.top)
+        self.addCleanup(os.chdir, ROOT)
+        self.dest = "new"
+        self.install()
+        self.assertEqual(tree(os.path.join(self.top, "new/opt/kata")), INSTALLED)
 
     def test_directories_of_others_stay(self):
         os.makedirs(os.path.join(self.base, "libexec"))
