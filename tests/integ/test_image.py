@@ -389,6 +389,16 @@ class Kinds(Store):
         self.assertTrue(os.path.isdir(top + "/caf\u00e9"))
         self.assertEqual(os.listdir(tree + "/sub"), ["f"])
 
+    def test_rootfs_directory_with_a_name_of_layers(self):
+        tree = os.path.join(self.dir, "tree")
+        os.makedirs(tree + "/a")
+        with open(tree + "/a/.wh.foo", "w", encoding="ascii") as f:
+            f.write("data")
+        done = self.run_tool("load", tree, "tree")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"a/.wh.foo': in an image", done.stderr)
+        self.assert_clean()
+
 
 class Hostile(Store):
     def bad_layer(self, *items, words=(), kind="INVALID"):

@@ -13,6 +13,10 @@
 
 struct err;
 
+/* Begins the name of what a layer removes (OCI image specification 1.1, layer.md "Whiteouts").
+ */
+#define WHITEOUT ".wh."
+
 struct unpack_limits {
 	uint64_t bytes;   /* most bytes to write or produce */
 	uint64_t entries; /* most entries of one archive */

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/own.h"
+#include "base/str.h"
 
 OWN_DEFINE(reader, struct archive *, archive_read_free)
 OWN_DEFINE(writer, struct archive *, archive_write_free)
@@ -90,8 +91,26 @@ static int copy_data(struct packer *p, int64_t size, struct err *e)
 	}
 }
 
+/* As a part of an image such a name is no file any more. */
+static int check_name(struct archive_entry *entry, struct err *e)
+{
+	const char *path = archive_entry_pathname(entry);
+	const char *name = path ? strrchr(path, '/') : NULL;
+	char quoted[400];
+
+	name = name ? name + 1 : path;
+	if (name && str_starts(name, WHITEOUT))
+		return err_set(e, ERR_INVALID, 0,
+			       "entry '%s': in an image a name that begins with '" WHITEOUT
+			       "' removes a file: rename it",
+			       str_quote(path, strlen(path), quoted, sizeof(quoted)));
+	return 0;
+}
+
 static int put_entry(struct packer *p, struct archive_entry *entry, struct err *e)
 {
+	if (check_name(entry, e) < 0)
+		return -1;
 	if (++p->done->entries > p->limits->entries)
 		return err_set(e, ERR_INVALID, 0, "the directory holds more than %llu files",
 			       (unsigned long long)p->limits->entries);

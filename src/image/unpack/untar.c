@@ -34,7 +34,6 @@
 
 OWN_DEFINE(archive, struct archive *, archive_read_free)
 
-#define WHITEOUT        ".wh."
 #define WHITEOUT_META   ".wh..wh."
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
 
