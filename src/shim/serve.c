@@ -243,6 +243,7 @@ int shim_serve(const struct shim_options *o, struct err *e)
 		return -1;
 	engine_log_open(o->debug, o->id);
 	(void)umask(0022);
+	(void)prctl(PR_SET_NAME, "containerd-shim"); /* as from PATH, not "exe" */
 	log_info(NULL, "engine %s (%s) for sandbox '%s' of '%s'", KATA_VERSION, KATA_COMMIT,
 		 o->id, o->namespace);
 	rc = serve(&en, o, ready_fd, e);

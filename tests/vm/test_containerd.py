@@ -256,8 +256,10 @@ class Contract(ContainerdCase):
         """containerd cleans up with `delete`; the same id runs again at once."""
         for _ in range(2):
             self.detached("k")
+            engine = self.engine_pid("k")
+            self.assertEqual(self.read(f"/proc/{engine}/comm"), "containerd-shim\n")
             with self.events() as events:
-                os.kill(self.engine_pid("k"), signal.SIGKILL)
+                os.kill(engine, signal.SIGKILL)
                 self.wait_until(lambda: self.status("k") is None)
                 events.wait_for("/tasks/delete")
             self.assertEqual(events.topics(), ["/tasks/exit", "/tasks/delete"])

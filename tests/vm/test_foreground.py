@@ -232,6 +232,19 @@ class BrokenOutput(ForegroundCase):
         self.wait_until(lambda: "yes" not in self.kata_ok("exec", "box", "ps"), "yes goes on")
         self.kata_ok("rm", "-f", "box")
 
+    def test_many_who_write(self):
+        """More than the way to the agent takes at once, and short calls beside it."""
+        self.kata_ok("run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "1000")
+        with open("/dev/zero", "rb") as zeros:
+            writers = [self.start("exec", "-i", "box", "sh", "-c", "cat >/dev/null", stdin=zeros)
+                       for _ in range(16)]
+        for _ in range(40):
+            self.kata_ok("exec", "box", "true")
+        for writer in writers:
+            self.assertIsNone(writer.poll())
+            writer.kill()
+        self.kata_ok("rm", "-f", "box")
+
     def test_full_disk(self):
         with open("/dev/full", "w", encoding="ascii") as full:
             p = self.start("run", "--rm", "--network", "none", "busybox", "yes", stdout=full)
