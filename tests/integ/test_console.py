@@ -19,6 +19,13 @@ import unittest
 RUNTIME = sys.argv[1] if len(sys.argv) > 1 else ""
 LIMIT = 30
 REFUSAL = b"kata: debug console: "
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+def ignore_nothing():
+    """Whatever this test was started with: in a shell's background SIGINT is ignored."""
+    for sig in SIGNALS:
+        signal.signal(sig, signal.SIG_DFL)
 
 
 class Console(unittest.TestCase):
@@ -35,7 +42,8 @@ class Console(unittest.TestCase):
 
     def enter(self, **streams):
         """`kata-runtime exec`: (process, our end of its connection)."""
-        p = subprocess.Popen([RUNTIME, "exec", self.id], start_new_session=True, **streams)
+        p = subprocess.Popen([RUNTIME, "exec", self.id], start_new_session=True,
+                             **{"preexec_fn": ignore_nothing, **streams})
         self.addCleanup(p.wait)
         self.addCleanup(p.kill)
         conn = self.server.accept()[0]
@@ -108,7 +116,7 @@ class Console(unittest.TestCase):
             conn.sendall(b"# ")
             self.assertEqual(os.read(master, 2), b"# ")
             self.assertFalse(termios.tcgetattr(master)[3] & termios.ICANON)
-            p.send_signal((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)[i % 4])
+            p.send_signal(SIGNALS[i % len(SIGNALS)])
             self.assertEqual(p.wait(LIMIT), 1)
             self.assertTrue(termios.tcgetattr(master)[3] & termios.ICANON)
             conn.close()

@@ -169,9 +169,10 @@ class Host(BadCase):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", where], check=True)
         self.addCleanup(subprocess.run, ["umount", where], check=True)
         filler = os.path.join(where, "filler")
+        root = os.path.join(where, "store")
 
         def kata(*args, within=60):
-            return subprocess.run([os.path.join(BIN, "kata"), "--root", where, *args],
+            return subprocess.run([os.path.join(BIN, "kata"), "--root", root, *args],
                                   stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                   timeout=within, check=False)
 
