@@ -130,7 +130,6 @@ int loop_run(struct loop *l, struct err *e)
 	l->stopping = false;
 	while (!l->stopping) {
 		fibers_run_ready(l);
-		fire_timers(l);
 		l->n = epoll_wait(l->epoll_fd, l->batch, LOOP_BATCH, next_timeout(l));
 		if (l->n < 0 && errno != EINTR)
 			return err_sys(e, "epoll_wait");
@@ -141,6 +140,8 @@ int loop_run(struct loop *l, struct err *e)
 				s->ready(s, l->batch[l->at].events);
 		}
 		l->at = l->n = 0;
+		/* after a block what has come in time counts before the time that is over */
+		fire_timers(l);
 	}
 	return 0;
 }

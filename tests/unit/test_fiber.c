@@ -57,6 +57,28 @@ static void deadline_flow(void *arg)
 	assert_err(cond_wait(&f->cond, deadline_in(10), &e), &e, ERR_TIMEOUT);
 }
 
+/* Something blocks the loop beyond a deadline; what came before that was in time. */
+static void block_the_loop(void *arg)
+{
+	int fd = *(int *)arg;
+
+	(void)!write(fd, "x", 1);
+	(void)usleep(60 * 1000);
+}
+
+static void blocked_flow(void *arg)
+{
+	struct fixture *f = arg;
+	struct err e;
+	int p[2];
+
+	assert_ok(fd_socketpair(p, &e), &e);
+	assert_ok(fiber_spawn(f->loop, "block", block_the_loop, &p[1], NULL, &e), &e);
+	assert_ok(fiber_wait_fd(f->loop, p[0], EPOLLIN, deadline_in(30), &e), &e);
+	(void)close(p[0]);
+	(void)close(p[1]);
+}
+
 static void cancel_flow(void *arg)
 {
 	struct fixture *f = arg;
@@ -327,6 +349,7 @@ static void run(fiber_fn flow)
 	}
 FLOW(wake)
 FLOW(deadline)
+FLOW(blocked)
 FLOW(cancel)
 FLOW(pipe)
 FLOW(child)
@@ -345,7 +368,7 @@ int main(void)
 		cmocka_unit_test(test_child),    cmocka_unit_test(test_many),
 		cmocka_unit_test(test_self),     cmocka_unit_test(test_shield),
 		cmocka_unit_test(test_order),    cmocka_unit_test(test_io),
-		cmocka_unit_test(test_stubborn),
+		cmocka_unit_test(test_stubborn), cmocka_unit_test(test_blocked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
