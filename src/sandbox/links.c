@@ -68,9 +68,15 @@ static int plug(struct sandbox *s, size_t place, struct err *e)
 {
 	struct vmm_device d;
 
+	int rc;
+
 	tap_net_device(s->taps, place, &d);
-	if (vmm_require(s->vmm, VMM_CAP_HOTPLUG_NET, e) < 0 ||
-	    vmm_device_add(s->vmm, &d, deadline_in(PLUG_MS), NULL, e) < 0)
+	fiber_shield(s->loop, true); /* half a device would be in the way of the next */
+	rc = vmm_require(s->vmm, VMM_CAP_HOTPLUG_NET, e);
+	if (rc == 0)
+		rc = vmm_device_add(s->vmm, &d, deadline_in(PLUG_MS), NULL, e);
+	fiber_shield(s->loop, false);
+	if (rc < 0)
 		return err_wrap(e, "network '%s'", tap_net_name(s->taps, place));
 	log_info(&s->log, "network: link '%s' plugged in", tap_net_name(s->taps, place));
 	return 0;

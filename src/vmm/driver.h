@@ -65,7 +65,6 @@ struct vmm {
 	bool started;       /* vmm_start() has succeeded */
 	bool stopping;
 	struct vmm_exit exit;
-	struct cond ended;
 	struct console console;  /* the guest's */
 	struct console messages; /* the monitor's standard error */
 };

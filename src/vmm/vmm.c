@@ -322,7 +322,6 @@ int vmm_new(const char *hypervisor, struct loop *l, struct child_reaper *r,
 	v->config = *c;
 	v->on_exit = on_exit;
 	v->arg = arg;
-	cond_init(&v->ended, l);
 	(void)snprintf(v->machine, sizeof(v->machine), "%s", machine);
 	if (d->caps(machine, c->accel, &v->caps, e) < 0 || check_config(v, e) < 0)
 		return -1;
@@ -359,7 +358,6 @@ static void on_child_exit(struct child *c)
 	console_drain(&v->messages);
 	console_drain(&v->console);
 	v->driver->ops->explain(v, &v->exit);
-	cond_wake_all(&v->ended);
 	if (v->started && v->on_exit)
 		v->on_exit(&v->exit, v->arg);
 }

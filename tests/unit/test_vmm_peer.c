@@ -49,6 +49,72 @@ static int number_behind(int argc, char **argv, const char *key)
 	return -1;
 }
 
+/* What a monitor does that is more than an answer. */
+enum way {
+	WAY_NONE,
+	WAY_ENDS_LATER, /* after device_del its channel closes, and then it ends */
+	WAY_IS_SLOW,    /* it does the first object-add when nobody waits for it any more */
+	WAY_COUNT_
+};
+
+static int last_number(const char *line, const char *key)
+{
+	const char *at = line, *found = NULL;
+
+	while ((at = strstr(at, key)))
+		found = at += strlen(key);
+	return found ? (int)strtol(found, NULL, 10) : -1;
+}
+
+static bool is_in(const char *line, const char *word)
+{
+	return strstr(line, word) != NULL;
+}
+
+/* Answers everything, in its way. */
+static int odd_monitor(int fd, FILE *f, enum way way)
+{
+	int objects[8] = { 0 }, dimm = -1, n;
+	char line[4096];
+
+	(void)dprintf(fd, "{\"QMP\": {}}\n");
+	while (fgets(line, sizeof(line), f)) {
+		int id = last_number(line, "\"id\":");
+
+		if (is_in(line, "object-add")) {
+			n = last_number(line, "mem");
+			if (n < 0 || n >= (int)ARRAY_LEN(objects))
+				return 3;
+			if (objects[n]++) {
+				(void)dprintf(fd,
+					      "{\"error\": {\"class\": \"GenericError\", "
+					      "\"desc\": \"twice\"}, \"id\": %d}\n",
+					      id);
+				continue;
+			}
+			if (n == 0)
+				(void)usleep(150 * 1000);
+		}
+		if (is_in(line, "device_add") && is_in(line, "dimm"))
+			dimm = last_number(line, "dimm");
+		if (is_in(line, "query-acpi-ospm-status"))
+			(void)dprintf(fd,
+				      "{\"return\": [{\"device\": \"dimm%d\", \"source\": 1, "
+				      "\"status\": 0}], \"id\": %d}\n",
+				      dimm, id);
+		else
+			(void)dprintf(fd, "{\"return\": {}, \"id\": %d}\n", id);
+		if (is_in(line, "\"quit\""))
+			return 0;
+		if (way == WAY_ENDS_LATER && is_in(line, "device_del")) {
+			(void)fclose(f);
+			(void)usleep(200 * 1000);
+			return 9;
+		}
+	}
+	return 0;
+}
+
 /* Answers as many commands as it may; then it ends, or reads on and says no more. */
 static int monitor(int argc, char **argv)
 {
@@ -60,6 +126,8 @@ static int monitor(int argc, char **argv)
 	silent = number_behind(argc, argv, "unit.silent=");
 	if (!f || setvbuf(f, NULL, _IOLBF, 0) != 0)
 		return 2;
+	if (number_behind(argc, argv, "unit.way=") > WAY_NONE)
+		return odd_monitor(fd, f, (enum way)number_behind(argc, argv, "unit.way="));
 	(void)fprintf(stderr, "the words of a dying monitor\n");
 	if (last < 0)
 		return 9;
@@ -92,6 +160,7 @@ struct scene {
 	struct loop *loop;
 	struct child_reaper reaper;
 	int last, silent, exits, failures;
+	enum way way;
 	struct vmm_exit exit;
 };
 
@@ -179,6 +248,65 @@ static void life(void *arg)
 	assert_ok(vmm_stop(v, deadline_in(CALL_MS), &e), &e);
 }
 
+static void new_odd(struct scene *s, struct vmm_config *c, struct vmm **out)
+{
+	static const char *const initrds[] = { TEST_CORPUS "/boot_files/cpio", NULL };
+	static char params[32];
+	struct err e;
+
+	(void)snprintf(params, sizeof(params), "unit.way=%d", (int)s->way);
+	*c = (struct vmm_config)VMM_CONFIG_INIT;
+	c->name = "unit";
+	c->program = program;
+	c->accel = ACCEL_TCG;
+	c->kernel = TEST_CORPUS "/boot_files/elf";
+	c->initrds = initrds;
+	c->kernel_params = params;
+	c->memory_mib = 64;
+	c->max_memory_mib = 1024;
+	c->memory_slots = 4;
+	c->hotplug_ports = 2;
+	c->uid = c->gid = 65534;
+	assert_ok(vmm_new("qemu", s->loop, &s->reaper, c, on_exit_told, s, out, &e), &e);
+	assert_ok(vmm_start(*out, deadline_in(START_MS), &e), &e);
+}
+
+/* Who waits for the guest to let go of a device hears of the machine's end at once. */
+static void ends_later(void *arg)
+{
+	struct vmm_device d = { .kind = VMM_DEV_BLK, .id = "disk", .blk = { .path = disk } };
+	struct scene *s = arg;
+	OWN(vmm) struct vmm *v = NULL;
+	struct vmm_config c;
+	int64_t begin;
+	struct err e;
+
+	new_odd(s, &c, &v);
+	assert_ok(vmm_device_add(v, &d, deadline_in(START_MS), NULL, &e), &e);
+	begin = time_mono_ms();
+	assert_err(vmm_device_remove(v, "disk", deadline_in(LIFE_MS), &e), &e, ERR_PEER);
+	assert_true(time_mono_ms() - begin < LIFE_MS / 3);
+	assert_int_equal(s->exits, 1);
+}
+
+/* What was given up and done all the same is in nobody's way. */
+static void is_slow(void *arg)
+{
+	struct scene *s = arg;
+	OWN(vmm) struct vmm *v = NULL;
+	struct vmm_config c;
+	uint64_t mib = 0;
+	struct err e;
+
+	new_odd(s, &c, &v);
+	assert_err(vmm_resize_memory(v, 192, deadline_in(50), &mib, &e), &e, ERR_TIMEOUT);
+	assert_ok(vmm_resize_memory(v, 192, deadline_in(START_MS), &mib, &e), &e);
+	assert_int_equal(mib, 192);
+	assert_ok(vmm_resize_memory(v, 320, deadline_in(START_MS), &mib, &e), &e);
+	assert_int_equal(mib, 320);
+	assert_ok(vmm_stop(v, deadline_in(START_MS), &e), &e);
+}
+
 static int open_descriptors(void)
 {
 	DIR *d = opendir("/proc/self/fd");
@@ -191,17 +319,23 @@ static int open_descriptors(void)
 	return n;
 }
 
+static const fiber_fn odd_lives[WAY_COUNT_] = {
+	[WAY_NONE] = life,
+	[WAY_ENDS_LATER] = ends_later,
+	[WAY_IS_SLOW] = is_slow,
+};
+
 /* Returns how many calls failed. */
-static int play(int last, int silent)
+static int play_way(int last, int silent, enum way way)
 {
-	struct scene s = { .last = last, .silent = silent };
+	struct scene s = { .last = last, .silent = silent, .way = way };
 	int descriptors = open_descriptors();
 	int64_t begin = time_mono_ms();
 	struct err e;
 
 	assert_ok(loop_new(&s.loop, &e), &e);
 	assert_ok(child_reaper_init(&s.reaper, s.loop, &e), &e);
-	assert_ok(fiber_main(s.loop, life, &s, &e), &e);
+	assert_ok(fiber_main(s.loop, odd_lives[way], &s, &e), &e);
 	assert_true(list_empty(&s.reaper.children));
 	child_reaper_fini(&s.reaper);
 	loop_free(s.loop);
@@ -209,6 +343,23 @@ static int play(int last, int silent)
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_true(time_mono_ms() - begin < LIFE_MS);
 	return s.failures;
+}
+
+static int play(int last, int silent)
+{
+	return play_way(last, silent, WAY_NONE);
+}
+
+static void test_ends_later(void **state)
+{
+	(void)state;
+	(void)play_way(0, 0, WAY_ENDS_LATER);
+}
+
+static void test_is_slow(void **state)
+{
+	(void)state;
+	(void)play_way(0, 0, WAY_IS_SLOW);
 }
 
 static void test_dies(void **state)
@@ -265,6 +416,8 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_dies),
 		cmocka_unit_test(test_falls_silent),
+		cmocka_unit_test(test_ends_later),
+		cmocka_unit_test(test_is_slow),
 	};
 
 	if (argc > 1)

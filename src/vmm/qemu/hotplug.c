@@ -21,6 +21,9 @@ enum {
 	UNDO_MS = 2000
 };
 
+/* In the place of a device's id: there may be one, and it cannot be told apart from none. */
+#define PORT_LOST "?"
+
 static struct qemu *qemu_of(struct vmm *v)
 {
 	return container_of(v, struct qemu, vmm);
@@ -79,6 +82,12 @@ static void undo(struct qemu *q, const char *command, const char *key, const cha
 	if (args &&
 	    qmp_execute(q->qmp, command, args, deadline_in(UNDO_MS), NULL, &ignored) < 0)
 		log_debug(q->vmm.config.log, "%s", ignored.msg);
+}
+
+/* Nobody waits for the answer any more: QEMU may do it all the same. */
+static bool is_given_up(const struct err *e)
+{
+	return e->kind == ERR_TIMEOUT || e->kind == ERR_CANCELLED;
 }
 
 static int getfd(struct qemu *q, const char *name, int fd, int64_t deadline, struct err *e)
@@ -269,7 +278,8 @@ int qemu_device_add(struct vmm *v, const struct vmm_device *d, int64_t deadline,
 		return -1;
 	q->ports[port].kind = d->kind;
 	if (pluggers[d->kind].plug(q, d, port, deadline, e) < 0) {
-		q->ports[port].id[0] = '\0';
+		(void)snprintf(q->ports[port].id, sizeof(q->ports[port].id), "%s",
+			       is_given_up(e) ? PORT_LOST : "");
 		return err_wrap(e, "plug device '%s'", d->id);
 	}
 	port_addr(port, addr);
@@ -344,7 +354,7 @@ static int plug_vcpu(struct qemu *q, const struct jval *slot, int64_t deadline, 
 
 	if (!type)
 		return err_set(e, ERR_PEER, 0, "QMP: a processor without type");
-	(void)snprintf(id, sizeof(id), "vcpu%u", q->vcpus);
+	(void)snprintf(id, sizeof(id), "vcpu%u", q->next_vcpu++);
 	args = qemu_object(e, "driver", type, "id", id, NULL);
 	if (!args)
 		return -1;
@@ -367,6 +377,7 @@ int qemu_resize_vcpus(struct vmm *v, unsigned vcpus, int64_t deadline, unsigned 
 {
 	struct qemu *q = qemu_of(v);
 	OWN(jval) struct jval *slots = NULL;
+	unsigned there = 0;
 
 	if (vcpus > q->max_vcpus)
 		return err_set(e, ERR_INVALID, 0, "%u processors of at most %u", vcpus,
@@ -374,6 +385,10 @@ int qemu_resize_vcpus(struct vmm *v, unsigned vcpus, int64_t deadline, unsigned 
 	if (vcpus > q->vcpus &&
 	    qmp_execute(q->qmp, "query-hotpluggable-cpus", NULL, deadline, &slots, e) < 0)
 		return -1;
+	for (size_t i = 0; i < jval_count(slots); i++)
+		there += jval_get(jval_at(slots, i), "qom-path") != NULL;
+	if (there > q->vcpus) /* one that was asked for and given up came after all */
+		q->vcpus = there;
 	/* the list begins with the highest */
 	for (size_t i = jval_count(slots); i > 0 && q->vcpus < vcpus; i--) {
 		const struct jval *slot = jval_at(slots, i - 1);
@@ -420,8 +435,12 @@ static int wait_for_memory(struct qemu *q, const char *dimm, int64_t deadline, s
 		if (deadline_left(deadline) == 0)
 			return err_set(e, ERR_TIMEOUT, 0,
 				       "the guest did not take the memory in time");
-		if (fiber_sleep(q->vmm.loop, TAKEN_POLL_MS, e) < 0)
+		/* no sleep: the end of the machine is to be noticed before it is freed */
+		if (cond_wait(&q->unplugged, deadline_in(TAKEN_POLL_MS), e) < 0 &&
+		    e->kind != ERR_TIMEOUT)
 			return -1;
+		if (!vmm_is_running(&q->vmm))
+			return err_set(e, ERR_PEER, 0, "the machine ended");
 	}
 	return rc < 0 ? -1 : 0;
 }
@@ -432,8 +451,9 @@ static int add_memory(struct qemu *q, uint64_t mib, int64_t deadline, struct err
 	OWN(jval) struct jval *object = NULL, *device = NULL;
 	char mem[24], dimm[24];
 
-	(void)snprintf(mem, sizeof(mem), "mem%u", q->memory_plugged);
-	(void)snprintf(dimm, sizeof(dimm), "dimm%u", q->memory_plugged);
+	/* new names each time: what was given up may have been done */
+	(void)snprintf(mem, sizeof(mem), "mem%u", q->next_memory);
+	(void)snprintf(dimm, sizeof(dimm), "dimm%u", q->next_memory++);
 	object = qemu_object(e, "qom-type", qemu_memory_backend(c), "id", mem, NULL);
 	device = qemu_object(e, "driver", "pc-dimm", "id", dimm, "memdev", mem, NULL);
 	if (!object || !device || jval_set_int(object, "size", (int64_t)(mib << 20), e) < 0 ||
@@ -443,6 +463,7 @@ static int add_memory(struct qemu *q, uint64_t mib, int64_t deadline, struct err
 	    qmp_execute(q->qmp, "object-add", TAKE(object), deadline, NULL, e) < 0)
 		return -1;
 	if (qmp_execute(q->qmp, "device_add", TAKE(device), deadline, NULL, e) < 0) {
+		q->memory_plugged += is_given_up(e); /* and its slot may be taken */
 		undo(q, "object-del", "id", mem);
 		return -1;
 	}

@@ -380,6 +380,8 @@ static void qemu_explain(struct vmm *v, struct vmm_exit *x)
 
 	if (q->qmp)
 		qmp_poll(q->qmp);
+	/* they look whether it runs: woken before anybody who may free it */
+	cond_wake_all(&q->unplugged);
 	x->reason = reason_of(q);
 	if (q->panicked || find_panic(v, x->text, sizeof(x->text))) {
 		x->reason = VMM_EXIT_PANIC;

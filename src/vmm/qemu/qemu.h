@@ -136,10 +136,11 @@ struct qemu {
 	size_t boot_count;
 	struct qemu_port ports[QEMU_MAX_PORTS];
 	unsigned port_count;
-	struct cond unplugged;
+	struct cond unplugged; /* a device has gone, or the machine has ended */
 	unsigned vcpus, max_vcpus;
 	uint64_t memory_mib, max_memory_mib;
-	unsigned memory_plugged; /* slots that are taken */
+	unsigned memory_plugged;         /* slots that are taken */
+	unsigned next_memory, next_vcpu; /* for their ids */
 	unsigned next_fdset;
 	/* what the monitor told last about the machine's end */
 	char shutdown_reason[32];
