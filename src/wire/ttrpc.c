@@ -326,7 +326,9 @@ static int send_response(struct ttrpc_conn *c, uint32_t stream, const Ttrpc__Res
 {
 	size_t size = protobuf_c_message_get_packed_size(&resp->base);
 
-	if (conn_wait_room(c, size, deadline_in(TTRPC_STALL_MS), e) < 0)
+	/* a peer that takes nothing ends its connection; one that is slow is owed its answers
+	 */
+	if (conn_wait_room(c, size, DEADLINE_NONE, e) < 0)
 		return -1;
 	return conn_queue(c, FRAME_RESPONSE, stream, &resp->base, size, e);
 }
