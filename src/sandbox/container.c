@@ -32,7 +32,6 @@
 enum {
 	ID_MAX = 128,
 	REMOVE_TIMEOUT_S = 10,
-	STATUS_NEVER = 255,
 	DRAIN_MS = 10 * 1000,
 	FIGURES_PAUSE_MS = 30 * 1000
 };
@@ -474,17 +473,12 @@ static void container_forget(struct container *c)
 {
 	struct sandbox *s = c->sandbox;
 
-	if (!c->init->exited_at) { /* it never ran */
-		c->init->exit_status = STATUS_NEVER;
-		c->init->exited_at = time_wall_ns();
-	}
-	c->init->state = PROCESS_DELETED;
-	cond_wake_all(&c->init->changed);
-
+	process_forget(c->init);
 	list_for_each(n, tmp, &c->execs) {
 		struct process *p = list_entry(n, struct process, node);
 
 		list_remove(n);
+		process_forget(p);
 		process_unref(p);
 	}
 	c->exec_count = 0;
@@ -585,7 +579,10 @@ static int pause_or_resume(struct container *c, enum process_event ev, enum agen
 		return -1;
 	/* the guest says when it answers: the container may have been deleted by then */
 	process_ref(init);
+	/* it does so whether we wait or not: its timeout ends this, not our caller */
+	fiber_shield(c->sandbox->loop, true);
 	rc = agent_do(c->sandbox->agent, m, request, e);
+	fiber_shield(c->sandbox->loop, false);
 	if (rc == 0)
 		rc = process_step(&init->state, ev, e);
 	process_unref(init);

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/time.h"
 #include "config/config.h"
+#include "event/fiber.h"
 #include "sandbox/internal.h"
 #include "vmm/vmm.h"
 
@@ -32,22 +33,25 @@ static int plug(struct sandbox *s, const struct sandbox_config *want, struct err
 	Grpc__OnlineCPUMemRequest req = GRPC__ONLINE_CPUMEM_REQUEST__INIT;
 	unsigned vcpus = s->c.vcpus;
 	uint64_t mib = s->c.memory_mib;
+	bool is_first = !s->unsettled;
 
+	s->unsettled = true;
 	if (want->vcpus > vcpus &&
-	    vmm_resize_vcpus(s->vmm, want->vcpus, deadline_in(PLUG_MS), &vcpus, e) < 0)
+	    vmm_resize_vcpus(s->vmm, want->vcpus, deadline_in(PLUG_MS), &s->c.vcpus, e) < 0)
 		return -1;
 	if (want->memory_mib > mib &&
-	    vmm_resize_memory(s->vmm, want->memory_mib, deadline_in(PLUG_MS), &mib, e) < 0)
+	    vmm_resize_memory(s->vmm, want->memory_mib, deadline_in(PLUG_MS), &s->c.memory_mib,
+			      e) < 0)
 		return -1;
 	req.wait = true;
-	req.nb_cpus = vcpus - s->c.vcpus;
-	req.cpu_only = mib == s->c.memory_mib;
-	s->c.vcpus = vcpus;
-	s->c.memory_mib = mib;
+	/* without a number the agent takes into use whatever it finds */
+	req.nb_cpus = is_first ? s->c.vcpus - vcpus : 0;
+	req.cpu_only = is_first && mib == s->c.memory_mib;
 	if (agent_do(s->agent, AGENT_ONLINE_CPU_MEM, &req, e) < 0)
 		return -1;
-	log_info(&s->log, "the machine has grown to %u vCPU and %llu MiB", vcpus,
-		 (unsigned long long)mib);
+	s->unsettled = false;
+	log_info(&s->log, "the machine has grown to %u vCPU and %llu MiB", s->c.vcpus,
+		 (unsigned long long)s->c.memory_mib);
 	return 0;
 }
 
@@ -55,19 +59,26 @@ static int grow(struct sandbox *s, const struct sandbox_config *want, struct err
 {
 	int rc;
 
+	if (want->vcpus <= s->c.vcpus && want->memory_mib <= s->c.memory_mib && !s->unsettled)
+		return 0;
+	s->growing = true;
+	/* to its end, which has a deadline: half of it would be in the way of the next */
+	fiber_shield(s->loop, true);
+	rc = plug(s, want, e);
+	fiber_shield(s->loop, false);
+	s->growing = false;
+	cond_wake_all(&s->changed);
+	return rc < 0 ? err_wrap(e, "make the machine larger") : 0;
+}
+
+/* Before anything is added up: what others grow for counts when they have it. */
+static int wait_turn(struct sandbox *s, struct err *e)
+{
 	while (s->growing) {
 		if (cond_wait(&s->changed, DEADLINE_NONE, e) < 0)
 			return -1;
 	}
-	if (sandbox_need_ready(s, e) < 0)
-		return -1;
-	if (want->vcpus <= s->c.vcpus && want->memory_mib <= s->c.memory_mib)
-		return 0;
-	s->growing = true;
-	rc = plug(s, want, e);
-	s->growing = false;
-	cond_wake_all(&s->changed);
-	return rc < 0 ? err_wrap(e, "make the machine larger") : 0;
+	return sandbox_need_ready(s, e);
 }
 
 int grow_for(struct container *c, const Grpc__LinuxResources *r, struct err *e)
@@ -87,6 +98,8 @@ int grow_for(struct container *c, const Grpc__LinuxResources *r, struct err *e)
 		c->limits = its;
 		return 0;
 	}
+	if (wait_turn(s, e) < 0)
+		return -1;
 	sum_limits(s, c, &its, &sum);
 	if (sizing_of_limits(&sum, s->c.config, s->c.overhead_mib, &want, e) < 0 ||
 	    grow(s, &want, e) < 0)

@@ -33,6 +33,7 @@ struct sandbox {
 	struct sandbox_config c;
 	struct log_ctx log;
 	enum sandbox_state state;
+	struct fiber *booting; /* in sandbox_boot() */
 	struct list containers;
 	size_t container_count;
 	struct cond changed;      /* state, or a container gone */
@@ -50,6 +51,7 @@ struct sandbox {
 	struct tap_net *taps; /* see links.c; NULL: there is no namespace to follow */
 	bool placed;          /* its virtual processors are where containers want them */
 	bool growing;         /* somebody plugs processors or memory in */
+	bool unsettled;       /* the guest has not taken all of that into use */
 	struct list disks;    /* plugged in, see disks.h */
 	unsigned next_disk;   /* for their ids */
 	bool vhost_net;       /* the host's kernel may serve them */
@@ -181,6 +183,8 @@ int stats_sum_add(const Grpc__StatsContainerResponse *from, Grpc__StatsContainer
 int process_new(struct container *c, const char *exec_id, struct process **out, struct err *e);
 /* Records the end and tells everybody; later calls change nothing. */
 void process_ended(struct process *p, uint32_t status);
+/* It goes; who waits for it is told, whatever it has come to. */
+void process_forget(struct process *p);
 /* container.c: the object, in its sandbox's list, nothing of it prepared yet. */
 int container_new(struct sandbox *s, const struct container_config *cc, struct container **out,
 		  struct err *e);

@@ -21,6 +21,7 @@
 
 enum {
 	STATUS_LOST = 255,
+	STATUS_NEVER = 255,
 	STATUS_NOT_FOUND = 127,
 	STATUS_DENIED = 126,
 	EXEC_ID_MAX = 128,
@@ -196,7 +197,7 @@ int process_drain(struct process *p, int64_t deadline, struct err *e)
 
 /* ---- the start ---- */
 
-static int start_in_guest(struct process *p, struct err *e)
+static int ask_start(struct process *p, struct err *e)
 {
 	Grpc__StartContainerRequest start = GRPC__START_CONTAINER_REQUEST__INIT;
 	Grpc__ExecProcessRequest exec = GRPC__EXEC_PROCESS_REQUEST__INIT;
@@ -209,6 +210,18 @@ static int start_in_guest(struct process *p, struct err *e)
 	exec.exec_id = p->exec_id;
 	exec.process = p->spec;
 	return agent_do(agent_of(p), AGENT_EXEC_PROCESS, &exec, e);
+}
+
+/* The guest starts it whether we wait or not: its timeout ends this, not our caller. */
+static int start_in_guest(struct process *p, struct err *e)
+{
+	struct loop *l = p->container->sandbox->loop;
+	int rc;
+
+	fiber_shield(l, true);
+	rc = ask_start(p, e);
+	fiber_shield(l, false);
+	return rc;
 }
 
 static uint32_t status_of_failure(const struct err *e)
@@ -288,6 +301,10 @@ int process_start(struct process *p, struct err *e)
 		container_run_poststart(p->container);
 	p->starting = false;
 	cond_wake_all(&p->changed);
+	if (p->state != PROCESS_RUNNING && p->state != PROCESS_PAUSED) {
+		(void)err_set(e, ERR_STATE, 0, "it ended while its poststart hooks ran");
+		return sandbox_blame(p->container->sandbox, e);
+	}
 	return 0;
 }
 
@@ -528,6 +545,16 @@ int exec_create(struct container *c, const struct exec_config *x, struct process
 	return rc;
 }
 
+void process_forget(struct process *p)
+{
+	if (!p->exited_at) { /* it never ran */
+		p->exit_status = STATUS_NEVER;
+		p->exited_at = time_wall_ns();
+	}
+	p->state = PROCESS_DELETED;
+	cond_wake_all(&p->changed);
+}
+
 int process_delete(struct process *p, struct err *e)
 {
 	if (p == p->container->init)
@@ -538,6 +565,7 @@ int process_delete(struct process *p, struct err *e)
 	 */
 	list_remove(&p->node);
 	p->container->exec_count--;
+	process_forget(p);
 	(void)process_drain(p, deadline_in(10 * 1000), e); /* as runc's shim: output first */
 	process_unref(p);
 	return 0;

@@ -117,16 +117,25 @@ void sandbox_free(struct sandbox *s)
 	free(s);
 }
 
+static void boot_over(struct sandbox *s)
+{
+	s->booting = NULL;
+	cond_wake_all(&s->changed);
+}
+
 int sandbox_boot(struct sandbox *s, struct err *e)
 {
 	int64_t began = time_mono_ms();
 
 	if (sandbox_step(&s->state, SANDBOX_BOOT, e) < 0)
 		return -1;
+	s->booting = fiber_self(s->loop);
 	if (vm_start(s, e) < 0 || sandbox_step(&s->state, SANDBOX_BOOTED, e) < 0) {
 		sandbox_stop(s);
+		boot_over(s);
 		return err_wrap(e, "start the sandbox"); /* whose id the caller knows */
 	}
+	boot_over(s);
 	s->ready_at = time_wall_ns();
 	log_info(&s->log, "sandbox ready after %lld ms: %s",
 		 (long long)(time_mono_ms() - began), s->description);
@@ -151,11 +160,24 @@ static void end_processes(struct sandbox *s, uint32_t status)
 	}
 }
 
+/* It has the machine in its hands, and takes it down itself. */
+static void end_boot(struct sandbox *s)
+{
+	struct err ignored;
+
+	if (!s->booting || s->booting == fiber_self(s->loop))
+		return;
+	fiber_cancel(s->booting);
+	while (s->booting && cond_wait(&s->changed, DEADLINE_NONE, &ignored) == 0)
+		;
+}
+
 void sandbox_stop(struct sandbox *s)
 {
 	struct err ignored;
 
 	fiber_shield(s->loop, true); /* the machine is being asked for its last words */
+	end_boot(s);
 	while (s->explaining && cond_wait(&s->changed, DEADLINE_NONE, &ignored) == 0)
 		;
 	fiber_shield(s->loop, false);

@@ -129,7 +129,8 @@ void vm_explain_loss(struct sandbox *s)
 {
 	struct err ignored;
 
-	if (!s->only_a_sign || !s->vmm)
+	if (!s->only_a_sign || !s->vmm || s->state == SANDBOX_STOPPING ||
+	    s->state == SANDBOX_STOPPED) /* whoever stops it frees the machine */
 		return;
 	s->explaining = true;
 	fiber_shield(s->loop, true);
@@ -692,10 +693,12 @@ static void end_stand_ins(struct sandbox *s)
 	while (again) {
 		again = false;
 		list_for_each(n, tmp, &s->containers) {
-			struct stand_in *st = &list_entry(n, struct container, node)->stand_in;
+			struct container *c = list_entry(n, struct container, node);
 
-			if (stand_in_pid(st)) {
-				stand_in_end(st);
+			if (stand_in_pid(&c->stand_in)) {
+				c->refs++; /* its Delete may wait for the same */
+				stand_in_end(&c->stand_in);
+				container_unref(c);
 				again = true;
 				break;
 			}

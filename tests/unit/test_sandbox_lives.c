@@ -24,7 +24,9 @@
 #include "event/fiber.h"
 #include "event/loop.h"
 #include "event/loop_internal.h"
+#include "config/config.h"
 #include "google.pb-c.h"
+#include "sandbox/grow.h"
 #include "sandbox/hooks.h"
 #include "sandbox/internal.h"
 #include "sandbox/stdio.h"
@@ -75,6 +77,11 @@ static int answer(struct ttrpc_call *call, const void *request, void *response, 
 static const struct ttrpc_method methods[] = {
 	{ "PauseContainer", &grpc__pause_container_request__descriptor, EMPTY, answer },
 	{ "RemoveContainer", &grpc__remove_container_request__descriptor, EMPTY, answer },
+	{ "ExecProcess", &grpc__exec_process_request__descriptor, EMPTY, answer },
+	{ "StartContainer", &grpc__start_container_request__descriptor, EMPTY, answer },
+	{ "WaitProcess", &grpc__wait_process_request__descriptor,
+	  &grpc__wait_process_response__descriptor, answer },
+	{ "OnlineCPUMem", &grpc__online_cpumem_request__descriptor, EMPTY, answer },
 	{ "CloseStdin", &grpc__close_stdin_request__descriptor, EMPTY, answer },
 	{ "ReadStdout", &grpc__read_stream_request__descriptor,
 	  &grpc__read_stream_response__descriptor, answer },
@@ -215,6 +222,30 @@ static void test_pause(void **state)
 	play(deleted_while_paused, PROCESS_RUNNING);
 }
 
+/* The guest does it whether the caller waits or not. */
+static void caller_of_pause_goes(void *arg)
+{
+	struct scene *sc = arg;
+	struct fiber *caller;
+	struct err e;
+
+	sc->held = "PauseContainer";
+	assert_ok(fiber_spawn(sc->loop, "pause", pause_run, sc, &caller, &e), &e);
+	wait_held(sc);
+	fiber_cancel(caller);
+	assert_ok(fiber_sleep(sc->loop, 20, &e), &e);
+	let_go(sc);
+	wait_flow(sc);
+	assert_ok(sc->rc, &sc->e);
+	assert_int_equal(sc->c->init->state, PROCESS_PAUSED);
+}
+
+static void test_pause_without_its_caller(void **state)
+{
+	(void)state;
+	play(caller_of_pause_goes, PROCESS_RUNNING);
+}
+
 /* ---- an exec's Delete waits for its output ---- */
 
 static void add_exec(struct scene *sc)
@@ -258,6 +289,270 @@ static void test_delete_of_an_exec(void **state)
 {
 	(void)state;
 	play(container_goes_first, PROCESS_RUNNING);
+}
+
+/* ---- an exec whose caller goes, or that nobody ever starts ---- */
+
+static void add_created_exec(struct scene *sc)
+{
+	const struct stdio_names none = { .in = "" };
+	struct err e;
+
+	assert_ok(process_new(sc->c, "e", &sc->exec, &e), &e);
+	assert_ok(stdio_open(sc->loop, &none, &sc->c->log, &sc->exec->stdio, &e), &e);
+	list_append(&sc->c->execs, &sc->exec->node);
+	sc->c->exec_count++;
+	sc->exec->state = PROCESS_CREATED;
+	process_ref(sc->exec);
+}
+
+static void start_exec_run(void *arg)
+{
+	struct scene *sc = arg;
+
+	sc->rc = process_start(sc->exec, &sc->e);
+	flow_ended(sc);
+}
+
+static void caller_of_exec_goes(void *arg)
+{
+	struct scene *sc = arg;
+	struct fiber *caller;
+	struct err e;
+
+	sc->held = "ExecProcess";
+	add_created_exec(sc);
+	assert_ok(fiber_spawn(sc->loop, "start", start_exec_run, sc, &caller, &e), &e);
+	wait_held(sc);
+	fiber_cancel(caller);
+	assert_ok(fiber_sleep(sc->loop, 20, &e), &e);
+	let_go(sc);
+	wait_flow(sc);
+	assert_ok(sc->rc, &sc->e);
+	assert_ok(process_wait(sc->exec, &e), &e);
+	assert_int_equal(process_exit_status(sc->exec), 0);
+	assert_ok(process_delete(sc->exec, &e), &e);
+	process_unref(sc->exec);
+}
+
+static void test_exec_without_its_caller(void **state)
+{
+	(void)state;
+	play(caller_of_exec_goes, PROCESS_RUNNING);
+}
+
+static void wait_exec_run(void *arg)
+{
+	struct scene *sc = arg;
+
+	sc->rc = process_wait(sc->exec, &sc->e);
+	assert_int_equal(process_exit_status(sc->exec), 255);
+	process_unref(sc->exec);
+	flow_ended(sc);
+}
+
+static void never_started_exec_is_deleted(void *arg)
+{
+	struct scene *sc = arg;
+	struct err e;
+
+	add_created_exec(sc);
+	assert_ok(fiber_spawn(sc->loop, "wait", wait_exec_run, sc, NULL, &e), &e);
+	assert_ok(fiber_sleep(sc->loop, 10, &e), &e);
+	assert_ok(process_delete(sc->exec, &e), &e);
+	wait_flow(sc);
+	assert_ok(sc->rc, &sc->e);
+}
+
+static void never_started_exec_and_its_container(void *arg)
+{
+	struct scene *sc = arg;
+	struct err e;
+
+	add_created_exec(sc);
+	assert_ok(fiber_spawn(sc->loop, "wait", wait_exec_run, sc, NULL, &e), &e);
+	assert_ok(fiber_sleep(sc->loop, 10, &e), &e);
+	process_ended(sc->c->init, 0);
+	assert_ok(container_delete(sc->c, &e), &e);
+	wait_flow(sc);
+	assert_ok(sc->rc, &sc->e);
+}
+
+static void test_never_started_exec(void **state)
+{
+	(void)state;
+	play(never_started_exec_is_deleted, PROCESS_RUNNING);
+	play(never_started_exec_and_its_container, PROCESS_RUNNING);
+}
+
+/* ---- the machine goes while poststart hooks run ---- */
+
+static void start_run(void *arg)
+{
+	struct scene *sc = arg;
+
+	sc->rc = process_start(sc->c->init, &sc->e);
+	flow_ended(sc);
+}
+
+static void lost_in_a_hook(void *arg)
+{
+	static char *args[] = { (char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
+				(char *)(uintptr_t) "cat >/dev/null; sleep 0.3" };
+	static Grpc__Hook hook = GRPC__HOOK__INIT, *list[] = { &hook };
+	static Grpc__Hooks hooks = GRPC__HOOKS__INIT;
+	static Grpc__Spec spec = GRPC__SPEC__INIT;
+	const struct stdio_names none = { .in = "" };
+	struct scene *sc = arg;
+	struct process *init = sc->c->init;
+	struct err why, e;
+
+	hook.path = (char *)(uintptr_t) "/bin/sh";
+	hook.args = args;
+	hook.n_args = ARRAY_LEN(args);
+	hooks.poststart = list;
+	hooks.n_poststart = 1;
+	spec.hooks = &hooks;
+	sc->c->spec = &spec;
+	sc->held = "WaitProcess";
+	assert_ok(stdio_open(sc->loop, &none, &sc->c->log, &init->stdio, &e), &e);
+	assert_ok(fiber_spawn(sc->loop, "start", start_run, sc, NULL, &e), &e);
+	wait_held(sc); /* it runs in the guest, and its hook here */
+	assert_int_equal(init->state, PROCESS_RUNNING);
+	err_set(&why, ERR_PEER, 0, "gone");
+	sandbox_vm_lost(sc->s, &why);
+	wait_flow(sc);
+	assert_int_equal(sc->rc, -1);
+	assert_non_null(strstr(sc->e.msg, "gone"));
+	assert_int_equal(sc->exits, 1);
+	let_go(sc);
+	assert_ok(fiber_sleep(sc->loop, 20, &e), &e);
+	sc->c->spec = NULL;
+}
+
+static void test_loss_in_a_hook(void **state)
+{
+	(void)state;
+	play(lost_in_a_hook, PROCESS_CREATED);
+}
+
+/* ---- two that wait for a stand-in ---- */
+
+static void delete_run(void *arg)
+{
+	struct scene *sc = arg;
+
+	sc->rc = container_delete(sc->c, &sc->e);
+	flow_ended(sc);
+}
+
+static void stopped_while_deleted(void *arg)
+{
+	struct scene *sc = arg;
+	struct err e;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)alarm(60);
+		(void)pause();
+		_exit(0);
+	}
+	child_watch(&sc->reaper, &sc->c->stand_in.child, pid, NULL);
+	sc->c->in_guest = false;
+	assert_ok(fiber_spawn(sc->loop, "delete", delete_run, sc, NULL, &e), &e);
+	assert_ok(fiber_sleep(sc->loop, 0, &e), &e); /* it waits for the stand-in's end */
+	sandbox_stop(sc->s);
+	wait_flow(sc);
+	assert_ok(sc->rc, &sc->e);
+}
+
+static void test_stop_while_deleted(void **state)
+{
+	(void)state;
+	play(stopped_while_deleted, PROCESS_CREATED);
+}
+
+/* ---- a stop while it boots ---- */
+
+/* As sandbox_boot() does, with a machine of which nobody may take anything away. */
+static void boot_run(void *arg)
+{
+	struct scene *sc = arg;
+	struct err e;
+
+	sc->s->booting = fiber_self(sc->loop);
+	assert_err(fiber_sleep(sc->loop, PATIENCE_MS, &e), &e, ERR_CANCELLED);
+	fiber_shield(sc->loop, true);
+	assert_ok(fiber_sleep(sc->loop, 20, &e), &e);
+	fiber_shield(sc->loop, false);
+	assert_int_equal(sc->s->state, SANDBOX_STARTING);
+	sandbox_stop(sc->s);
+	sc->s->booting = NULL;
+	cond_wake_all(&sc->s->changed);
+	flow_ended(sc);
+}
+
+static void stopped_while_booting(void *arg)
+{
+	struct scene *sc = arg;
+	struct err e;
+
+	sc->s->state = SANDBOX_STARTING;
+	assert_ok(fiber_spawn(sc->loop, "boot", boot_run, sc, NULL, &e), &e);
+	assert_ok(fiber_sleep(sc->loop, 10, &e), &e);
+	sandbox_stop(sc->s);
+	assert_true(sc->flow_done);
+	assert_int_equal(sc->s->state, SANDBOX_STOPPED);
+}
+
+static void test_stop_while_booting(void **state)
+{
+	(void)state;
+	play(stopped_while_booting, PROCESS_NEW);
+}
+
+/* ---- what has been plugged in, and the guest did not take ---- */
+
+static void grow_run(void *arg)
+{
+	struct scene *sc = arg;
+	Grpc__LinuxResources r = GRPC__LINUX_RESOURCES__INIT;
+
+	sc->rc = grow_for(sc->c, &r, &sc->e);
+	flow_ended(sc);
+}
+
+static void asked_again(void *arg)
+{
+	static struct kata_config config = {
+		.hypervisor = { .default_vcpus = 1, .default_memory = 64 },
+	};
+	struct scene *sc = arg;
+	struct err e;
+
+	sc->s->c.config = &config;
+	sc->s->c.vcpus = sc->s->c.max_vcpus = 4;
+	sc->s->c.memory_mib = sc->s->c.max_memory_mib = 512;
+	sc->s->unsettled = true; /* of a growth before */
+	for (int fails = 1; fails >= 0; fails--) {
+		sc->held = "OnlineCPUMem";
+		sc->fails = fails;
+		sc->flow_done = false;
+		sc->waiting = 0;
+		assert_ok(fiber_spawn(sc->loop, "grow", grow_run, sc, NULL, &e), &e);
+		wait_held(sc);
+		let_go(sc);
+		wait_flow(sc);
+		assert_int_equal(sc->rc, fails ? -1 : 0);
+		assert_int_equal(sc->s->unsettled, fails);
+	}
+}
+
+static void test_growth_is_asked_for_again(void **state)
+{
+	(void)state;
+	play(asked_again, PROCESS_RUNNING);
 }
 
 /* ---- a guest that never answers a read ---- */
@@ -480,6 +775,13 @@ int main(void)
 		cmocka_unit_test(test_reads_without_answer),
 		cmocka_unit_test(test_input),
 		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_pause_without_its_caller),
+		cmocka_unit_test(test_exec_without_its_caller),
+		cmocka_unit_test(test_never_started_exec),
+		cmocka_unit_test(test_stop_while_deleted),
+		cmocka_unit_test(test_loss_in_a_hook),
+		cmocka_unit_test(test_stop_while_booting),
+		cmocka_unit_test(test_growth_is_asked_for_again),
 	};
 
 	return cmocka_run_group_tests_name("sandbox_lives", tests, NULL, NULL);
