@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "base/sys.h"
 #include "oci/cgroups_path.h"
 
 enum {
@@ -154,6 +155,52 @@ int cgroup_add(const struct cgroup *c, pid_t pid, struct err *e)
 	(void)snprintf(text, sizeof(text), "%d", (int)pid);
 	if (file_write_value(c->fd, "cgroup.procs", text, e) < 0)
 		return err_wrap(e, "enter cgroup '%s'", c->path);
+	return 0;
+}
+
+/* Where a process is below `c`: what follows its path, NULL if it is in `c` itself or nowhere.
+ */
+static const char *place_below(const struct cgroup *c, const char *path)
+{
+	/* `c` may be seen through a mount whose begin is not known here: its end is */
+	for (const char *own = c->path; own; own = strchr(own + 1, '/')) {
+		size_t len = strlen(own);
+
+		if (strncmp(path, own, len) == 0 && path[len] == '/' && path[len + 1])
+			return path + len + 1;
+	}
+	return NULL;
+}
+
+static int open_place_of(const struct cgroup *c, pid_t pid, int *out, struct err *e)
+{
+	char proc[32], line[1024];
+	const char *place;
+
+	(void)snprintf(proc, sizeof(proc), "/proc/%d/cgroup", (int)pid);
+	if (file_read_line(AT_FDCWD, proc, line, sizeof(line), e) < 0)
+		return -1;
+	place = str_starts(line, "0::") ? place_below(c, line + 3) : NULL;
+	if (!place)
+		return err_set(e, ERR_STATE, EBUSY, "the first process is not below it");
+	*out = sys_openat2(c->fd, place, O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
+			   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+	return *out < 0 ? err_sys(e, "open the first process's cgroup") : 0;
+}
+
+int cgroup_join(const struct cgroup *c, pid_t first, pid_t pid, struct err *e)
+{
+	OWN(fd) int dir = -1;
+	struct err ignored;
+	char text[16];
+
+	if (cgroup_add(c, pid, e) == 0)
+		return 0;
+	if (e->sys != EBUSY || open_place_of(c, first, &dir, &ignored) < 0)
+		return -1;
+	(void)snprintf(text, sizeof(text), "%d", (int)pid);
+	if (file_write_value(dir, "cgroup.procs", text, e) < 0)
+		return err_wrap(e, "enter the first process's cgroup below '%s'", c->path);
 	return 0;
 }
 

@@ -28,6 +28,12 @@ int cgroup_path(const char *root, const char *cgroups_path, const char *id, char
 /* Makes it and enables every controller on the way. ERR_EXISTS if processes live in it. */
 int cgroup_make(const char *root, const char *path, struct cgroup *out, struct err *e);
 int cgroup_add(const struct cgroup *c, pid_t pid, struct err *e);
+/*
+ * The same for one that joins a container whose first process is `first`: where the container
+ * has handed its controllers down, nobody may be in its own cgroup any more (EBUSY), and the
+ * place is the first process's.
+ */
+int cgroup_join(const struct cgroup *c, pid_t first, pid_t pid, struct err *e);
 /* Applies what is set; a limit whose controller or file is missing is ERR_UNSUPPORTED. */
 int cgroup_apply(const struct cgroup *c, const Grpc__LinuxResources *r, struct err *e);
 /* Replaces the device rules (an eBPF program); part of cgroup_apply for a new container. */

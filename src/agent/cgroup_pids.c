@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The processes of a container's cgroup and of those that its container made below. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -45,6 +46,13 @@ static int visit_procs(int dirfd, int (*visit)(pid_t pid, void *arg, struct err 
 	return 0;
 }
 
+/* The container's own cgroup is ours; what it makes below may be odd, or gone by now. */
+static bool is_passed_over(int depth, const struct err *e)
+{
+	return depth > 0 && (e->sys == ENOENT || e->sys == ENODEV ||
+			     e->sys == EOPNOTSUPP); /* threaded: its processes are above */
+}
+
 static int visit_tree(int dirfd, int depth, int (*visit)(pid_t pid, void *arg, struct err *e),
 		      void *arg, struct err *e)
 {
@@ -53,7 +61,7 @@ static int visit_tree(int dirfd, int depth, int (*visit)(pid_t pid, void *arg, s
 	int rc;
 	DIR *dir;
 
-	if (visit_procs(dirfd, visit, arg, e) < 0)
+	if (visit_procs(dirfd, visit, arg, e) < 0 && !is_passed_over(depth, e))
 		return -1;
 	if (own < 0 || !(dir = fdopendir(own)))
 		return err_sys(e, "open a cgroup");

@@ -470,6 +470,14 @@ static void process_ended(struct child *ch)
 	timer_set(p->container->sandbox->loop, &p->reaped, time_mono_ms());
 }
 
+static int enter_cgroup(struct process *p, const struct launch *l, struct err *e)
+{
+	const struct container *c = p->container;
+
+	return l->join ? cgroup_join(&c->cgroup, c->init->child.pid, p->child.pid, e)
+		       : cgroup_add(&c->cgroup, p->child.pid, e);
+}
+
 static int follow_child(struct process *p, const struct launch *l, bool maps, struct err *e)
 {
 	if (fd_set_nonblock(p->stage_fd, true, e) < 0)
@@ -477,8 +485,7 @@ static int follow_child(struct process *p, const struct launch *l, bool maps, st
 	p->pidfd = sys_pidfd_open(p->child.pid);
 	if (p->pidfd < 0)
 		return err_sys(e, "pidfd");
-	if (cgroup_add(&p->container->cgroup, p->child.pid, e) < 0 ||
-	    set_oom_score(p, l->request->oci->process, e) < 0)
+	if (enter_cgroup(p, l, e) < 0 || set_oom_score(p, l->request->oci->process, e) < 0)
 		return -1;
 	if (maps && write_maps(p, l, e) < 0)
 		return -1;

@@ -612,7 +612,11 @@ static int update_held(struct container *c, Grpc__LinuxResources *r, struct err 
 
 	if (grow_for(c, r, e) < 0 || pinning_update(c, r, e) < 0)
 		return -1;
-	/* what names devices or processors of the host has no meaning in the guest */
+	/*
+	 * What names devices or processors of the host has no meaning in the guest. Rules for
+	 * devices were fitted to the guest's numbers at the creation, and stay.
+	 */
+	r->n_devices = 0;
 	guest_resources_edit(r, &notes);
 	if (notes.count)
 		log_info(&c->log, "update: %s", notes.text);

@@ -10,6 +10,7 @@ import time
 import unittest
 
 import grpc_client as rpc
+from bad_case import wait_until
 from engine_case import (CREATED, EXISTS, INVALID, NOT_FOUND, PAUSED, RUNNING, STATE, STOPPED,
                          UNSUPPORTED, EngineCase)
 from kata_case import BIN, loop_device, processes
@@ -47,6 +48,60 @@ class TaskApi(EngineCase):
                 {"cpu": {"cpus": cpus}})}}, "linux.resources.cpu.cpus")
         # which leaves nothing behind
         self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps({"memory": {"limit": 80 << 20}})}})
+        self.end()
+
+    def run_exec(self, ident, *command):
+        """Status and output of an exec in the running container."""
+        out = os.path.join(self.bundle, ident)
+        self.task("Exec", {1: "x", 2: ident, 5: f"file://{out}", 6: f"file://{out}", 7: self.process(*command)})
+        self.task("Start", {1: "x", 2: ident})
+        status = rpc.number(self.task("Wait", {1: "x", 2: ident}), 1)
+        self.task("Delete", {1: "x", 2: ident})
+        with open(out, encoding="utf-8") as f:
+            return status, f.read()
+
+    def test_update_keeps_devices(self):
+        """CRI sends all resources again, with rules that name the host's devices."""
+        with open(self.make_disk(), "rb") as f:
+            device = loop_device(self, os.path.join(self.root, "kept-device"), f.read())
+        number = os.stat(device).st_rdev
+        numbers = {"type": "b", "major": os.major(number), "minor": os.minor(number)}
+        spec = self.spec("sleep", "1000")
+        spec["linux"]["devices"] = [{"path": "/dev/x", **numbers, "fileMode": 0o600}]
+        resources = spec["linux"]["resources"]
+        resources["devices"].append({"allow": True, "access": "rwm", **numbers})
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        read = ("dd", "if=/dev/x", "of=/dev/null", "bs=4k", "count=1")
+        self.assertEqual(self.run_exec("before", *read)[0], 0)
+        self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps({**resources, "memory": {"limit": 96 << 20}})}})
+        status, out = self.run_exec("after", *read)
+        self.assertEqual(status, 0, out)
+        self.end()
+        self.wait_gone()
+
+    def test_controllers_handed_down(self):
+        """As systemd and Docker in a container do: its own cgroup then takes no process."""
+        script = ("cd /sys/fs/cgroup; mkdir init init/threads; echo $$ >init/cgroup.procs; "
+                  "echo +memory >cgroup.subtree_control; echo threaded >init/threads/cgroup.type; "
+                  "touch /ready; exec sleep 1000")
+        spec = self.spec("sh", "-c", script)
+        spec["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                               "options": ["nosuid", "noexec", "nodev"]})
+        spec["linux"]["namespaces"].append({"type": "cgroup"})
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        ready = os.path.join(self.rootfs, "ready")
+        self.assertTrue(wait_until(lambda: os.path.exists(ready)))
+        os.unlink(ready)
+        status, out = self.run_exec("e", "cat", "/proc/self/cgroup", "/sys/fs/cgroup/cgroup.subtree_control",
+                                    "/sys/fs/cgroup/init/threads/cgroup.type")
+        self.assertEqual((status, out), (0, "0::/init\nmemory\nthreaded\n"))
+        self.task("Stats", {1: "x"})
         self.end()
 
     def test_many_execs(self):
