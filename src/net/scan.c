@@ -114,11 +114,24 @@ static bool is_ours(const struct rtmsg *r)
 	       r->rtm_protocol != RTPROT_RA;
 }
 
+/* Of several ways to one place the guest is given the one that the host would take. */
+static struct scan_route *find_destination(struct scan *s, const struct scan_route *like)
+{
+	for (size_t i = 0; i < s->route_count; i++) {
+		struct scan_route *r = &s->routes[i];
+
+		if (r->family == like->family &&
+		    memcmp(&r->dst, &like->dst, sizeof(r->dst)) == 0)
+			return r;
+	}
+	return NULL;
+}
+
 static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
 {
 	struct scan *s = arg;
 	struct nl_attr a[RTA_TABLE + 1], metrics[RTAX_MTU + 1];
-	struct scan_route row = { 0 };
+	struct scan_route row = { 0 }, *same;
 	struct rtmsg info;
 	uint32_t link = 0;
 
@@ -140,6 +153,13 @@ static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
 	(void)take_ip(&a[RTA_PREFSRC], info.rtm_family, 0, &row.source);
 	if (nl_parse_nested(&a[RTA_METRICS], metrics, RTAX_MTU) == 0)
 		(void)nl_get_u32(&metrics[RTAX_MTU], &row.mtu);
+	(void)nl_get_u32(&a[RTA_PRIORITY], &row.priority);
+	same = find_destination(s, &row);
+	if (same) {
+		if (row.priority < same->priority)
+			*same = row;
+		return 0;
+	}
 	if (s->route_count == SCAN_ROWS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d routes", SCAN_ROWS_MAX);
 	s->routes[s->route_count++] = row;

@@ -43,6 +43,7 @@ struct scan_route {
 	struct scan_ip gateway, source;
 	int family;
 	uint32_t scope, flags, mtu; /* RT_SCOPE_*, RTNH_F_*, 0: none */
+	uint32_t priority;          /* "metric": of several with one `dst` the lowest is here */
 };
 
 struct scan_neighbor {

@@ -137,6 +137,20 @@ class Links(ContainerdCase):
             time.sleep(0.2)
         self.assertEqual(done.stdout, want, done.stderr)
 
+    def test_two_ways_to_one_place(self):
+        """The guest takes the one that the host would."""
+        self.add_link("net1", "203.0.113", "2001:db8:2:")
+        ip("-n", POD, "route", "add", "default", "via", "203.0.113.1", "metric", "100")
+        ip("-n", POD, "-6", "route", "add", "default", "via", "2001:db8:2::1", "metric", "2048")
+        ip("-n", POD, "route", "add", "192.0.2.0/25", "via", "203.0.113.1", "metric", "7")
+        ip("-n", POD, "route", "add", "192.0.2.0/25", "via", "198.51.100.1", "metric", "5")
+        out = self.inside("sh", "-c", "ip route; ip -6 route")
+        for words in ("default via 198.51.100.1 dev eth0", "default via 2001:db8:1::1 dev eth0",
+                      "192.0.2.0/25 via 198.51.100.1 dev eth0"):
+            self.assertIn(words, out)
+        for other in ("via 203.0.113.1", "via 2001:db8:2::1"):
+            self.assertNotIn(other, out)
+
     def test_outgoing(self):
         self.serve()
         out = self.inside("sh", "-c", "wget -q -O - http://198.51.100.1:8080/;"
