@@ -161,6 +161,37 @@ class InstallTest(unittest.TestCase):
         self.assertEqual(self.call("uninstall").returncode, 0)
         self.assertFalse(os.path.exists(self.dest))
 
+    def test_link_that_became_a_file(self):
+        """As `sed -i` makes one of it."""
+        self.install()
+        path = os.path.join(self.base, os.path.dirname(CONFIGURATION), "configuration-qemu.toml")
+        os.unlink(path)
+        with open(path, "w", encoding="ascii") as out:
+            out.write("# mine\n")
+        self.assertIn("was edited and stays", self.install())
+        self.assertIn("was edited and stays", self.call("uninstall").stdout)
+        with open(path, encoding="ascii") as text:
+            self.assertEqual(text.read(), "# mine\n")
+
+    def test_file_that_became_a_link(self):
+        self.install()
+        mine, path = os.path.join(self.top, "mine.toml"), os.path.join(self.base, CONFIGURATION)
+        with open(mine, "w", encoding="ascii") as out:
+            out.write("# mine\n")
+        os.unlink(path)
+        os.symlink(mine, path)
+        self.assertIn("was edited and stays", self.install())
+        self.assertEqual(os.readlink(path), mine)
+        self.assertEqual(self.call("uninstall").returncode, 0)
+        self.assertEqual(os.readlink(path), mine)
+
+    def test_edited_and_no_longer_built(self):
+        self.install()
+        self.edit("# mine\n")
+        os.unlink(os.path.join(self.build, "host/src/config/configuration.toml"))
+        self.install()
+        self.assertEqual(self.configuration(), "# mine\n")
+
     def test_new_configuration(self):
         self.install()
         with open(os.path.join(self.build, "host/src/config/configuration.toml"), "w", encoding="ascii") as out:
