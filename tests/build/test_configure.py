@@ -28,7 +28,7 @@ class Configure(unittest.TestCase):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.decode()
 
     def test_once(self):
-        tree = self.make_tree("a tree")
+        tree = self.make_tree("a \"trée\"")
         self.assertIn("Source dir", self.configure(tree))
         self.assertEqual(self.configure(tree), "")
 
