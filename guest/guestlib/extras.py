@@ -7,6 +7,7 @@ programs come from Debian packages unpacked into the cache, with the libraries t
 
 import os
 import re
+import shutil
 import stat
 import struct
 
@@ -14,6 +15,7 @@ from guestlib import apt, busybox, common, cpio
 from guestlib.common import Problem
 
 LOCK_DEADLINE_S = 1800
+KEPT_TREES = 2
 PACKAGES = ("iptables", "e2fsprogs")
 MAX_PACKAGES = 100
 
@@ -79,6 +81,10 @@ def fetch(cache):
                         ("bin/", "sbin/", "lib", "usr/bin/", "usr/sbin/", "usr/lib", "etc/")))
                 finally:
                     os.unlink(deb)
+        # the one before may be in use
+        trees = sorted((os.path.join(base, name) for name in os.listdir(base)), key=os.path.getmtime)
+        for old in [path for path in trees if os.path.isdir(path)][:-KEPT_TREES]:
+            shutil.rmtree(old)
         return final
 
 

@@ -715,9 +715,10 @@ static void clean_up(struct run *r)
 
 	fiber_shield(r->cli->loop, true);
 	wait_engine_end(r);
-	if (cli_open_store(r->cli, &st, &ignored) == 0)
-		(void)store_unlease(st, r->dir.id, &ignored);
-	if (container_dir_remove(&r->dir, &ignored) < 0)
+	/* the lease first: of one without its container nobody would know */
+	if (cli_open_store(r->cli, &st, &ignored) < 0 ||
+	    store_unlease(st, r->dir.id, &ignored) < 0 ||
+	    container_dir_remove(&r->dir, &ignored) < 0)
 		log_warn(NULL, "%s", ignored.msg);
 	fiber_shield(r->cli->loop, false);
 }
