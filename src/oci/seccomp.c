@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "oci/notes.h"
+#include "oci/seccomp_newer.h"
 
 enum {
 	SECCOMP_ARGS = 6,
@@ -324,7 +325,8 @@ int seccomp_compile(Grpc__LinuxSeccomp *s, struct arena *a, struct oci_notes *no
 	for (size_t i = 0; i < s->n_syscalls; i++)
 		if (add_syscall(&c, s->syscalls[i], i, a) < 0)
 			return -1;
-	if (export_program(ctx, a, &program, e) < 0)
+	if (export_program(ctx, a, &program, e) < 0 ||
+	    seccomp_refuse_newer(s, ctx, c.default_action, PROGRAM_MAX, a, &program, e) < 0)
 		return -1;
 	s->program = program;
 	s->filterflags = flags;

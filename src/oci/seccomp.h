@@ -16,8 +16,9 @@ struct oci_notes;
  * for this machine's architecture and the compatible ones that the profile lists.
  *
  * System calls that libseccomp does not know are passed over and noted, as every runtime does
- * with profiles written for newer kernels. ERR_UNSUPPORTED: SCMP_ACT_NOTIFY and the flag that
- * goes with it. ERR_INVALID: a value outside its range.
+ * with profiles written for newer kernels; those above the last one that the profile names are
+ * refused with ENOSYS, whatever its default (seccomp_newer.h). ERR_UNSUPPORTED: SCMP_ACT_NOTIFY
+ * and the flag that goes with it. ERR_INVALID: a value outside its range.
  */
 int seccomp_compile(Grpc__LinuxSeccomp *s, struct arena *a, struct oci_notes *notes,
 		    struct err *e);

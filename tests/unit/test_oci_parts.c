@@ -5,13 +5,19 @@
  */
 #include "unit.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -348,6 +354,62 @@ static void test_seccomp(void **state)
 	}
 }
 
+/* What a child gets that has the program: errno of a call, 0 if it succeeds. */
+static int errno_under(const ProtobufCBinaryData *program, long number)
+{
+	struct sock_fprog prog = { .len = (unsigned short)(program->len / 8),
+				   .filter = (struct sock_filter *)(void *)program->data };
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0)
+			_exit(255);
+		_exit(syscall(number) < 0 ? errno : 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 254;
+}
+
+/* Above the last call that the profile names there is what its author did not know. */
+static void test_seccomp_newer(void **state)
+{
+	static const struct {
+		const char *action;
+		int newer;
+	} rows[] = { { "SCMP_ACT_ERRNO", ENOSYS },
+		     { "SCMP_ACT_KILL_PROCESS", ENOSYS },
+		     { "SCMP_ACT_LOG", ENOSYS } /* the kernel's own */ };
+	static char *names[] = { (char *)(uintptr_t) "exit_group", (char *)(uintptr_t) "exit",
+				 (char *)(uintptr_t) "faccessat2" };
+	static char *archs[] = { (char *)(uintptr_t) "SCMP_ARCH_X86_64",
+				 (char *)(uintptr_t) "SCMP_ARCH_X86",
+				 (char *)(uintptr_t) "SCMP_ARCH_X32" };
+	Grpc__LinuxSyscall call = GRPC__LINUX_SYSCALL__INIT, *calls[] = { &call };
+
+	call.names = names;
+	call.n_names = ARRAY_LEN(names);
+	call.action = (char *)(uintptr_t) "SCMP_ACT_ALLOW";
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		OWN(arena) struct arena a = { .limit = 1 << 20 };
+		Grpc__LinuxSeccomp s = GRPC__LINUX_SECCOMP__INIT;
+		struct err e;
+
+		s.defaultaction = (char *)(uintptr_t)rows[i].action;
+		s.architectures = archs;
+		s.n_architectures = ARRAY_LEN(archs);
+		s.syscalls = calls;
+		s.n_syscalls = 1;
+		assert_ok(seccomp_compile(&s, &a, NULL, &e), &e);
+		assert_int_equal(errno_under(&s.program, 1000), rows[i].newer);
+		assert_int_equal(errno_under(&s.program, SYS_getpid), i == 0   ? EPERM
+								      : i == 1 ? 254
+									       : 0);
+	}
+}
+
 /* Values that only a message can have: JSON's check refuses them before. */
 static void test_seccomp_messages(void **state)
 {
@@ -429,6 +491,7 @@ int main(void)
 		cmocka_unit_test(test_load),
 		cmocka_unit_test(test_seccomp),
 		cmocka_unit_test(test_seccomp_messages),
+		cmocka_unit_test(test_seccomp_newer),
 	};
 
 	return cmocka_run_group_tests_name("oci parts", tests, NULL, NULL);
