@@ -77,7 +77,7 @@ static void test_plain(void **state)
 	       "-object memory-backend-ram,id=mem,size=256M " CHANNELS FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
 	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
-	       "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer agent.log=debug quiet  x=1");
+	       "tsc_early_khz=2596148 noreplace-smp mitigations=off no_timer_check nolapic_timer agent.log=debug quiet  x=1");
 }
 
 static void test_kvm_and_growth(void **state)
@@ -147,7 +147,7 @@ static void test_memory(void **state)
 		       FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
 	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
-	       "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer");
+	       "tsc_early_khz=2596148 noreplace-smp mitigations=off no_timer_check nolapic_timer");
 }
 
 static void test_devices(void **state)
@@ -199,7 +199,7 @@ static void test_devices(void **state)
 										   "0x9") " " PORT0
 											  "-kernel /proc/self/fd/12 -initrd /proc/self/fd/13 -append console=ttyS0 "
 											  "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
-											  "tsc_early_khz=2596148 noreplace-smp mitigations=off nolapic_timer init_on_alloc=1");
+											  "tsc_early_khz=2596148 noreplace-smp mitigations=off no_timer_check nolapic_timer init_on_alloc=1");
 }
 
 static void test_microvm(void **state)
@@ -220,7 +220,7 @@ static void test_microvm(void **state)
 	       "rng-random,id=rng,filename=/dev/urandom -device virtio-rng-device,id=vrng,rng=rng "
 	       "-bios qboot.rom -kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
 	       "8250.nr_uarts=1 reboot=t panic=-1 dummy.numdummies=0 quiet loglevel=4 "
-	       "tsc_early_khz=2596148 noreplace-smp mitigations=off maxcpus=1");
+	       "tsc_early_khz=2596148 noreplace-smp mitigations=off no_timer_check maxcpus=1");
 	assert_null(qemu_machine_find("pc"));
 }
 

@@ -134,11 +134,12 @@ int qemu_kernel_words(const struct qemu_inputs *in, struct buf *out, struct err 
 		return -1;
 	if (c->accel == ACCEL_TCG) {
 		/* no clock to calibrate with but slow ones; attacks on speculation have none;
-		 * code that is patched at boot is translated twice */
+		 * code that is patched at boot is translated twice; and whether timer
+		 * interrupts come in time says how busy the host is, not whether they work */
 		if (in->tsc_khz && buf_printf(out, e, " tsc_early_khz=%llu",
 					      (unsigned long long)in->tsc_khz) < 0)
 			return -1;
-		if (buf_puts(out, " noreplace-smp mitigations=off", e) < 0)
+		if (buf_puts(out, " noreplace-smp mitigations=off no_timer_check", e) < 0)
 			return -1;
 		/* without PCI there is no PM timer or HPET: the local APIC is the only one */
 		if (in->machine->has_pci && buf_puts(out, " nolapic_timer", e) < 0)
