@@ -161,6 +161,19 @@ class InstallTest(unittest.TestCase):
         self.assertEqual(self.call("uninstall").returncode, 0)
         self.assertFalse(os.path.exists(self.dest))
 
+    def test_cut_short(self):
+        """Ended when the new configuration is in its place, and the list not: nobody has edited it."""
+        self.install()
+        with open(os.path.join(self.build, "host/src/config/configuration.toml"), "w", encoding="ascii") as out:
+            out.write("# another version\n")
+        bad = os.path.join(self.build, "host/docs/man/unreadable.1")
+        os.makedirs(os.path.dirname(bad))
+        os.symlink("nothing", bad)
+        self.assertEqual(self.call("install").returncode, 1)
+        self.assertEqual(self.configuration(), "# another version\n")
+        self.assertNotIn("edited", self.call("uninstall").stdout)
+        self.assertFalse(os.path.exists(self.base))
+
     def test_link_that_became_a_file(self):
         """As `sed -i` makes one of it."""
         self.install()
