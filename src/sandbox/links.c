@@ -67,7 +67,6 @@ int links_apply(struct sandbox *s, struct err *e)
 static int plug(struct sandbox *s, size_t place, struct err *e)
 {
 	struct vmm_device d;
-
 	int rc;
 
 	tap_net_device(s->taps, place, &d);

@@ -222,21 +222,27 @@ static void test_pause(void **state)
 	play(deleted_while_paused, PROCESS_RUNNING);
 }
 
-/* The guest does it whether the caller waits or not. */
-static void caller_of_pause_goes(void *arg)
+/* The guest does it whether the caller waits or not: so does the call. */
+static void caller_goes_from(struct scene *sc, const char *method, fiber_fn call)
 {
-	struct scene *sc = arg;
 	struct fiber *caller;
 	struct err e;
 
-	sc->held = "PauseContainer";
-	assert_ok(fiber_spawn(sc->loop, "pause", pause_run, sc, &caller, &e), &e);
+	sc->held = method;
+	assert_ok(fiber_spawn(sc->loop, "call", call, sc, &caller, &e), &e);
 	wait_held(sc);
 	fiber_cancel(caller);
 	assert_ok(fiber_sleep(sc->loop, 20, &e), &e);
 	let_go(sc);
 	wait_flow(sc);
 	assert_ok(sc->rc, &sc->e);
+}
+
+static void caller_of_pause_goes(void *arg)
+{
+	struct scene *sc = arg;
+
+	caller_goes_from(sc, "PauseContainer", pause_run);
 	assert_int_equal(sc->c->init->state, PROCESS_PAUSED);
 }
 
@@ -317,18 +323,10 @@ static void start_exec_run(void *arg)
 static void caller_of_exec_goes(void *arg)
 {
 	struct scene *sc = arg;
-	struct fiber *caller;
 	struct err e;
 
-	sc->held = "ExecProcess";
 	add_created_exec(sc);
-	assert_ok(fiber_spawn(sc->loop, "start", start_exec_run, sc, &caller, &e), &e);
-	wait_held(sc);
-	fiber_cancel(caller);
-	assert_ok(fiber_sleep(sc->loop, 20, &e), &e);
-	let_go(sc);
-	wait_flow(sc);
-	assert_ok(sc->rc, &sc->e);
+	caller_goes_from(sc, "ExecProcess", start_exec_run);
 	assert_ok(process_wait(sc->exec, &e), &e);
 	assert_int_equal(process_exit_status(sc->exec), 0);
 	assert_ok(process_delete(sc->exec, &e), &e);
