@@ -11,7 +11,7 @@ import termios
 import time
 import unittest
 
-from kata_case import BIN, KataCase
+from kata_case import BIN, SLOWNESS, KataCase
 
 LAB = "quick"
 
@@ -37,7 +37,7 @@ class Session:
 
     def expect(self, text, seconds=60):
         """Reads until `text` appears; what was seen before is dropped."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOWNESS
         while text.encode() not in self.seen:
             left = end - time.monotonic()
             if left <= 0 or not select.select([self.master], [], [], left)[0]:
@@ -81,13 +81,13 @@ class Terminal(KataCase):
         s.type("echo still here $((40+2))\n")
         s.expect("still here 42")
         s.type("exit 4\n")
-        self.assertEqual(s.process.wait(timeout=60), 4)
+        self.assertEqual(s.process.wait(timeout=60 * SLOWNESS), 4)
 
     def test_detach_leaves_it_running(self):
         s = self.session("run", "-it", "--name", "det", "busybox", "sh")
         s.expect("/ # ")
         s.type("\x10\x11")
-        self.assertEqual(s.process.wait(timeout=30), 0)
+        self.assertEqual(s.process.wait(timeout=30 * SLOWNESS), 0)
         self.assertEqual(self.inspect("det")["state"]["status"], "running")
         x = self.session("exec", "-it", "det", "sh")
         x.expect("/ # ")
@@ -95,17 +95,17 @@ class Terminal(KataCase):
         x.expect("23 in exec")
         x.expect("/ # ")  # the shell reads keys again: before, the end of file would be lost
         x.type("\x04")  # end of file
-        self.assertEqual(x.process.wait(timeout=30), 0)
+        self.assertEqual(x.process.wait(timeout=30 * SLOWNESS), 0)
 
     def test_left_with_rm_is_removed_at_its_end(self):
         s = self.session("run", "-it", "--rm", "--name", "left", "busybox", "sh")
         s.expect("/ # ")
         s.type("\x10\x11")
-        self.assertEqual(s.process.wait(timeout=30), 0)
+        self.assertEqual(s.process.wait(timeout=30 * SLOWNESS), 0)
         self.kata_ok("exec", "left", "sh", "-c", "echo later >/proc/1/fd/1")
         self.assertIn("later", self.kata_ok("logs", "left"))
         self.kata_ok("stop", "left")
-        end = time.monotonic() + 30
+        end = time.monotonic() + 30 * SLOWNESS
         while self.containers() and time.monotonic() < end:
             time.sleep(0.1)
         self.assertEqual(self.containers(), [])
@@ -117,7 +117,7 @@ class Terminal(KataCase):
                 s.expect("/ # ")
                 os.close(s.master)
                 s.master = os.open("/dev/null", os.O_RDWR)
-                s.process.wait(timeout=30)
+                s.process.wait(timeout=30 * SLOWNESS)
                 self.assertEqual(len(self.containers()), kept)
 
 
