@@ -74,35 +74,77 @@ static int forget_in_time(struct file_cache *f, struct err *e)
 	return file_write_value(AT_FDCWD, DROP, "2", e) < 0 ? -1 : count(&f->kept, e);
 }
 
+static void give_up(struct sandbox *s, const struct err *e)
+{
+	log_warn(&s->log, "shared files are not forgotten in time: %s", e->msg);
+	switches_stop(&s->file_cache.switches);
+}
+
+static void on_switches(struct switches *w)
+{
+	struct sandbox *s = container_of(w, struct sandbox, file_cache.switches);
+
+	timer_set(s->loop, &s->file_cache.timer, deadline_in(s->file_cache.every_ms));
+}
+
+/* From now on at every tick: a guest that never sleeps, but safe. */
+static void go_by_clock(struct sandbox *s, const struct err *why)
+{
+	struct file_cache *f = &s->file_cache;
+
+	log_info(&s->log, "looks at its cache of files every %lld ms: %s",
+		 (long long)f->every_ms, why->msg);
+	switches_stop(&f->switches);
+	f->by_clock = true;
+	timer_set(s->loop, &f->timer, deadline_in(f->every_ms));
+}
+
 static void look(struct timer *t)
 {
 	struct sandbox *s = container_of(t, struct sandbox, file_cache.timer);
+	struct file_cache *f = &s->file_cache;
 	struct err e;
 
-	if (forget_in_time(&s->file_cache, &e) < 0)
-		log_warn(&s->log, "shared files are not forgotten in time: %s", e.msg);
-	else
-		timer_set(s->loop, t, deadline_in(s->file_cache.every_ms));
+	if (forget_in_time(f, &e) < 0)
+		give_up(s, &e);
+	else if (f->by_clock)
+		timer_set(s->loop, t, deadline_in(f->every_ms));
+	else if (switches_wait(&f->switches, &e) < 0)
+		go_by_clock(s, &e);
 }
 
 int file_cache_limit(struct sandbox *s, const char *text, struct err *e)
 {
 	struct file_cache *f = &s->file_cache;
+	struct err why;
 	uint64_t files;
 
 	if (str_to_u64(text, FILES_MIN, UINT64_MAX, "files", &files, e) < 0)
 		return -1;
+	file_cache_stop(s);
 	f->max = (long long)(files < FILES_MAX ? files : FILES_MAX) / PART;
 	f->every_ms = files < MANY_FILES ? OFTEN_MS : SELDOM_MS;
 	f->timer.fire = look;
 	/* 4: no line in the kernel's log each time */
 	if (file_write_value(AT_FDCWD, DROP, "4", e) < 0 || count(&f->kept, e) < 0)
 		return err_wrap(e, "shared files");
-	timer_set(s->loop, &f->timer, deadline_in(f->every_ms));
+	if (switches_start(&f->switches, s->loop, on_switches, &why) < 0)
+		go_by_clock(s, &why);
 	return 0;
+}
+
+void file_cache_processors(struct sandbox *s)
+{
+	struct file_cache *f = &s->file_cache;
+	struct err e;
+
+	if (f->switches.loop && switches_more(&f->switches, &e) < 0)
+		go_by_clock(s, &e);
 }
 
 void file_cache_stop(struct sandbox *s)
 {
 	timer_clear(&s->file_cache.timer);
+	switches_stop(&s->file_cache.switches);
+	s->file_cache.by_clock = false;
 }

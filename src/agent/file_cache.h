@@ -16,4 +16,6 @@ struct sandbox;
 int file_cache_limit(struct sandbox *s, const char *text, struct err *e);
 /* How many names /proc/sys/fs/dentry-state says are remembered: -1 if it is no such text. */
 long long file_cache_count(const char *state);
+/* After processors came on-line. */
+void file_cache_processors(struct sandbox *s);
 void file_cache_stop(struct sandbox *s);

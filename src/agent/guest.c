@@ -15,6 +15,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "agent/file_cache.h"
 #include "agent/sandbox.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -176,6 +177,7 @@ int guest_online(struct ttrpc_call *call, const void *request, void *response, s
 			return -1;
 		done += online_below(CPU_DIR, "cpu", want - done);
 	}
+	file_cache_processors(s);
 	if (!r->cpu_only)
 		(void)online_below(MEMORY_DIR, "memory", ~0U);
 	return 0;

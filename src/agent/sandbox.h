@@ -16,6 +16,7 @@
 #include "agent/config.h"
 #include "agent/storage.h"
 #include "agent/stream.h"
+#include "agent/switches.h"
 #include "base/list.h"
 #include "base/own.h"
 #include "event/child.h"
@@ -77,7 +78,9 @@ struct oom_entry {
 
 /* See file_cache.h. */
 struct file_cache {
-	struct timer timer;
+	struct timer timer; /* of the next look; armed when something has run since the last */
+	struct switches switches;
+	bool by_clock;  /* the kernel does not tell when something runs */
 	long long kept; /* names that were there when the others had been forgotten */
 	long long max;  /* how many more there may be */
 	int64_t every_ms;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/perf_event.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -187,6 +188,11 @@ int sys_seccomp_filter(unsigned flags, const void *prog)
 int sys_bpf(int cmd, void *attr, unsigned size)
 {
 	return (int)syscall(SYS_bpf, cmd, attr, size);
+}
+
+int sys_perf_event_open(const void *attr, pid_t pid, int cpu)
+{
+	return (int)syscall(SYS_perf_event_open, attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
 int sys_sched_setattr(const void *attr)

@@ -137,6 +137,8 @@ int sys_execveat(int fd, char *const *argv, char *const *envp);
 /* seccomp(2), SECCOMP_SET_MODE_FILTER; `prog` is a struct sock_fprog. */
 int sys_seccomp_filter(unsigned flags, const void *prog);
 int sys_bpf(int cmd, void *attr, unsigned size);
+/* `attr` is a struct perf_event_attr; no group; close-on-exec. */
+int sys_perf_event_open(const void *attr, pid_t pid, int cpu);
 int sys_sched_setattr(const void *attr);
 /* ioprio_set(2) for the calling process. */
 int sys_ioprio_set(int value);

@@ -19,6 +19,7 @@ GUEST = os.path.join(TREE, "build", "guest")
 sys.path.insert(0, os.path.join(TREE, "guest"))
 from guestlib import cpio  # noqa: E402
 CPU = "max,erms=off,fsrm=off"  # of the bare machines, as kata has it (docs/decisions/0039)
+IDLE_S = 10  # until a guest has settled; measured over twice as long
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 
 
@@ -85,31 +86,70 @@ def name_of(pid):
         return os.path.basename(f.read().split(b"\0")[0].decode())
 
 
+def cpu_seconds(pids):
+    """What processes have used so far, of which some may be gone."""
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+                total += sum(int(n) for n in f.read().rpartition(")")[2].split()[11:13])
+        except OSError:
+            continue
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def share_of(pids):
+    """Of a processor that they use, once they have settled."""
+    time.sleep(IDLE_S)
+    before = cpu_seconds(pids)
+    time.sleep(2 * IDLE_S)
+    return (cpu_seconds(pids) - before) / (2 * IDLE_S)
+
+
 class Bare:
     """A QEMU that boots the same kernel to a shell script: what no runtime can beat by much."""
 
     def __init__(self, folder):
-        self.initrd = os.path.join(folder, "bare.cpio")
+        self.ending = self.pack(folder, "ending", "/bin/busybox poweroff -f")
+        self.idle = self.pack(folder, "idle", "exec /bin/busybox sleep 1000")
+
+    @staticmethod
+    def pack(folder, name, last):
+        """An initrd whose script says "ready" and then does the last."""
         archive = cpio.Archive()
         with open("/bin/busybox", "rb") as f:
             archive.add("bin/busybox", cpio.Entry(stat.S_IFREG | 0o755, f.read()))
         archive.add("bin/sh", cpio.Entry(stat.S_IFLNK | 0o777, b"busybox"))
-        archive.add("init", cpio.Entry(stat.S_IFREG | 0o755, b"#!/bin/sh\necho ready > /dev/console\n"
-                                       b"/bin/busybox poweroff -f\n"))
+        archive.add("init", cpio.Entry(stat.S_IFREG | 0o755,
+                                       f"#!/bin/sh\necho ready > /dev/console\n{last}\n".encode()))
         archive.add("dev", cpio.Entry(stat.S_IFDIR | 0o755, b""))
-        with open(self.initrd, "wb") as out:
+        path = os.path.join(folder, f"{name}.cpio")
+        with open(path, "wb") as out:
             out.write(archive.pack())
+        return path
 
-    def boot(self):
+    @staticmethod
+    def command(initrd):
         khz = str(int(float(next(line.split(":")[1] for line in open("/proc/cpuinfo")
                                  if line.startswith("cpu MHz"))) * 1000))
-        return first_output(["qemu-system-x86_64", "-M", "q35,accel=tcg,hpet=off", "-cpu", CPU, "-m",
-                             "2048", "-nodefaults", "-no-user-config", "-display", "none",
-                             "-no-reboot", "-kernel", os.path.join(GUEST, "vmlinux"), "-initrd",
-                             self.initrd, "-append",
-                             f"console=hvc0 quiet panic=-1 mitigations=off noreplace-smp tsc_early_khz={khz}",
-                             "-device", "virtio-serial-pci", "-chardev", "stdio,id=c", "-device",
-                             "virtconsole,chardev=c"])
+        return ["qemu-system-x86_64", "-M", "q35,accel=tcg,hpet=off", "-cpu", CPU, "-m",
+                "2048", "-nodefaults", "-no-user-config", "-display", "none",
+                "-no-reboot", "-kernel", os.path.join(GUEST, "vmlinux"), "-initrd", initrd, "-append",
+                f"console=hvc0 quiet panic=-1 mitigations=off noreplace-smp tsc_early_khz={khz}",
+                "-device", "virtio-serial-pci", "-chardev", "stdio,id=c", "-device",
+                "virtconsole,chardev=c"]
+
+    def boot(self):
+        return first_output(self.command(self.ending))
+
+    def idle_share(self):
+        """Of a processor, while the guest sleeps."""
+        with subprocess.Popen(self.command(self.idle), stdout=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL) as p:
+            p.stdout.read(1)
+            share = share_of([p.pid])
+            p.kill()
+        return share
 
 
 class Kata:
@@ -218,6 +258,16 @@ def running(kata):
         kata.remove()
 
 
+def idle(kata, bare):
+    try:
+        share = share_of(children(kata.engine(kata.start("busybox", "sleep", "1000"))))
+    finally:
+        kata.remove()
+    peer = bare.idle_share()
+    row("idle container, of one processor", f"{share * 100:.2f} %", "all its processes")
+    row("  bare QEMU, same kernel, asleep", f"{peer * 100:.2f} %", f"ratio {share / peer:.2f}" if peer else "")
+
+
 def throughput(kata):
     size = 256 << 20
     began = time.monotonic()
@@ -243,6 +293,7 @@ def main():
         agent_memory()
         start_up(kata, bare, info.get("flavour") == "tuned")
         running(kata)
+        idle(kata, bare)
         throughput(kata)
 
 
