@@ -46,7 +46,7 @@ enum {
 	ADMISSION_MS = 300 * 1000,
 	PLACES_PER_CPU = 2,
 	MONITOR_MIB = 128,
-	LAST_WORDS_MS = 500,     /* between the guest's last byte and the end of its machine */
+	LAST_WORDS_MS = 2000,    /* between the guest's last byte and the end of its machine */
 	UNPRIVILEGED_ID = 65533, /* nobody's files belong to it; 65534 owns unmapped ones */
 };
 
