@@ -54,6 +54,13 @@ class SecondTry(unittest.TestCase):
         counts, plans, _ = self.play([record(self.NAME, FAIL, "1 != 0")], [record(self.NAME, PASS)])
         self.assertEqual((counts[PASS], counts[FAIL], len(plans)), (0, 1, 1))
 
+    def test_parts_of_a_test_go_together(self):
+        parts = [record(self.NAME, FAIL), record(self.NAME.replace("n=1", "n=2"), FAIL, "exists already")]
+        counts, plans, _ = self.play(parts, [record(self.NAME, PASS)])
+        self.assertEqual((counts[PASS], counts[FAIL], len(plans)), (1, 0, 2))
+        counts, _, _ = self.play(parts, [record(self.NAME, FAIL)])
+        self.assertEqual((counts[PASS], counts[FAIL]), (0, 2))
+
     def test_row_of_a_build_file(self):
         counts, plans, _ = self.play([record("vm-vhost", FAIL)], [record("vm-vhost", PASS)])
         self.assertEqual((counts[PASS], counts[FAIL]), (1, 0))

@@ -49,6 +49,16 @@ class SecondTry(unittest.TestCase):
         counts, asked, _ = self.play([(NAME, FAIL, "1 != 0")], [(NAME, PASS, "")])
         self.assertEqual((counts, len(asked)), ((0, 1), 1))
 
+    def test_parts_of_a_test_go_together(self):
+        """The machine of one part died, and the others found what it had left."""
+        parts = [(NAME.replace("n=1", f"n={i}"), FAIL, PANIC if i == 2 else "exists already")
+                 for i in range(4)]
+        counts, asked, said = self.play(parts, [(NAME, PASS, "")])
+        self.assertEqual((counts, asked[1:]), ((1, 0), ["Class.test_a"]))
+        self.assertIn("n=2", said)
+        counts, asked, _ = self.play(parts, [(NAME, FAIL, "exists already")])
+        self.assertEqual((counts, len(asked)), ((0, 4), 2))
+
     def test_many_are_no_chance(self):
         counts, asked, _ = self.play([(f"f: C.t{i}", FAIL, PANIC) for i in range(3)], [])
         self.assertEqual((counts, len(asked)), ((0, 3), 1))

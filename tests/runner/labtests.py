@@ -9,7 +9,7 @@ names those of a long file that are in every check.
 QEMU's emulation of virtualisation lets a guest die or fall silent now and then (docs/decisions/0050):
 a test that fails in such words is run once more, in a laboratory of its own, and its line says so and
 why. Where more than RETRIES_MAX fail so, or one in RETRIES_SHARE, it is not chance, and none is. Any
-other failure counts at once.
+other failure counts, unless another part of the same test failed so.
 """
 
 import json
@@ -90,7 +90,7 @@ class Round:
         self.env = env
         self.plan = {}
         self.done = []  # files, commands and tests that need not run again
-        self.failed = []  # records held back for a second try
+        self.failed = []  # records held back: there may be a second try
         self.summary = {"monitors": [], "managers": []}
 
     def take(self, record):
@@ -101,8 +101,7 @@ class Round:
             self.done.append(record["done"])
             return
         self.done.append(record["name"])
-        if record["status"] == FAIL and plan_of(record["name"]) and \
-                secondtry.is_chance(record["detail"], CHANCES):
+        if record["status"] == FAIL and plan_of(record["name"]):
             self.failed.append(record)
         else:
             self.count(record)
@@ -116,28 +115,33 @@ class Round:
             self.results.add("lab", name, record["status"], record["seconds"], record["detail"],
                              record["count"])
 
-    def try_again(self, record):
+    def try_again(self, records, chance):
         """One failed test alone; its first words stay in its line."""
         second = Round(self.results, self.title, self.within, self.env)
         seen = []
         second.count = lambda got, note="", first="": seen.append(got)
-        status, _ = second.attempts({**self.plan, "whole": False, **plan_of(record["name"]), "commands": [
-            row for row in self.plan["commands"] if row["name"] == record["name"]]}, RETRY_LIMIT_S)
+        status, _ = second.attempts({**self.plan, "whole": False, **plan_of(chance["name"]), "commands": [
+            row for row in self.plan["commands"] if row["name"] == chance["name"]]}, RETRY_LIMIT_S)
         own = [got for got in seen if got["status"] == PASS and plan_of(got["name"])]
         bad = second.failed or any(got["status"] == FAIL for got in seen)
-        if status or bad or not own:
+        if not status and not bad and own:
+            self.count(own[0], first=secondtry.first_words(chance["detail"], CHANCES))
+            return
+        for record in records:
             self.count(record, " (and again)")
-        else:
-            self.count(own[0], first=secondtry.first_words(record["detail"], CHANCES))
 
     def try_failed_again(self):
-        failed, self.failed = self.failed, []
+        failed, self.failed = secondtry.by_test(self.failed, lambda record: record["name"]), []
+        chances = [next((record for record in records if secondtry.is_chance(record["detail"], CHANCES)), None)
+                   for records in failed]
         most = max(RETRIES_MAX, len(self.done) // RETRIES_SHARE)
-        for record in failed:
-            if len(failed) > most:
+        few = sum(chance is not None for chance in chances) <= most
+        for records, chance in zip(failed, chances):
+            if chance and few:
+                self.try_again(records, chance)
+                continue
+            for record in records:
                 self.count(record)
-            else:
-                self.try_again(record)
 
     def attempt(self, plan, limit_s):
         """Status of the laboratory, and what it had to say; results are counted as they come."""

@@ -6,7 +6,8 @@ idle task", "Fatal exception"), and one in some ten thousand takes QEMU with it:
 finds no memory region behind a stale entry of the emulator's TLB (memory_region_dispatch_write;
 QEMU 8.2 no longer changes the map under a processor that runs). Neither is under the control of the
 tests. A test that failed with such words is run once more, alone, and its line says so; any other
-failure counts at once, and where more than RETRIES_MAX fail in one file it is no chance.
+failure counts, and where more than RETRIES_MAX fail in one file it is no chance. The parts of one
+test (subTest) are one: what a machine did not survive may be in the way of those behind it.
 """
 
 from . import programs
@@ -45,18 +46,29 @@ def is_chance(text, chances=CHANCES):
     return any(words in text for words in chances)
 
 
+def by_test(failures, name_of):
+    """Failures of one test after the other, in lists: "path: Class.test (part)" of `name_of`."""
+    tests = {}
+    for failure in failures:
+        path, _, test = name_of(failure).partition(": ")
+        tests.setdefault((path, test.partition(" ")[0]), []).append(failure)
+    return list(tests.values())
+
+
 def first_words(detail, chances=CHANCES):
     """The line that names it."""
     return next(line.strip()[-160:] for line in detail.splitlines() if is_chance(line, chances))
 
 
-def again(results, suite, path, env, note, failure):
-    name, seconds, detail = failure
+def again(results, suite, path, env, note, failures, chance):
+    """One test alone; all its failures count if it does not pass now."""
+    name, seconds, detail = chance
     alone = Held(results, name.partition(": ")[2].partition(" ")[0], silent=True)
     programs.run(alone, suite, path, env, note)
     if alone.passed and not alone.failed:
         results.add_second(suite, name, seconds, first_words(detail))
-    else:
+        return
+    for name, seconds, detail in failures:
         results.add(suite, f"{name} (and again)", FAIL, seconds, detail)
 
 
@@ -64,8 +76,11 @@ def run(results, suite, path, env, note=""):
     """programs.run(), with the second try."""
     held = Held(results, results.only)
     programs.run(held, suite, path, env, note)
-    for failure in held.failed:
-        if len(held.failed) > RETRIES_MAX or not is_chance(failure[2]):
-            results.add(suite, failure[0], FAIL, failure[1], failure[2])
-        else:
-            again(results, suite, path, env, note, failure)
+    tests = by_test(held.failed, lambda failure: failure[0])
+    for failures in tests:
+        chance = next((failure for failure in failures if is_chance(failure[2])), None)
+        if chance and len(tests) <= RETRIES_MAX:
+            again(results, suite, path, env, note, failures, chance)
+            continue
+        for name, seconds, detail in failures:
+            results.add(suite, name, FAIL, seconds, detail)

@@ -28,7 +28,7 @@ class HostileCase(BadCase):
         super().setUpClass()
         cls.initrd = hostile_initrd.write_to(cls.root)
 
-    def hostile(self, what, timeout_ms=20000, **agent):
+    def hostile(self, what, timeout_ms=int(60000 * SLOWNESS), **agent):
         return self.config({"initrd": self.initrd, "kernel_params": f"hostile={what}"},
                            {"reconnect_timeout_ms": timeout_ms, **agent})
 
