@@ -320,7 +320,7 @@ static void signal_run(void *arg)
 	OWN(free) struct signal_job *j = arg;
 	struct console *c = j->c;
 
-	if (j->sig == SIGWINCH)
+	if (j->sig == SIGWINCH && c->c.terminal)
 		send_size(c);
 	else
 		(void)send_signal(c, j->sig);

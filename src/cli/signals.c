@@ -34,7 +34,7 @@ static void on_signal(struct signal_watch *w, const struct signalfd_siginfo *inf
 	}
 }
 
-int signals_watch(struct signals *s, struct loop *l, bool terminal, struct err *e)
+int signals_watch(struct signals *s, struct loop *l, struct err *e)
 {
 	sigset_t set;
 
@@ -45,8 +45,6 @@ int signals_watch(struct signals *s, struct loop *l, bool terminal, struct err *
 		if (signal_is_ignored(sig))
 			(void)sigdelset(&set, sig);
 	}
-	if (!terminal)
-		(void)sigdelset(&set, SIGWINCH);
 	*s = (struct signals){ .starter = fiber_self(l) };
 	return signal_watch_init(&s->watch, l, &set, on_signal, e);
 }

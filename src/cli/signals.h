@@ -27,9 +27,9 @@ struct signals {
 /*
  * Watches every signal that a process can do something with, but not those about itself
  * (faults, children, SIGPIPE), the terminal's that stop a reader, and those that are ignored.
- * SIGWINCH only for a `terminal`. Call it in the fiber that is to be cancelled.
+ * Call it in the fiber that is to be cancelled.
  */
-int signals_watch(struct signals *s, struct loop *l, bool terminal, struct err *e);
+int signals_watch(struct signals *s, struct loop *l, struct err *e);
 void signals_take(struct signals *s, void (*take)(int sig, void *arg), void *arg);
 /* Signals are dropped from now on. Zero value is accepted. */
 void signals_fini(struct signals *s);

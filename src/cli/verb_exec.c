@@ -235,7 +235,7 @@ static int run_in(struct exec *x, struct engine_client *en, struct err *e)
 			return -1;
 		return start_exec(x, en, e) < 0 ? start_failed(x, en, 0, e) : 0;
 	}
-	if (signals_watch(&signals, x->cli->loop, x->o.tty, e) < 0 ||
+	if (signals_watch(&signals, x->cli->loop, e) < 0 ||
 	    console_open(x->cli->loop, &cc, &c, e) < 0 ||
 	    add_exec(x, en, console_stdin_name(c), console_stdout_name(c),
 		     console_stderr_name(c), e) < 0)

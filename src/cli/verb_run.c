@@ -790,7 +790,7 @@ static int with_store(struct run *r, struct err *e)
 	others.store = st;
 	(void)container_dir_each(r->cli->root, remove_abandoned, &others, &ignored);
 	/* from here on there is something to put away */
-	if (signals_watch(&r->signals, r->cli->loop, r->o.tty, e) < 0 ||
+	if (signals_watch(&r->signals, r->cli->loop, e) < 0 ||
 	    container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)
 		return -1;
 	if (container_dir_attach(&r->dir, &r->attached_fd, e) < 0) {
