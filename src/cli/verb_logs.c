@@ -153,12 +153,12 @@ static int print_more(struct place *p, struct err *e)
 	return rc;
 }
 
-static void say_stopped(const struct place *p)
+static int check_stopped(const struct place *p, struct err *e)
 {
 	OWN(free) char *why = stream_log_stopped(p->path);
 
-	if (why)
-		(void)fprintf(stderr, "kata: the log ends before the output does: %s\n", why);
+	return why ? err_set(e, ERR_STATE, 0, "the log ends before the output does: %s", why)
+		   : 0;
 }
 
 static int show(struct cli *cli, const struct options *o, struct container_dir *d,
@@ -185,7 +185,7 @@ static int show(struct cli *cli, const struct options *o, struct container_dir *
 	} while (rc == 0 && o->follow && !is_over(&st) &&
 		 (rc = fiber_sleep(cli->loop, POLL_MS, e)) == 0);
 	if (rc == 0)
-		say_stopped(&p);
+		rc = check_stopped(&p, e);
 	fd_close(&p.fd);
 	buf_fini(&p.text);
 	return rc;
