@@ -239,15 +239,18 @@ const struct verb verb_inspect = {
 
 /* ---- signals ---- */
 
+static int not_running(const struct container_dir *d, struct err *e)
+{
+	return err_set(e, ERR_STATE, 0, "container '%.12s' is not running", d->id);
+}
+
 /* ERR_STATE by name if there is no engine. */
 static int connect_running(struct cli *cli, struct container_dir *d, struct engine_client **out,
 			   struct err *e)
 {
 	if (engine_connect(cli->loop, d->id, out, e) == 0)
 		return 0;
-	if (e->kind == ERR_NOT_FOUND)
-		return err_set(e, ERR_STATE, 0, "container '%.12s' is not running", d->id);
-	return -1;
+	return e->kind == ERR_NOT_FOUND ? not_running(d, e) : -1;
 }
 
 static int send_signal(struct engine_client *en, struct container_dir *d, int sig,
@@ -257,7 +260,10 @@ static int send_signal(struct engine_client *en, struct container_dir *d, int si
 
 	req.id = d->id;
 	req.signal = (uint32_t)sig;
-	return engine_call(en, TASK_KILL, &req, NULL, NULL, e);
+	if (engine_call(en, TASK_KILL, &req, NULL, NULL, e) == 0)
+		return 0;
+	/* its engine is about to end */
+	return e->kind == ERR_NOT_FOUND ? not_running(d, e) : -1;
 }
 
 struct kill_opts {
