@@ -58,7 +58,6 @@ struct lane {
 	struct hash *hash[2]; /* every byte goes through these; either may be NULL */
 	uint64_t total;
 	uint64_t max;
-	unsigned zero_tail; /* zero bytes at the end so far, up to 1024 */
 };
 
 struct pump {
@@ -228,18 +227,12 @@ static int peek(struct lane *l, const struct layer_job *job, struct err *e)
 static int hash_bytes(struct lane *l, const uint8_t *p, size_t n, const char *what,
 		      struct err *e)
 {
-	size_t zeros = 0;
 
 	l->total += n;
 	if (l->total > l->max)
 		return err_set(e, ERR_SYS, ENOSPC,
 			       "%s: more than the %llu bytes there is room for", what,
 			       (unsigned long long)l->max);
-	while (zeros < n && zeros < 1024 && p[n - 1 - zeros] == 0)
-		zeros++;
-	l->zero_tail = (unsigned)(zeros == n ? l->zero_tail + zeros : zeros);
-	if (l->zero_tail > 1024)
-		l->zero_tail = 1024;
 	for (size_t i = 0; i < ARRAY_LEN(l->hash); i++) {
 		if (l->hash[i])
 			hash_update(l->hash[i], p, n);
@@ -511,7 +504,7 @@ static int finish(struct pump *p, struct err *e)
 
 	if (find_failure(p, e) < 0)
 		return -1;
-	if (p->job->need_end_mark && p->second.zero_tail < 1024)
+	if (p->job->need_end_mark && !p->untar.said.done.ended)
 		return err_set(e, ERR_INVALID, 0, "%s: truncated: tar's end mark is missing",
 			       p->job->what);
 	hash_final(p->blob, &r->blob);

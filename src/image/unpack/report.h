@@ -35,6 +35,7 @@ struct report_error {
 struct report_done {
 	uint64_t bytes;   /* written (or produced) */
 	uint64_t entries; /* of the archive */
+	uint64_t ended;   /* 1: tar's two zero blocks were there */
 };
 
 enum {

@@ -43,7 +43,8 @@ enum {
 	ENTRY_COST = 4096, /* what one entry takes on disk besides its data, at least */
 	QUOTED = 160,
 	/* mode of a directory made for its children until its own entry comes, if ever */
-	IMPLIED_MODE = 01000
+	IMPLIED_MODE = 01000,
+	BEHIND_MAX = 64 << 20 /* bytes after the end mark */
 };
 
 /* A directory whose modification time is set at the end, when nothing is put into it any more.
@@ -690,23 +691,49 @@ static int finish_dirs(struct untar *u, struct err *e)
 	return 0;
 }
 
-/* Reads what is behind the end mark: the starter hashes the whole stream. */
-static int drain(struct err *e)
+struct stream {
+	char block[64 << 10];
+	bool over; /* the reader wanted more than there is: it has seen no end mark */
+};
+
+static la_ssize_t read_block(struct archive *a, void *arg, const void **out)
 {
-	static char buf[64 << 10];
+	struct stream *s = arg;
+	ssize_t n;
+
+	do
+		n = read(STDIN_FILENO, s->block, sizeof(s->block));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		archive_set_error(a, errno, "read the tar stream");
+	s->over = n == 0;
+	*out = s->block;
+	return n;
+}
+
+/* Reads what is behind the end mark: the starter hashes the whole stream. */
+static int drain(struct stream *s, struct err *e)
+{
+	uint64_t total = 0;
 
 	for (;;) {
-		ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
+		ssize_t n = read(STDIN_FILENO, s->block, sizeof(s->block));
 
 		if (n == 0)
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return err_sys(e, "read the tar stream");
+		total += n > 0 ? (uint64_t)n : 0;
+		if (total > BEHIND_MAX)
+			return err_set(e, ERR_INVALID, 0,
+				       "more than %d MiB follow the end of the tar stream",
+				       BEHIND_MAX >> 20);
 	}
 }
 
 static int read_all(struct untar *u, struct err *e)
 {
+	static struct stream stream;
 	OWN(archive) struct archive *a = archive_read_new();
 	struct archive_entry *entry;
 
@@ -714,13 +741,15 @@ static int read_all(struct untar *u, struct err *e)
 		return err_oom(e, "the tar reader");
 	if (archive_read_support_format_tar(a) < ARCHIVE_WARN ||
 	    archive_read_support_format_empty(a) < ARCHIVE_WARN ||
-	    archive_read_open_fd(a, STDIN_FILENO, 64 << 10) != ARCHIVE_OK)
+	    archive_read_open(a, &stream, NULL, read_block, NULL) != ARCHIVE_OK)
 		return archive_fail(a, e);
 	for (;;) {
 		int rc = archive_read_next_header(a, &entry);
 
-		if (rc == ARCHIVE_EOF)
-			return drain(e);
+		if (rc == ARCHIVE_EOF) {
+			u->done->ended = !stream.over;
+			return drain(&stream, e);
+		}
 		if (rc < ARCHIVE_WARN)
 			return archive_fail(a, e);
 		if (put_entry(u, a, entry, e) < 0)
