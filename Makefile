@@ -5,7 +5,7 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
 
-## PREFIX: where `make install` puts things, and where the programs look for them
+## PREFIX: where `make install` puts things, and what the configuration names them by
 PREFIX ?= /opt/kata
 ## DESTDIR: put in front of every installed path, for packages
 DESTDIR ?=

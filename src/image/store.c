@@ -25,7 +25,8 @@ static const char version_text[] = "kata image store, format 1\n";
 
 enum {
 	LOCK_MS = 30000,
-	LOCK_STEP_MS = 20
+	LOCK_STEP_MS = 20,
+	CAUSE_MAX = 200 /* the last bytes of a cause that is told in a longer message */
 };
 
 static int open_dir(int at, const char *path, int *out, struct err *e)
@@ -97,6 +98,8 @@ static int open_lock(struct store *s, const char *name, int *out, struct err *e)
 {
 	int fd = openat(s->root_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
+	if (fd < 0 && errno == EROFS) /* enough to look */
+		fd = openat(s->root_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0) {
 		(void)err_sys(e, "open '%s/%s'", s->root, name);
 		return store_explain(s, e);
@@ -340,6 +343,10 @@ int store_free_bytes(struct store *s, uint64_t *out, struct err *e)
 
 	if (fstatvfs(s->tmp_fd, &v) < 0)
 		return err_sys(e, "statvfs '%s'", s->root);
+	if (!v.f_blocks) { /* a file system without an end, such as ramfs */
+		*out = INT64_MAX >> 1;
+		return 0;
+	}
 	avail = (uint64_t)v.f_bavail * v.f_frsize;
 	reserve = (uint64_t)v.f_blocks * v.f_frsize / 20;
 	if (reserve > most)
@@ -371,6 +378,7 @@ int store_explain(struct store *s, struct err *e)
 {
 	char where[PATH_MAX], was[sizeof(e->msg)];
 	struct statvfs v;
+	size_t len;
 	int sys;
 
 	if (e->kind != ERR_SYS || (e->sys != ENOSPC && e->sys != EDQUOT))
@@ -380,13 +388,15 @@ int store_explain(struct store *s, struct err *e)
 	mount_point(s->root, where);
 	sys = e->sys;
 	memcpy(was, e->msg, sizeof(was)); /* which says what that errno means */
+	len = strlen(was);
 	(void)err_set(
 		e, ERR_SYS, 0,
 		"no room in the image store: the file system on '%.120s' has %llu of %llu MiB "
-		"and %llu of %llu files free: make room or use another store (%.200s)",
+		"and %llu of %llu files free: make room or use another store (%s%s)",
 		where, (unsigned long long)v.f_bavail * v.f_frsize >> 20,
 		(unsigned long long)v.f_blocks * v.f_frsize >> 20,
-		(unsigned long long)v.f_favail, (unsigned long long)v.f_files, was);
+		(unsigned long long)v.f_favail, (unsigned long long)v.f_files,
+		len > CAUSE_MAX ? "…" : "", len > CAUSE_MAX ? was + len - CAUSE_MAX : was);
 	e->sys = sys;
 	return -1;
 }

@@ -523,6 +523,28 @@ class Hostile(Store):
         self.refused(bomb, name=("bomb",))
         self.refused(docker([bomb]))
 
+    def test_bytes_behind_the_end(self):
+        """tar ignores them, and so does who made a layer's digest of the whole."""
+        layer = tar(item("f", b"1"))
+        behind = b"trailing" + os.urandom(20000)
+        for n, whole in enumerate((docker([layer], tags=("behind:0",)) + behind,
+                                   docker([layer + behind], tags=("behind:1",)), layer + behind)):
+            with self.subTest(n=n):
+                self.load(whole, *(["behind:2"] if n == 2 else []))
+                self.assertEqual(os.listdir(self.layers(f"behind:{n}")[0]), ["f"])
+
+    def test_zeros_without_end(self):
+        for head in (b"", docker([tar(item("f", b"1"))])):
+            with tempfile.TemporaryFile(dir=self.dir) as f:
+                f.write(head)
+                f.truncate(len(head) + (100 << 20))
+                f.seek(0)
+                done = subprocess.run(self.command("load", "-"), stdin=f, capture_output=True,
+                                      timeout=LIMIT, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"more than 64 MiB follow the end", done.stderr)
+            self.assert_clean()
+
     def test_nothing_in_it(self):
         """A download that never came: zeroes are an empty tar."""
         self.refused(bytes(20480), name=("nothing",))
@@ -772,6 +794,31 @@ class FullDisk(Store):
         self.refused_but_kept(docker([tar(item("f", os.urandom(3 << 20))),
                                       tar(item("g", os.urandom(3 << 20)))], tags=("big:1",)))
         self.assertEqual(os.listdir(self.layers("test:1")[0]), ["f"])
+
+    def test_file_systems_without_a_size(self):
+        for kind, options in (("tmpfs", "size=0"), ("ramfs", "mode=711")):
+            with self.subTest(kind=kind):
+                subprocess.run(["mount", "-t", kind, "-o", options, "kata-test", self.root], check=True)
+                try:
+                    os.chmod(self.root, 0o711)
+                    self.load(docker([tar(item("f", b"1"))]))
+                    self.assertEqual(os.listdir(self.layers("test:1")[0]), ["f"])
+                finally:
+                    subprocess.run(["umount", "-l", self.root], check=True)
+
+    def test_read_only(self):
+        """What only looks works; the rest says why not."""
+        self.load(docker([tar(item("f", b"1"))]))
+        subprocess.run(["mount", "-o", "remount,ro", self.root], check=True)
+        try:
+            self.assertIn("test:1", self.ok("list"))
+            self.assertEqual(os.listdir(self.layers("test:1")[0]), ["f"])
+            for args in (("rmi", "test:1"), ("load", "-")):
+                done = self.run_tool(*args, data=docker([tar(item("g", b"1"))]))
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(b"Read-only file system", done.stderr)
+        finally:
+            subprocess.run(["mount", "-o", "remount,rw", self.root], check=True)
 
     def test_removal_makes_room(self):
         self.load(docker([tar(item("f", os.urandom(2 << 20)))]))
