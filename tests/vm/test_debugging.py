@@ -71,6 +71,7 @@ class Logs(Sandboxes):
         log = self.log_of(self.started(agent={"enable_debug": True}))
         self.assertRegex(log, r"agent: .*serves")
         self.assertRegex(log, r"agent: .*container created")
+        self.assertNotIn("looks at its cache of files every", log)  # our kernels tell when to
         self.assertNotIn("console: ", log)
 
     def test_agent_that_warns(self):
