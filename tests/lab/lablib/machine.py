@@ -11,6 +11,7 @@ Channels are socket pairs, and files are memory: nothing of a run is in the file
 """
 
 import ctypes
+import math
 import os
 import re
 import selectors
@@ -148,7 +149,7 @@ class Machine:
 
     def serve(self, process):
         """Moves bytes until QEMU's ends close (None) or time is up (what was exceeded)."""
-        end = time.monotonic() + self.options.timeout
+        end = time.monotonic() + (self.options.timeout or math.inf)
         boot_end = time.monotonic() + BOOT_S
         self.heard = time.monotonic()
         for name, sock in self.ends.items():
