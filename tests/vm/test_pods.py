@@ -8,13 +8,14 @@ import platform
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import unittest
 
 import grpc_client as rpc
 from containerd_case import folder
 from cri_case import NAMESPACE, NODE, POD, RUNNING, CriCase
-from kata_case import BUILD, SLOWNESS, processes
+from kata_case import BUILD, LIMIT, SLOWNESS, processes
 
 LAB = "full"
 TIMEOUT_S = 900
@@ -498,6 +499,25 @@ class Growing(CriCase):
         self.cri("UpdateContainerResources", {1: large, 2: {1: 100000, 2: 150000, 4: 900 << 20}})
         self.assertGreater(self.size(large)[1], 964)
         self.assertEqual(self.output(large, "cat", "/sys/fs/cgroup/memory.max"), f"{900 << 20}\n")
+        # several that want more at the same time: it has room for all of them
+        limits = [950 << 20, 130 << 20, 120 << 20]
+        found = [None] * len(limits)
+
+        def start(n):
+            found[n] = self.start(pod, f"at-once-{n}", linux={1: {4: limits[n]}})
+
+        def update(ident):
+            self.cri("UpdateContainerResources", {1: ident, 2: {1: 100000, 2: 150000, 4: limits[0]}})
+
+        threads = [threading.Thread(target=update, args=(large,)),
+                   *(threading.Thread(target=start, args=(n,)) for n in (1, 2))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT)
+        self.assertGreater(self.size(large)[1], 64 + sum(limits) // (1 << 20))
+        for ident, limit in zip((large, *found[1:]), limits):
+            self.assertEqual(self.output(ident, "cat", "/sys/fs/cgroup/memory.max"), f"{limit}\n")
         # never above the most there may be: the limit is then not reached
         huge = self.start(pod, "huge", linux={1: {4: 30 << 30}})
         self.assertTrue(1800 < self.size(huge)[1] <= 2048, self.size(huge))
