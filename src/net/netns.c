@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/own.h"
@@ -25,4 +26,13 @@ void netns_leave(int *back)
 {
 	BUG_ON(setns(*back, CLONE_NEWNET) < 0);
 	fd_close(back);
+}
+
+bool netns_is_ours(int ns)
+{
+	struct stat its, ours;
+
+	/* what cannot be told apart is not to be touched */
+	return fstat(ns, &its) < 0 || stat("/proc/self/ns/net", &ours) < 0 ||
+	       (its.st_dev == ours.st_dev && its.st_ino == ours.st_ino);
 }

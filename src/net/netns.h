@@ -5,8 +5,12 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 struct err;
 
 /* Goes to the namespace `ns` (a descriptor); *back is the way home. */
 int netns_enter(int ns, int *back, struct err *e);
 void netns_leave(int *back);
+/* Whether it is the one that this process is in, by whatever name it was opened. */
+bool netns_is_ours(int ns);

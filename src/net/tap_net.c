@@ -270,6 +270,11 @@ int tap_net_new(const struct tap_net_config *c, struct tap_net **out, struct err
 	n->ns = open(n->netns, O_RDONLY | O_CLOEXEC);
 	if (n->ns < 0)
 		return err_sys(e, "network namespace '%.200s'", n->netns);
+	if (netns_is_ours(n->ns))
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "network namespace '%.200s' is the host's own: a container in a "
+			       "VM cannot have that (--net host, hostNetwork)",
+			       n->netns);
 	if (netns_enter(n->ns, &back, e) < 0)
 		return err_wrap(e, "'%.200s'", n->netns);
 	rc = nl_open(&n->nl, e) < 0 || nl_listen(groups, &n->events, e) < 0 ? -1 : 0;

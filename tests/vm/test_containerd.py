@@ -97,6 +97,21 @@ class Run(ContainerdCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("network", done.stderr)
 
+    def test_host_network_by_another_name_is_refused(self):
+        """Docker names the host's namespace as it names any other."""
+        named = os.path.join(self.root, "netns")
+        with open(named, "w", encoding="ascii"):
+            pass
+        self.addCleanup(os.unlink, named)
+        subprocess.run(["mount", "--bind", "/proc/self/ns/net", named], check=True)
+        self.addCleanup(subprocess.run, ["umount", named], check=True)
+        for path in (named, f"/proc/{os.getpid()}/ns/net", "/proc/self/ns/net"):
+            with self.subTest(path=path):
+                done = self.ctr(*self.run_args("h", "true", options=(
+                    "--rm", "--with-ns", f"network:{path}")))
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn(f"'{path}' is the host's own", done.stderr)
+
     def cgroups(self, pid):
         """{controllers: path} of a process of the host."""
         with open(f"/proc/{pid}/cgroup", encoding="ascii") as f:
