@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -67,6 +69,9 @@ struct stdio {
 	struct agent_client *agent;
 	char *container_id, *exec_id; /* copies: fibers outlive the process */
 	int in_fd;
+	int in_held;   /* the fifo's other end, so that its last writer is no end; or -1 */
+	bool in_lasts; /* until it is closed by a call, whoever goes */
+	bool in_ends;  /* what is in the fifo now is the last */
 	bool terminal;
 	struct logger *logger;
 	struct fiber *in_fiber, *end_fiber;
@@ -83,6 +88,7 @@ static void stdio_unuse(struct stdio *s)
 	if (--s->uses)
 		return;
 	fd_close(&s->in_fd);
+	fd_close(&s->in_held);
 	for (int i = 0; i < OUT_COUNT; i++) {
 		fd_close(&s->out[i].fd);
 		stream_log_close(&s->out[i].log);
@@ -176,13 +182,14 @@ int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx
 	       struct stdio **out, struct err *e)
 {
 	struct stdio *s = mem_new(struct stdio);
-	const char *in =
-		n->in && str_starts(n->in, "kata://") ? n->in + strlen("kata://") : n->in;
+	bool ours = n->in && str_starts(n->in, "kata://");
+	const char *in = ours ? n->in + strlen("kata://") : n->in;
 
 	if (!s)
 		return err_oom(e, "standard streams");
 	s->loop = l;
-	s->in_fd = -1;
+	s->in_fd = s->in_held = -1;
+	s->in_lasts = !ours;
 	s->terminal = n->terminal;
 	s->uses = 1;
 	cond_init(&s->drained, l);
@@ -443,6 +450,7 @@ static void in_run(void *arg)
 	if (rc < 0)
 		log_debug(&s->log, "stdin ended: %s", e.msg);
 	fd_close(&s->in_fd);
+	fd_close(&s->in_held);
 	if (!s->freed)
 		close_in_guest(s);
 	s->in_fiber = NULL;
@@ -451,12 +459,30 @@ static void in_run(void *arg)
 
 /* ---- life ---- */
 
+/*
+ * Not of a writer that has come and gone by now: ctr closes its end where it loses the CloseIO
+ * that should follow, because its input ended before the task was made.
+ */
+static int hold_in(struct stdio *s, struct err *e)
+{
+	struct pollfd p = { .fd = s->in_fd };
+	char path[32];
+
+	if (s->in_fd < 0 || !s->in_lasts || (poll(&p, 1, 0) == 1 && p.revents & POLLHUP))
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", s->in_fd);
+	s->in_held = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	return s->in_held < 0 ? err_sys(e, "hold the stream of stdin open") : 0;
+}
+
 int stdio_start(struct stdio *s, struct agent_client *agent, const char *exec_id, struct err *e)
 {
 	s->agent = agent;
 	s->exec_id = strdup(exec_id);
 	if (!s->exec_id)
 		return err_oom(e, "standard streams");
+	if (hold_in(s, e) < 0)
+		return -1;
 	for (int i = 0; i < OUT_COUNT; i++) {
 		struct sink *k = &s->out[i];
 
@@ -475,11 +501,15 @@ int stdio_start(struct stdio *s, struct agent_client *agent, const char *exec_id
 	if (fiber_spawn(s->loop, "stdin", in_run, s, &s->in_fiber, e) < 0)
 		return -1;
 	s->uses++;
+	if (s->in_ends)
+		fiber_cancel(s->in_fiber);
 	return 0;
 }
 
 void stdio_close_in(struct stdio *s)
 {
+	s->in_ends = true;
+	fd_close(&s->in_held);
 	if (s->in_fiber)
 		fiber_cancel(s->in_fiber);
 }

@@ -4,11 +4,13 @@
  * Create or Exec. Each name is one of
  *	""			nothing: input is empty, output is dropped
  *	/path			a fifo (containerd's way): held open at both ends, so that a
- *				client may go and come back; a full one makes its stream wait
+ *				client may go and come back; a full one makes its stream wait,
+ *				and only stdio_close_in() ends the input
  *	file:///path		a regular file, appended to (output only)
  *	binary:///path?k=v	a program that takes both outputs (sandbox/logger.h)
  *	kata:///fifo?log=/path	ours: a fifo whose reader may leave for good (it then gets
- *				nothing more), and a log file in CRI's format; each optional
+ *				nothing more), and a log file in CRI's format; each optional;
+ *				as input, it ends with its writer
  * A stream that waits holds up only itself.
  */
 #pragma once
@@ -40,7 +42,8 @@ int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx
 /* Begins to copy. `agent` must outlive the streams, closed or not. */
 int stdio_start(struct stdio *s, struct agent_client *agent, const char *exec_id,
 		struct err *e);
-/* No more input: what is in the fifo is still sent, then the guest's end is closed. */
+/* No more input: what is in the fifo is still sent, then the guest's end is closed. Also before
+ * the start. */
 void stdio_close_in(struct stdio *s);
 /*
  * Waits until both outputs have ended, and a logger with them; ERR_TIMEOUT if a reader is too

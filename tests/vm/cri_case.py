@@ -132,14 +132,15 @@ class CriCase(ContainerdCase):
         return ident, config
 
     def create(self, pod, name, *command, mounts=(), devices=(), linux=None, annotations=None,
-               image=IMAGE):
+               image=IMAGE, more=None):
+        """`more`: further fields of ContainerConfig."""
         ident, config = pod
         return rpc.text(self.cri("CreateContainer", {1: ident, 2: {
             1: {1: name}, 2: {1: image}, 3: list(command),
             7: [{1: inside, 2: outside, 3: read_only} for inside, outside, read_only in mounts],
             8: [{1: inside, 2: outside, 3: "rwm"} for inside, outside in devices],
             10: rpc.pairs(annotations or {}), 11: name + ".log",
-            15: {2: {3: {2: CONTAINER}}, **(linux or {})}}, 3: config}), 1)
+            15: {2: {3: {2: CONTAINER}}, **(linux or {})}, **(more or {})}, 3: config}), 1)
 
     def start(self, pod, name, *command, **kw):
         ident = self.create(pod, name, *(command or ("sleep", "1000")), **kw)

@@ -409,9 +409,12 @@ class Life(CriCase):
     def test_containerd_restarts(self):
         pod = self.run_pod("life")
         c = self.start(pod, "c")
+        # whose input containerd itself has in hand
+        shells = [self.start(pod, f"shell-{tty}", "sh", more={12: True, 14: tty}) for tty in (False, True)]
         for sig in (signal.SIGTERM, signal.SIGKILL):
             self.restart(sig)
-            self.assertEqual(self.container_status(c)[0], RUNNING)
+            for ident in (c, *shells):
+                self.assertEqual(self.container_status(ident)[0], RUNNING)
             self.assertEqual(self.output(c, "echo", "well"), "well\n")
             self.assertEqual(self.sandbox_state(pod), 0)
         d = self.start(pod, "d")
