@@ -43,6 +43,10 @@ static int plug(struct sandbox *s, const struct sandbox_config *want, struct err
 	    vmm_resize_memory(s->vmm, want->memory_mib, deadline_in(PLUG_MS), &s->c.memory_mib,
 			      e) < 0)
 		return -1;
+	if (is_first && s->c.vcpus == vcpus && s->c.memory_mib == mib) {
+		s->unsettled = false; /* less than a block below the maximum */
+		return 0;
+	}
 	req.wait = true;
 	/* without a number the agent takes into use whatever it finds */
 	req.nb_cpus = is_first ? s->c.vcpus - vcpus : 0;

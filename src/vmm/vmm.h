@@ -243,9 +243,9 @@ int vmm_resume(struct vmm *v, int64_t deadline, struct err *e);
 
 /*
  * Brings the machine to `vcpus` / at least `mib`; *out is what it has then. Less than now
- * changes nothing. ERR_INVALID above the configured maximum. When memory has been added,
- * the guest's kernel knows of it (it may still have to be put on-line); ERR_PEER when it
- * refuses it.
+ * changes nothing. Memory comes in blocks: less than a block below the maximum is not reached.
+ * ERR_INVALID above the configured maximum. When memory has been added, the guest's kernel
+ * knows of it (it may still have to be put on-line); ERR_PEER when it refuses it.
  */
 int vmm_resize_vcpus(struct vmm *v, unsigned vcpus, int64_t deadline, unsigned *out,
 		     struct err *e);

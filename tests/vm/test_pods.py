@@ -481,7 +481,7 @@ class Life(CriCase):
 class Growing(CriCase):
     """static_sandbox_resource_mgmt = false: a machine that follows its containers' limits."""
 
-    configuration = ("[hypervisor.qemu]\ndefault_memory = 256\ndefault_maxmemory = 2048\n"
+    configuration = ("[hypervisor.qemu]\ndefault_memory = 256\ndefault_maxmemory = 2100\n"
                      "[runtime]\nstatic_sandbox_resource_mgmt = false\n")
 
     def size(self, c):

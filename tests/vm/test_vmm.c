@@ -292,6 +292,10 @@ static void check_resize(struct vm *vm)
 	/* at 4 GiB, and there by now */
 	vm_expect(vm, "cd /sys/devices/system/memory; ls -d memory32", "memory32");
 	assert_err(vmm_resize_memory(vm->vmm, 2000, vm_deadline(), &mib, &e), &e, ERR_INVALID);
+	for (int i = 0; i < 2; i++) { /* whole blocks up to the maximum, and no half one */
+		assert_ok(vmm_resize_memory(vm->vmm, 1024, vm_deadline(), &mib, &e), &e);
+		assert_int_equal(mib, 192 + 6 * 128);
+	}
 }
 
 static void test_resize(void **state)

@@ -488,12 +488,8 @@ int qemu_resize_memory(struct vmm *v, uint64_t mib, int64_t deadline, uint64_t *
 		more = (mib - q->memory_mib + MEMORY_BLOCK_MIB - 1) / MEMORY_BLOCK_MIB *
 		       MEMORY_BLOCK_MIB;
 		if (q->memory_mib + more > q->max_memory_mib)
-			return err_set(
-				e, ERR_INVALID, 0,
-				"memory grows by %d MiB, %llu more than the maximum is needed",
-				MEMORY_BLOCK_MIB,
-				(unsigned long long)(q->memory_mib + more - q->max_memory_mib));
-		if (add_memory(q, more, deadline, e) < 0)
+			more -= MEMORY_BLOCK_MIB;
+		if (more && add_memory(q, more, deadline, e) < 0)
 			return -1;
 	}
 	*out = q->memory_mib;
