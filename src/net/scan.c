@@ -71,6 +71,21 @@ static bool has_address(const struct scan *s, int index)
 	return false;
 }
 
+/* The guest knows a link by its hardware address; a VLAN has its parent's, as an ipvlan. */
+static int check_unlike(const struct scan *s, const struct scan_link *l, struct err *e)
+{
+	for (size_t i = 0; i < s->link_count; i++) {
+		if (memcmp(s->links[i].mac, l->mac, sizeof(l->mac)) == 0)
+			return err_set(
+				e, ERR_UNSUPPORTED, 0,
+				"links '%s' and '%s' have one hardware address, by which "
+				"the guest is to tell them apart: give the address of one "
+				"of them to a veth or macvlan",
+				s->links[i].name, l->name);
+	}
+	return 0;
+}
+
 static int on_link(const struct nlmsghdr *m, void *arg, struct err *e)
 {
 	struct scan *s = arg;
@@ -98,6 +113,8 @@ static int on_link(const struct nlmsghdr *m, void *arg, struct err *e)
 	if (s->link_count == SCAN_LINKS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d links", SCAN_LINKS_MAX);
 	memcpy(l.mac, a[IFLA_ADDRESS].data, sizeof(l.mac));
+	if (check_unlike(s, &l, e) < 0)
+		return -1;
 	(void)nl_get_u32(&a[IFLA_MTU], &l.mtu);
 	l.no_arp = info.ifi_flags & IFF_NOARP;
 	s->links[s->link_count++] = l;
@@ -112,6 +129,14 @@ static bool is_ours(const struct rtmsg *r)
 	       (r->rtm_family == AF_INET || r->rtm_family == AF_INET6) &&
 	       !(r->rtm_flags & RTM_F_CLONED) && r->rtm_protocol != RTPROT_KERNEL &&
 	       r->rtm_protocol != RTPROT_RA;
+}
+
+/* Those of policy routing: which packets they are for say rules, and neither is handed on. */
+static bool is_of_another_table(const struct rtmsg *r)
+{
+	return r->rtm_type == RTN_UNICAST && r->rtm_table != RT_TABLE_MAIN &&
+	       r->rtm_table != RT_TABLE_LOCAL &&
+	       (r->rtm_family == AF_INET || r->rtm_family == AF_INET6);
 }
 
 /* Of several ways to one place the guest is given the one that the host would take. */
@@ -130,14 +155,15 @@ static struct scan_route *find_destination(struct scan *s, const struct scan_rou
 static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
 {
 	struct scan *s = arg;
-	struct nl_attr a[RTA_TABLE + 1], metrics[RTAX_MTU + 1];
+	struct nl_attr a[RTA_ENCAP + 1], metrics[RTAX_MTU + 1];
 	struct scan_route row = { 0 }, *same;
 	struct rtmsg info;
 	uint32_t link = 0;
 
-	if (m->nlmsg_type != RTM_NEWROUTE || nl_parse(m, sizeof(info), a, RTA_TABLE) < 0)
+	if (m->nlmsg_type != RTM_NEWROUTE || nl_parse(m, sizeof(info), a, RTA_ENCAP) < 0)
 		return 0;
 	memcpy(&info, m + 1, sizeof(info));
+	s->other_tables |= is_of_another_table(&info);
 	if (!is_ours(&info))
 		return 0;
 	if (nl_get_u32(&a[RTA_OIF], &link) < 0)
@@ -145,6 +171,11 @@ static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
 	row.link = (int)link;
 	if (!scan_find(s, row.link))
 		return 0;
+	if (a[RTA_VIA].data || a[RTA_ENCAP].data) /* without it, it would lead elsewhere */
+		return err_set(e, ERR_UNSUPPORTED, 0, "a route of '%s' %s",
+			       scan_find(s, row.link)->name,
+			       a[RTA_VIA].data ? "by a gateway of the other family (via inet6)"
+					       : "in a tunnel of its own (encap)");
 	row.family = info.rtm_family;
 	row.scope = info.rtm_scope;
 	row.flags = info.rtm_flags & RTNH_F_ONLINK;

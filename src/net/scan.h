@@ -61,13 +61,15 @@ struct scan {
 	struct scan_neighbor *neighbors;
 	/* rows have zeroes where they have no field: two looks can be compared as memory */
 	size_t address_count, route_count, neighbor_count;
+	bool other_tables; /* there are routes that were left out, of policy routing */
 };
 
 /*
  * Links with an address beyond their own segment, and their addresses, the main table's
  * unicast routes that are not the kernel's own, and permanent neighbours. Loopback has none of
  * that. A link with addresses that is no Ethernet is ERR_UNSUPPORTED by its name; so are more
- * than SCAN_LINKS_MAX. `nl` is a socket of nl_open().
+ * than SCAN_LINKS_MAX, two with one hardware address, and routes of a kind that the guest
+ * cannot be told of. `nl` is a socket of nl_open().
  */
 int scan_links(int nl, struct arena *a, struct scan *out, struct err *e);
 /* NULL if no link has that index. */

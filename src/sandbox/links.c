@@ -51,6 +51,11 @@ int links_join(struct sandbox *s, const char *netns, struct vmm_device *devices,
 		log_info(&s->log, "network: link '%s' of '%s' joined by %s",
 			 tap_net_name(s->taps, c.joined[i]), netns, tap_net_model(s->taps));
 	}
+	if (tap_net_scan(s->taps)->other_tables)
+		log_warn(&s->log,
+			 "network: '%s' has rules and further tables of routes: the guest "
+			 "gets the main table",
+			 netns);
 	if (c.joined_count == 0)
 		log_info(&s->log, "network: '%s' has no link with an address", netns);
 	*count = c.joined_count;

@@ -212,6 +212,31 @@ class Links(ContainerdCase):
         self.assertIn("Ethernet", done.stderr)
         self.nothing_left()
 
+    def test_what_the_guest_cannot_be_told_is_refused(self):
+        def refused(*words):
+            done = self.ctr(*self.run_args("net", "true", options=("--rm", *self.options())))
+            self.assertNotEqual(done.returncode, 0)
+            for word in words:
+                self.assertIn(word, done.stderr)
+            self.nothing_left()
+
+        with self.subTest("a gateway of the other family"):
+            ip("-n", POD, "route", "add", "203.0.113.0/24", "via", "inet6", "2001:db8:1::1")
+            refused("route of 'eth0'", "via inet6")
+            ip("-n", POD, "route", "del", "203.0.113.0/24")
+        with self.subTest("two links with one address"):
+            mac = json.loads(ip("-n", POD, "-j", "link", "show", "eth0"))[0]["address"]
+            self.add_link("eth1", "203.0.113", "2001:db8:2:")
+            ip("-n", POD, "link", "set", "eth1", "address", mac)
+            refused("'eth0'", "'eth1'", "one hardware address")
+
+    def test_routes_of_other_tables(self):
+        """The guest has the main table, and the log says so."""
+        ip("-n", POD, "route", "add", "default", "via", "198.51.100.1", "table", "100")
+        start = len(self.daemon.log())
+        self.assertEqual(self.inside("sh", "-c", "ip route show table 100 2>/dev/null"), "")
+        self.assertIn("further tables of routes", self.daemon.log()[start:])
+
     def test_namespace_that_does_not_exist_is_named(self):
         done = self.ctr(*self.run_args("net", "true", options=(
             "--rm", "--with-ns", "network:/var/run/netns/nowhere")))
