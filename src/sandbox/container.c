@@ -541,7 +541,7 @@ int container_create(struct sandbox *s, const struct container_config *cc,
 static int delete_held(struct container *c, struct err *e)
 {
 	struct sandbox *s = c->sandbox;
-	int rc;
+	struct err why;
 
 	if (c->init->state == PROCESS_CREATED) /* never started: nobody needs to be told */
 		process_ended(c->init, 137);
@@ -549,11 +549,14 @@ static int delete_held(struct container *c, struct err *e)
 		return -1;
 	if (process_drain(c->init, deadline_in(DRAIN_MS), e) < 0)
 		log_warn(&c->log, "%s", e->msg);
-	rc = container_teardown(c, e);
+	/* it is deleted from here on, whatever its guest says: who asks again would find
+	 * nothing */
+	if (container_teardown(c, &why) < 0)
+		log_warn(&c->log, "its removal is not complete: %s", why.msg);
 	run_poststop(c);
 	container_forget(c);
 	place_the_others(s);
-	return rc;
+	return 0;
 }
 
 int container_delete(struct container *c, struct err *e)

@@ -292,15 +292,20 @@ static int delete_container(struct engine *en, struct container *ct,
 	Containerd__Events__TaskDelete m = CONTAINERD__EVENTS__TASK_DELETE__INIT;
 	OWN(free) char *id = strdup(container_id(ct));
 	struct process *p;
+	int rc;
 
 	if (!id)
 		return err_oom(e, "an id");
 	if (process_find(ct, "", &p, e) < 0)
 		return -1;
 	resp->pid = last_pid(p);
+	process_ref(p);
+	rc = container_delete(ct, e);
+	/* one that was never started ends by being deleted */
 	resp->exit_status = process_exit_status(p);
 	resp->exited_at = timestamp(a, process_exited_at(p));
-	if (container_delete(ct, e) < 0)
+	process_unref(p);
+	if (rc < 0)
 		return -1;
 	m.container_id = id;
 	m.pid = resp->pid;

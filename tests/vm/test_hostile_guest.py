@@ -149,6 +149,14 @@ class Running(HostileCase):
                 self.assertEqual(done.returncode, 125, done.stderr)
                 self.one_line(done.stderr, word)
 
+    def test_container_that_is_not_removed(self):
+        """It is gone for the host all the same, and with its machine in truth."""
+        for what in ("status@RemoveContainer", "payload@RemoveContainer"):
+            with self.subTest(what=what):
+                done = self.run_hostile(what)
+                self.assertEqual((done.returncode, done.stdout), (0, "hello\n"), done.stderr)
+                self.assertEqual(self.containers(), [])
+
     def test_last_words(self):
         """What a dying kernel prints is in the engine's log."""
         done = self.call("run", "--name", "last", "--network", "none", "busybox", "true",

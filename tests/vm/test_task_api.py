@@ -35,6 +35,17 @@ class TaskApi(EngineCase):
         return {1: "types.containerd.io/opencontainers/runtime-spec/1/Process",
                 2: json.dumps({**spec, "args": list(command)})}
 
+    def test_delete_before_the_start(self):
+        """It ends by that: what Delete answers is what the events say."""
+        self.start_engine()
+        self.create()
+        before = int(time.time())
+        done = self.task("Delete", {1: "x"})
+        self.assertEqual(rpc.number(done, 2), 137)
+        self.assertGreaterEqual(rpc.number(rpc.inner(done, 3), 1), before)
+        self.task("Shutdown", {1: "x"})
+        self.wait_gone()
+
     def test_update_with_what_is_the_hosts(self):
         """Processors and devices of the host have no meaning inside: the rest is done."""
         self.start_engine()
