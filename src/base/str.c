@@ -190,6 +190,34 @@ char *str_quote(const char *s, size_t len, char *out, size_t size)
 	return out;
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int str_unescape_uri(char *s, struct err *e)
+{
+	char *out = s;
+
+	for (const char *p = s; *p; p++) {
+		if (*p == '%') {
+			int hi = hex_digit(p[1]), lo = hi < 0 ? -1 : hex_digit(p[2]);
+
+			if (lo < 0 || (hi == 0 && lo == 0))
+				return err_set(e, ERR_INVALID, 0, "'%.80s': bad %%-escape", p);
+			*out++ = (char)(hi << 4 | lo);
+			p += 2;
+		} else {
+			*out++ = *p;
+		}
+	}
+	*out = '\0';
+	return 0;
+}
+
 void strv_fini(struct strv *v)
 {
 	for (size_t i = 0; i < v->n; i++)

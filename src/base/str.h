@@ -38,6 +38,10 @@ int str_to_bytes(const char *s, const char *what, uint64_t *out, struct err *e);
  */
 char *str_quote(const char *s, size_t len, char *out, size_t size);
 
+/* Undoes a URI's percent-encoding (RFC 3986 2.1) in place; ERR_INVALID for half of one, or a
+ * NUL. */
+int str_unescape_uri(char *s, struct err *e);
+
 /* A NULL-ended vector of owned strings, for argv and environments. Zero value is empty. */
 struct strv {
 	char **v;

@@ -33,35 +33,6 @@ struct logger {
 	int fds[STREAMS];
 };
 
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Undoes percent-encoding in place; ERR_INVALID for half of one, or a NUL. */
-static int decode(char *s, struct err *e)
-{
-	char *out = s;
-
-	for (const char *p = s; *p; p++) {
-		if (*p == '%') {
-			int hi = hex(p[1]), lo = hi < 0 ? -1 : hex(p[2]);
-
-			if (lo < 0 || (hi == 0 && lo == 0))
-				return err_set(e, ERR_INVALID, 0, "'%.80s': bad %%-escape", p);
-			*out++ = (char)(hi << 4 | lo);
-			p += 2;
-		} else {
-			*out++ = *p;
-		}
-	}
-	*out = '\0';
-	return 0;
-}
-
 static int add_arg(struct strv *argv, char *word, bool is_query, struct err *e)
 {
 	for (char *p = word; is_query && *p; p++) {
@@ -70,7 +41,7 @@ static int add_arg(struct strv *argv, char *word, bool is_query, struct err *e)
 	}
 	if (argv->n >= ARGS_MAX)
 		return err_set(e, ERR_INVALID, 0, "more than %d words", ARGS_MAX);
-	return decode(word, e) < 0 ? -1 : strv_add(argv, word, e);
+	return str_unescape_uri(word, e) < 0 ? -1 : strv_add(argv, word, e);
 }
 
 /* binary:///path?key=value&key as { path, key, value, key } */

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "event/fiber.h"
@@ -117,10 +118,23 @@ static int open_fifo(const char *path, int flags, int *out, struct err *e)
 	return 0;
 }
 
-static int open_append(const char *path, int *out, struct err *e)
+/* A URI's path; containerd's shim makes its directories too, and lets log shippers read it. */
+static int open_file(const char *rest, int *out, struct err *e)
 {
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+	OWN(free) char *path = mem_dup(rest, strcspn(rest, "?#"));
+	char *slash;
+	int fd;
 
+	if (!path)
+		return err_oom(e, "a stream's name");
+	if (str_unescape_uri(path, e) < 0)
+		return err_wrap(e, "stream 'file://%.200s'", rest);
+	slash = strrchr(path, '/');
+	*slash = '\0';
+	if (*path && path_mkdirs(path, 0755, e) < 0)
+		return err_wrap(e, "the output's directory");
+	*slash = '/';
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
 	if (fd < 0)
 		return err_sys(e, "open '%s' for the output", path);
 	*out = fd;
@@ -170,7 +184,7 @@ static int open_sink(struct sink *k, const struct stdio_names *n, const char *na
 		return open_fifo(name, O_RDWR, &k->fd, e);
 	}
 	if (str_starts(name, "file:///"))
-		return open_append(name + strlen("file://"), &k->fd, e);
+		return open_file(name + strlen("file://"), &k->fd, e);
 	if (str_starts(name, "kata://"))
 		return open_kata(k, name + strlen("kata://"), e);
 	return err_set(e, ERR_UNSUPPORTED, 0,

@@ -6,7 +6,8 @@
  *	/path			a fifo (containerd's way): held open at both ends, so that a
  *				client may go and come back; a full one makes its stream wait,
  *				and only stdio_close_in() ends the input
- *	file:///path		a regular file, appended to (output only)
+ *	file:///path		a regular file, appended to (output only); its directories are
+ *				made, percent-encoding is undone, as containerd's shim does
  *	binary:///path?k=v	a program that takes both outputs (sandbox/logger.h)
  *	kata:///fifo?log=/path	ours: a fifo whose reader may leave for good (it then gets
  *				nothing more), and a log file in CRI's format; each optional;

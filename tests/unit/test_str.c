@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/own.h"
@@ -161,13 +162,39 @@ static void test_printf(void **state)
 	assert_string_equal(s, "00042|x");
 }
 
+static void test_unescape_uri(void **state)
+{
+	static const struct {
+		const char *in, *out; /* out: NULL if refused */
+	} rows[] = {
+		{ "", "" },           { "/a/b", "/a/b" }, { "/a%20b%2Fc%2fd", "/a b/c/d" },
+		{ "%e2%82%ac", "€" }, { "/a%", NULL },    { "/a%2", NULL },
+		{ "/a%zz", NULL },    { "/a%00b", NULL }, { "/a%2525", "/a%25" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char text[64];
+		struct err e;
+
+		(void)snprintf(text, sizeof(text), "%s", rows[i].in);
+		if (!rows[i].out) {
+			assert_err(str_unescape_uri(text, &e), &e, ERR_INVALID);
+			continue;
+		}
+		assert_ok(str_unescape_uri(text, &e), &e);
+		assert_string_equal(text, rows[i].out);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_compare), cmocka_unit_test(test_u64),
-		cmocka_unit_test(test_base64),  cmocka_unit_test(test_i64),
-		cmocka_unit_test(test_bytes),   cmocka_unit_test(test_quote),
-		cmocka_unit_test(test_strv),    cmocka_unit_test(test_printf),
+		cmocka_unit_test(test_unescape_uri), cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_u64),          cmocka_unit_test(test_base64),
+		cmocka_unit_test(test_i64),          cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_quote),        cmocka_unit_test(test_strv),
+		cmocka_unit_test(test_printf),
 	};
 
 	return cmocka_run_group_tests_name("str", tests, NULL, NULL);

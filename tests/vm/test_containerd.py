@@ -668,13 +668,15 @@ class Streams(ContainerdCase):
         self.remove("t")
 
     def test_file(self):
-        path = os.path.join(self.root, "out")
+        path = os.path.join(self.root, "new", "a name", "out")
+        self.addCleanup(shutil.rmtree, os.path.join(self.root, "new"))
         self.detached("f", "sh", "-c", "echo out; echo err >&2", options=(
-            "--log-uri", f"file://{path}"))
+            "--log-uri", f"file://{path.replace(' ', '%20')}?of=nothing"))
         self.wait_stopped("f")
         self.ctr("task", "rm", "f")
         self.ok("container", "rm", "f")
         self.assertEqual(sorted(self.read(path).split()), ["err", "out"])
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o644)  # for who ships logs
 
     LOGGER = """#!/bin/sh
 echo "$0 $* $CONTAINER_ID $CONTAINER_NAMESPACE" >{out}
