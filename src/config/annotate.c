@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "config/reader.h"
 #include "config/schema.h"
+#include "oci/notes.h"
 #include "wire/toml.h"
 
 #define PREFIX "io.katacontainers.config."
@@ -229,6 +230,30 @@ static int read_value(const struct reader *r, const struct config_key *k, const 
 	return 0;
 }
 
+/*
+ * Of upstream's, but no key of the configuration: what asks for something that is not done here
+ * is no secret. Those that the runtime itself sets (pkg.oci) ask for nothing.
+ */
+static void warn_of(struct kata_config *c, const char *name)
+{
+	static const char *const rows[][2] = {
+		{ "io.katacontainers.container.resource.swap", "a guest has no swap" },
+		{ "io.katacontainers.asset_hash_type", "hashes of assets are refused" },
+		{ "sgx.intel.com/epc", "a guest has no enclaves (SGX)" },
+		{ "io.katacontainers.", "nobody knows it" },
+	};
+
+	if (str_starts(name, "io.katacontainers.pkg.oci."))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (str_starts(name, rows[i][0])) {
+			oci_note(&c->warnings, "annotation '%.100s' has no effect: %s", name,
+				 rows[i][1]);
+			return;
+		}
+	}
+}
+
 int config_annotate(struct kata_config *c, const char *name, const char *value, struct err *e)
 {
 	char title[200];
@@ -241,8 +266,10 @@ int config_annotate(struct kata_config *c, const char *name, const char *value, 
 
 	if (str_eq(name, SHORT_PINNING))
 		name = PREFIX "runtime.enable_vcpus_pinning";
-	if (!str_starts(name, PREFIX))
+	if (!str_starts(name, PREFIX)) {
+		warn_of(c, name);
 		return 0;
+	}
 	(void)snprintf(title, sizeof(title), "annotation '%.150s'", name);
 	part = part_of(name + strlen(PREFIX));
 	if (!part)

@@ -397,11 +397,14 @@ static int make_directories(const struct container *c, const struct container_co
 static int container_set_up(struct container *c, const struct container_config *cc,
 			    struct err *e)
 {
+	struct oci_notes notes = { 0 };
 	struct share_entry root;
 
-	if (spec_load(c->bundle, &c->arena, NULL, &c->spec, e) < 0 ||
+	if (spec_load(c->bundle, &c->arena, &notes, &c->spec, e) < 0 ||
 	    guest_spec_check(c->spec, e) < 0)
 		return -1;
+	if (notes.count)
+		log_info(&c->log, "config.json: without effect: %s", notes.text);
 	if (c->spec->process && c->spec->process->terminal != cc->terminal)
 		c->spec->process->terminal = cc->terminal;
 	/* some of these wait, and the machine may be gone afterwards */

@@ -530,7 +530,7 @@ static struct entry *find_volume(struct share *s, const char *source, bool read_
 	return NULL;
 }
 
-/* "v3-data": a number to be unique, the rest for people. */
+/* "@3-data": as no container can be called, a number to be unique, the rest for people. */
 static char *volume_name(struct share *s, const char *source)
 {
 	const char *base = strrchr(source, '/');
@@ -544,7 +544,7 @@ static char *volume_name(struct share *s, const char *source)
 		text[len++] = plain ? *base : '-';
 	}
 	text[len] = '\0';
-	return str_printf("v%u-%s", s->next_volume++, text);
+	return str_printf("@%u-%s", s->next_volume++, text);
 }
 
 /* A place to mount on, of the same kind as what is mounted. */

@@ -511,6 +511,34 @@ static void test_known_annotations(void **state)
 }
 
 /* Those that mean nothing here: a warning; those that promise something: refused. */
+static void test_annotations_without_effect(void **state)
+{
+	static const struct {
+		const char *name, *said; /* said: NULL for nothing */
+	} rows[] = {
+		{ "io.katacontainers.container.resource.swap_in_bytes", "no swap" },
+		{ "io.katacontainers.container.resource.swappiness", "no swap" },
+		{ "io.katacontainers.asset_hash_type", "hashes" },
+		{ "sgx.intel.com/epc", "SGX" },
+		{ "io.katacontainers.cfg.hypervisor.default_memory", "nobody knows it" },
+		{ "io.katacontainers.pkg.oci.container_type", NULL },
+		{ "io.kubernetes.cri.sandbox-name", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		OWN(config) struct kata_config *c = with_annotations_for("'.*'");
+		struct err e;
+
+		assert_ok(config_annotate(c, rows[i].name, "1", &e), &e);
+		assert_int_equal(c->warnings.count, rows[i].said ? 1 : 0);
+		if (rows[i].said) {
+			assert_non_null(strstr(c->warnings.text, rows[i].name));
+			assert_non_null(strstr(c->warnings.text, rows[i].said));
+		}
+	}
+}
+
 static void test_annotations_of_others(void **state)
 {
 	static const char *const promises[] = {
@@ -585,6 +613,7 @@ int main(void)
 		cmocka_unit_test(test_memory_with_unit),
 		cmocka_unit_test(test_known_annotations),
 		cmocka_unit_test(test_annotations_of_others),
+		cmocka_unit_test(test_annotations_without_effect),
 		cmocka_unit_test(test_annotations_of_the_node),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_overlay),

@@ -92,6 +92,15 @@ class Run(ContainerdCase):
         with open(node, "rb") as f:
             self.assertEqual(f.readline(), b"from the guest\n")
 
+    def test_id_like_a_volume(self):
+        """Containers and volumes are beside each other on the share."""
+        with folder(self.root, "data") as path:
+            with open(os.path.join(path, "f"), "w", encoding="ascii") as f:
+                f.write("content")
+            for name in ("v0-data", "0-data"):
+                self.assertEqual(self.run_ok(name, "cat", "/d/f", options=(
+                    "--mount", f"type=bind,src={path},dst=/d,options=rbind:ro")), "content")
+
     def test_host_network_is_refused(self):
         done = self.ctr(*self.run_args("h", "true", options=("--rm", "--net-host")))
         self.assertNotEqual(done.returncode, 0)
