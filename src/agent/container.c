@@ -312,6 +312,9 @@ static int exec_request(struct container *c, const Grpc__ExecProcessRequest *r, 
 			   c->request_len, a, &m, e) < 0)
 		return -1;
 	req = (Grpc__CreateContainerRequest *)m;
+	/* it has the container's, where it names none */
+	if (!r->process->capabilities && req->oci->process)
+		r->process->capabilities = req->oci->process->capabilities;
 	req->oci->process = r->process;
 	req->string_user = r->string_user;
 	req->oci->n_mounts = 0;

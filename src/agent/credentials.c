@@ -86,7 +86,7 @@ int credentials_bound(struct stage *s, struct err *e)
 
 	if (parse_sets(s->process->capabilities, &sets, e) < 0)
 		return -1;
-	if (s->process->capabilities && drop_bounding(sets.bounding, e) < 0)
+	if (drop_bounding(sets.bounding, e) < 0)
 		return -1;
 	if (set_ids(&s->id, e) < 0)
 		return -1;
@@ -109,11 +109,9 @@ static int install_filter(const Grpc__LinuxSeccomp *c, struct err *e)
 	return 0;
 }
 
-/* ids of 0 and no capabilities member: the process keeps what it has, as a plain fork would. */
-static int set_caps(const Grpc__LinuxCapabilities *c, struct cap_sets *sets, struct err *e)
+/* What is not named is not given: without a capabilities member, nothing. */
+static int set_caps(const struct cap_sets *sets, struct err *e)
 {
-	if (!c && geteuid() == 0)
-		return 0;
 	if (sys_capset(sets->effective, sets->permitted, sets->inheritable) < 0)
 		return err_sys(e, "process.capabilities");
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
@@ -138,7 +136,7 @@ int credentials_final(struct stage *s, struct err *e)
 		return err_sys(e, "process.noNewPrivileges");
 	if (filter && !nnp && install_filter(filter, e) < 0)
 		return -1;
-	if (set_caps(s->process->capabilities, &sets, e) < 0)
+	if (set_caps(&sets, e) < 0)
 		return -1;
 	if (filter && nnp && install_filter(filter, e) < 0)
 		return -1;

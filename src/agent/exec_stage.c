@@ -151,6 +151,8 @@ static int join_container(struct stage *s, struct err *e)
 
 	if (s->order.joins_user_ns)
 		flags |= CLONE_NEWUSER;
+	if (stage_has_ns(s, "time", NULL))
+		flags |= CLONE_NEWTIME;
 	if (setns(STAGE_PIDFD_FD, flags) < 0)
 		return err_sys(e, "join the container's namespaces");
 	(void)close(STAGE_PIDFD_FD);

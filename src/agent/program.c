@@ -111,18 +111,21 @@ int program_exec(struct stage *s, struct err *e)
 	char **argv = arena_calloc(s->arena, s->process->n_args + 1, sizeof(char *));
 	char **envp = arena_calloc(s->arena, s->process->n_env + 2, sizeof(char *));
 	bool has_home = false;
+	size_t at = s->process->n_env;
 
 	if (!argv || !envp)
 		return err_oom(e, "arguments");
 	memcpy(argv, s->process->args, s->process->n_args * sizeof(char *));
 	if (s->process->n_env)
 		memcpy(envp, s->process->env, s->process->n_env * sizeof(char *));
-	for (size_t i = 0; i < s->process->n_env; i++)
-		has_home = has_home || str_starts(envp[i], "HOME=");
+	for (size_t i = 0; i < s->process->n_env; i++) {
+		if (str_eq(envp[i], "HOME="))
+			at = i; /* as if it were not there */
+		has_home = has_home || (str_starts(envp[i], "HOME=") && envp[i][5]);
+	}
 	if (!has_home) {
-		envp[s->process->n_env] =
-			arena_printf(s->arena, "HOME=%s", s->id.home[0] ? s->id.home : "/");
-		if (!envp[s->process->n_env])
+		envp[at] = arena_printf(s->arena, "HOME=%s", s->id.home[0] ? s->id.home : "/");
+		if (!envp[at])
 			return err_oom(e, "the environment");
 	}
 	(void)execve(s->program, argv, envp);

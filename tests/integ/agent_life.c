@@ -399,47 +399,29 @@ static void test_limits_of_process(struct test *t)
 	CHECK(t, strstr(out, "NoNewPrivs:\t1\n100\n0027\n100\nlifehost\n"), "'%s'", out);
 }
 
-static void test_files(struct test *t)
+/* What a specification does not name is not given; an exec without a word has the container's.
+ */
+static void test_no_capabilities(struct test *t)
 {
-	Grpc__CreateContainerRequest *r = make_container(
-		t,
-		ARGS("sh", "-c",
-		     "cat /proc/masked-file 2>/dev/null; wc -c </etc/secret; ls -A /etc/hidden; "
-		     "touch /etc/ro-dir/x 2>/dev/null && echo wrote; "
-		     "touch /new 2>/dev/null && echo wrote-root; echo x >/tmp/y && cat /tmp/y; "
-		     "ls /dev; cat /bound/file; touch /bound/z 2>/dev/null && echo wrote-bound"));
+	static const char caps[] =
+		"grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2 | uniq";
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("sh", "-c", caps));
 	const char *out, *err_text;
-	char source[512];
-	int status;
+	Grpc__Process *p;
 
-	(void)snprintf(source, sizeof(source), "%s/etc/volume", t->rootfs);
-	add_mount(t, r->oci, "/bound", "bind", source, "rbind,ro,rprivate");
-	add_str(t, &r->oci->linux->maskedpaths, &r->oci->linux->n_maskedpaths, "/etc/secret");
-	add_str(t, &r->oci->linux->maskedpaths, &r->oci->linux->n_maskedpaths, "/etc/hidden");
-	add_str(t, &r->oci->linux->maskedpaths, &r->oci->linux->n_maskedpaths, "/no/such/path");
-	add_str(t, &r->oci->linux->readonlypaths, &r->oci->linux->n_readonlypaths,
-		"/etc/ro-dir");
-	r->oci->root->readonly = true;
-	status = run_request(t, r, &out, &err_text);
-	CHECK(t, status == 1, "%d %s", status, err_text);
-	CHECK(t, str_starts(out, "0\nx\n"), "'%s'", out);
-	CHECK(t, !strstr(out, "wrote"), "'%s'", out);
-	CHECK(t, strstr(out, "core") == NULL && strstr(out, "null\nptmx\npts\nrandom\nshm\n"),
-	      "'%s'", out);
-	CHECK(t, strstr(out, "in the volume\n"), "'%s'", out);
-}
-
-/* Links in the image that point out of it. */
-static void test_hostile_rootfs(struct test *t)
-{
-	Grpc__CreateContainerRequest *r =
-		make_container(t, ARGS("sh", "-c", "cat /escape/mark; ls /etc/inner"));
-	const char *out, *err_text;
-
-	/* /escape is a link to ../../../../../etc/inner: resolved inside the root */
-	add_mount(t, r->oci, "/escape", "tmpfs", "tmpfs", "size=64k");
-	(void)run_request(t, r, &out, &err_text);
-	CHECK(t, strstr(err_text, "mark"), "'%s' '%s'", out, err_text);
+	r->oci->process->capabilities = NULL;
+	CHECK(t, run_request(t, r, &out, &err_text) == 0, "%s", err_text);
+	CHECK(t, str_eq(out, "0000000000000000\n"), "'%s'", out);
+	r = running_shell(t, "while :; do sleep 1; done");
+	p = make_process(t, ARGS("sh", "-c", caps));
+	p->capabilities = NULL;
+	CHECK(t, exec_process(t, r->container_id, "e", p) == 0, "%s", t->e.msg);
+	out = read_all(t, r->container_id, "e", false);
+	CHECK(t, str_eq(out, "00000000000004e1\n"), "'%s'", out);
+	CHECK(t, wait_for(t, r->container_id, "e") == 0, "%s", t->e.msg);
+	CHECK(t, kill_process(t, r->container_id, "", SIGKILL) == 0, "%s", t->e.msg);
+	CHECK(t, wait_for(t, r->container_id, "") == 137, "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
 }
 
 static void test_pids(struct test *t)
@@ -757,6 +739,34 @@ static void test_user_and_time(struct test *t)
 	      uptime);
 }
 
+/* An exec is in the container's time, too. */
+static void test_time_of_an_exec(struct test *t)
+{
+	Grpc__CreateContainerRequest *r =
+		make_container(t, ARGS("sh", "-c", "echo up; while :; do sleep 1; done"));
+	Grpc__Linux__TimeOffsetsEntry *offset =
+		new_message(t, &grpc__linux__time_offsets_entry__descriptor);
+	const char *id = r->container_id;
+	Grpc__Linux *lx = r->oci->linux;
+
+	add_ns(t, lx, "time");
+	offset->key = dup_str(t, "boottime");
+	offset->value = new_message(t, &grpc__linux_time_offset__descriptor);
+	offset->value->secs = 1000000000;
+	add_ptr(t, &lx->timeoffsets, &lx->n_timeoffsets, offset);
+	CHECK(t, create(t, r) == 0 && start(t, id) == 0, "%s", t->e.msg);
+	CHECK(t,
+	      exec_process(t, id, "e",
+			   make_process(t, ARGS("sh", "-c", "cut -d. -f1 /proc/uptime"))) == 0,
+	      "%s", t->e.msg);
+	CHECK(t, strtoll(read_all(t, id, "e", false), NULL, 10) >= offset->value->secs,
+	      "the guest's own time");
+	CHECK(t, wait_for(t, id, "e") == 0, "%s", t->e.msg);
+	CHECK(t, kill_process(t, id, "", SIGKILL) == 0, "%s", t->e.msg);
+	CHECK(t, wait_for(t, id, "") == 137, "%s", t->e.msg);
+	CHECK(t, remove_container(t, id) == 0, "%s", t->e.msg);
+}
+
 static void test_hooks(struct test *t)
 {
 	Grpc__CreateContainerRequest *r = make_container(t, ARGS("cat", "/tmp/state"));
@@ -857,6 +867,7 @@ static const struct {
 	{ "stdin", test_stdin, false },
 	{ "terminal", test_terminal, false },
 	{ "limits of a process", test_limits_of_process, false },
+	{ "no capabilities", test_no_capabilities, false },
 	{ "files", test_files, false },
 	{ "hostile root file system", test_hostile_rootfs, false },
 	{ "pause", test_pids, false },
@@ -865,6 +876,7 @@ static const struct {
 	{ "copied files", test_copy_file, false },
 	{ "statistics", test_stats, false },
 	{ "user and time namespaces", test_user_and_time, false },
+	{ "time of an exec", test_time_of_an_exec, false },
 	{ "hooks", test_hooks, false },
 	{ "removed while it is made", test_removed_while_made, false },
 	{ "limits", test_limits, true },

@@ -91,3 +91,8 @@ int run_request(struct test *t, const Grpc__CreateContainerRequest *r, const cha
 		const char **err_out);
 int run_shell(struct test *t, const char *script, const char **out);
 Grpc__CreateContainerRequest *running_shell(struct test *t, const char *script);
+
+/* ---- tests of agent_life_files.c ---- */
+
+void test_files(struct test *t);
+void test_hostile_rootfs(struct test *t);
