@@ -146,30 +146,107 @@ static int mount_bind(struct stage *s, const struct plan *p, struct err *e)
 	return attach_copy(s, source, p, e);
 }
 
-/* What a tmpfs starts with: mounted aside, filled from what it will cover, then moved. */
-static int mount_copied_up(const struct plan *p, int target, struct err *e)
+static int set_recursive(int mounted, const struct plan *p, struct err *e)
 {
-	OWN(fd) int from = -1;
-	OWN(fd) int mounted = -1;
-	char name[PATH_FD_LEN];
+	if ((p->o.rec_set || p->o.rec_clear) &&
+	    sys_mount_setattr(mounted, "", AT_EMPTY_PATH | AT_RECURSIVE, p->o.rec_set,
+			      p->o.rec_clear, 0) < 0)
+		return err_sys(e, "set attributes");
+	return set_propagation(mounted, p->o.propagation, e);
+}
 
-	from = openat(target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (from < 0)
+/* ---- tmpfs ---- */
+
+static bool has_option(const char *data, const char *key)
+{
+	size_t n = strlen(key);
+
+	for (const char *at = data; at && *at; at = strchr(at, ','), at += at != NULL)
+		if (strncmp(at, key, n) == 0)
+			return true;
+	return false;
+}
+
+/* Without a mode of its own it has that of the directory it covers, not /tmp's. */
+static int tmpfs_data(const struct plan *p, int covered, char **out, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(covered, &st) < 0)
+		return err_sys(e, "look at what the tmpfs covers");
+	*out = str_printf("mode=%04o%s%s", st.st_mode & 07777, p->o.data ? "," : "",
+			  p->o.data ? p->o.data : "");
+	return *out ? 0 : err_oom(e, "a mount");
+}
+
+/* With what it covers, but the owner and mode that it was given. */
+static int fill_tmpfs(const struct plan *p, int covered, int mounted, struct err *e)
+{
+	OWN(fd) int from = openat(covered, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat given;
+
+	if (from < 0 || fstat(mounted, &given) < 0)
 		return err_sys(e, "read what the tmpfs covers");
-	if (mount(p->source, path_of_fd(target, name), p->type,
-		  p->o.flags & ~(unsigned long)MS_RDONLY, p->o.data) < 0)
-		return err_sys(e, "mount");
-	/* the descriptor is still that of the covered directory: go in by the name */
-	mounted = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (mounted < 0)
-		return err_sys(e, "open the new tmpfs");
 	if (copy_up(from, mounted, e) < 0)
 		return -1;
-	if (p->o.flags & MS_RDONLY &&
-	    sys_mount_setattr(mounted, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0, 0) < 0)
-		return err_sys(e, "make it read-only");
+	if (fchown(mounted, has_option(p->o.data, "uid=") ? given.st_uid : (uid_t)-1,
+		   has_option(p->o.data, "gid=") ? given.st_gid : (gid_t)-1) < 0 ||
+	    (has_option(p->o.data, "mode=") && fchmod(mounted, given.st_mode & 07777) < 0))
+		return err_sys(e, "owner and mode of the tmpfs");
 	return 0;
 }
+
+/* When everything below it is there. */
+static int make_readonly_later(struct stage *s, int *mounted, struct err *e)
+{
+	if (!s->late_readonly)
+		s->late_readonly = arena_calloc(s->arena, s->spec->n_mounts, sizeof(int));
+	if (!s->late_readonly)
+		return err_oom(e, "a mount");
+	s->late_readonly[s->late_count++] = fd_take(mounted);
+	return 0;
+}
+
+int mounts_finish(struct stage *s, struct err *e)
+{
+	for (size_t i = 0; i < s->late_count; i++) {
+		if (sys_mount_setattr(s->late_readonly[i], "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY,
+				      0, 0) < 0)
+			return err_sys(e, "make a tmpfs read-only");
+		fd_close(&s->late_readonly[i]);
+	}
+	s->late_count = 0;
+	return 0;
+}
+
+static int mount_tmpfs(struct stage *s, const struct plan *p, struct err *e)
+{
+	const unsigned long later = MS_BIND | MS_REC | MS_REMOUNT | MS_RDONLY;
+	OWN(free) char *data = NULL;
+	OWN(fd) int target = -1;
+	OWN(fd) int mounted = -1;
+	struct err ignored;
+	char name[PATH_FD_LEN];
+	bool existed = path_open_beneath(s->root_fd, p->m->destination, O_PATH | O_DIRECTORY, 0,
+					 &target, &ignored) == 0;
+
+	if (existed ? tmpfs_data(p, target, &data, e) < 0
+		    : open_target(s, p->m->destination, true, &target, e) < 0)
+		return -1;
+	if (mount(p->source, path_of_fd(target, name), p->type, p->o.flags & ~later,
+		  data ? data : p->o.data) < 0)
+		return err_sys(e, "mount");
+	/* the descriptor is still that of the covered directory */
+	if (path_open_beneath(s->root_fd, p->m->destination, O_RDONLY | O_DIRECTORY, 0,
+			      &mounted, e) < 0)
+		return err_wrap(e, "the new tmpfs");
+	if ((p->o.copy_up && fill_tmpfs(p, target, mounted, e) < 0) ||
+	    set_recursive(mounted, p, e) < 0)
+		return -1;
+	return p->o.flags & MS_RDONLY ? make_readonly_later(s, &mounted, e) : 0;
+}
+
+/* ---- others ---- */
 
 static int mount_new(struct stage *s, const struct plan *p, struct err *e)
 {
@@ -180,22 +257,14 @@ static int mount_new(struct stage *s, const struct plan *p, struct err *e)
 
 	if (open_target(s, p->m->destination, true, &target, e) < 0)
 		return -1;
-	if (p->o.copy_up) {
-		if (mount_copied_up(p, target, e) < 0)
-			return -1;
-	} else if (mount(p->source, path_of_fd(target, name), p->type, p->o.flags & ~ours,
-			 p->o.data) < 0) {
+	if (mount(p->source, path_of_fd(target, name), p->type, p->o.flags & ~ours, p->o.data) <
+	    0)
 		return err_sys(e, "mount");
-	}
 	if (!p->o.propagation && !p->o.rec_set && !p->o.rec_clear)
 		return 0;
 	if (path_open_beneath(s->root_fd, p->m->destination, O_PATH, 0, &mounted, e) < 0)
 		return -1;
-	if ((p->o.rec_set || p->o.rec_clear) &&
-	    sys_mount_setattr(mounted, "", AT_EMPTY_PATH | AT_RECURSIVE, p->o.rec_set,
-			      p->o.rec_clear, 0) < 0)
-		return err_sys(e, "set attributes");
-	return set_propagation(mounted, p->o.propagation, e);
+	return set_recursive(mounted, p, e);
 }
 
 /*
@@ -269,6 +338,8 @@ static int mount_plan(struct stage *s, struct plan *p, struct err *e)
 		return mount_cgroup(s, p, e);
 	if (str_eq(p->type, "sysfs"))
 		return mount_sysfs(s, p, e);
+	if (str_eq(p->type, "tmpfs"))
+		return mount_tmpfs(s, p, e);
 	if (!*p->type)
 		return err_set(e, ERR_INVALID, 0, "the type is missing");
 	return mount_new(s, p, e);

@@ -129,7 +129,7 @@ int rootfs_finish(struct stage *s, struct err *e)
 {
 	unsigned long propagation = mount_propagation_of(s->linux_->rootfspropagation);
 
-	if (restrict_paths(s, e) < 0)
+	if (mounts_finish(s, e) < 0 || restrict_paths(s, e) < 0)
 		return -1;
 	if (propagation && mount(NULL, "/", NULL, propagation, NULL) < 0)
 		return err_sys(e, "linux.rootfsPropagation");

@@ -25,6 +25,8 @@ struct stage {
 	int proc_fd;         /* the agent's /proc, opened before anything changes */
 	int root_fd;         /* STAGE_CREATE: the container's root until pivot_root */
 	int console_master;  /* -1 without a terminal */
+	int *late_readonly;  /* mounts for mounts_finish() */
+	size_t late_count;
 	struct identity id;
 	char *program; /* path of what is to be executed, resolved */
 };
@@ -35,6 +37,8 @@ int rootfs_finish(struct stage *s, struct err *e); /* masked, read-only, propaga
 
 /* mounts.c */
 int mount_one(struct stage *s, size_t index, struct err *e);
+/* Read-only is what is to be, and had to be written to until now. */
+int mounts_finish(struct stage *s, struct err *e);
 /* Makes a mount of `fd` (a file or directory) over itself read-only. */
 int mount_readonly_over(const char *path, struct err *e);
 

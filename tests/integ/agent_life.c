@@ -869,6 +869,7 @@ static const struct {
 	{ "limits of a process", test_limits_of_process, false },
 	{ "no capabilities", test_no_capabilities, false },
 	{ "files", test_files, false },
+	{ "tmpfs", test_tmpfs, false },
 	{ "hostile root file system", test_hostile_rootfs, false },
 	{ "pause", test_pids, false },
 	{ "never started", test_never_started, false },

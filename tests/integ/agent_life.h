@@ -95,4 +95,5 @@ Grpc__CreateContainerRequest *running_shell(struct test *t, const char *script);
 /* ---- tests of agent_life_files.c ---- */
 
 void test_files(struct test *t);
+void test_tmpfs(struct test *t);
 void test_hostile_rootfs(struct test *t);

@@ -39,7 +39,7 @@ mount -t tmpfs none /mnt 2>/dev/null && echo "mount works"
 unshare -U true 2>/dev/null && echo "user namespaces work"
 echo "parent $(awk '/^PPid/{print $2}' /proc/1/status) session $(awk '{print $6, $5}' /proc/1/stat)"
 (sleep 0.3; echo "descriptors $(ls /proc/1/fd | tr '\n' ' ')") # of a shell that waits
-ls -ld / /proc /sys /dev /dev/shm /dev/pts /dev/mqueue /mnt 2>/dev/null | awk '{print "mode", $1, $3, $4, $NF}'
+ls -ld / /proc /sys /dev /dev/shm /dev/pts /dev/mqueue /mnt /etc 2>/dev/null | awk '{print "mode", $1, $3, $4, $NF}'
 echo "links $(ls /sys/class/net | tr '\n' ' ')"
 """
 
@@ -98,6 +98,7 @@ class LikeRunc(ContainerdCase):
 
     def test_tmpfs_env_and_directory(self):
         self.compare("--mount", "type=tmpfs,dst=/mnt,options=size=1m:mode=700:nosuid",
+                     "--mount", "type=tmpfs,dst=/etc,options=size=1m:nosuid",
                      "--env", "A=b c", "--cwd", "/mnt")
 
     def test_new_privileges(self):
