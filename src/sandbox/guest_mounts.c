@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -18,6 +19,7 @@
 #include "config/config.h"
 #include "net/user_net.h"
 #include "oci/guest_spec.h"
+#include "oci/mount_options.h"
 #include "oci/notes.h"
 #include "sandbox/direct_volume.h"
 #include "sandbox/internal.h"
@@ -142,11 +144,25 @@ static int use_huge_pages(struct container *c, Grpc__Mount *m, struct err *e)
 	return m->type ? 1 : err_oom(e, "a mount");
 }
 
+/* "ro", or "rro" for all below it as well: what the guest may not, its kernel is not trusted
+ * with. */
+static int find_read_only(const Grpc__Mount *m, bool *out, struct err *e)
+{
+	struct mount_options o;
+
+	if (mount_options_parse(m->options, m->n_options, &o, e) < 0)
+		return -1;
+	*out = o.flags & MS_RDONLY || o.rec_set & MOUNT_ATTR_RDONLY;
+	mount_options_fini(&o);
+	return 0;
+}
+
 /* Bind mounts name files of the host: they go into the share. */
 static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 {
 	const char *source = m->source;
 	struct share_entry entry;
+	bool read_only;
 	int rc;
 
 	if (is_pod_shm(&c->sandbox->c, m))
@@ -158,14 +174,15 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 		rc = use_huge_pages(c, m, e);
 	if (rc)
 		return rc < 0 ? -1 : 0;
-	if (share_add_volume(c->sandbox->share, c->id, m->source, has_word(m, "ro"),
+	if (find_read_only(m, &read_only, e) < 0 ||
+	    share_add_volume(c->sandbox->share, c->id, m->source, read_only,
 			     has_word(m, "private") || has_word(m, "rprivate"), &entry, e) < 0)
 		return err_wrap(e, "mount on '%s'", m->destination);
 	m->type = arena_strdup(&c->arena, "bind");
 	if (!m->type)
 		return err_oom(e, "a mount");
 	/* a copy: only for who does not write, as kubelet mounts them all */
-	if (entry.is_dir && has_word(m, "ro") && is_rewritten(source) &&
+	if (entry.is_dir && read_only && is_rewritten(source) &&
 	    agent_has_driver(c->sandbox->agent, DRIVER_WATCHED))
 		return watch_volume(c, &entry, m, e);
 	m->source = arena_strdup(&c->arena, entry.guest_path);

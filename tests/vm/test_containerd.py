@@ -92,6 +92,22 @@ class Run(ContainerdCase):
         with open(node, "rb") as f:
             self.assertEqual(f.readline(), b"from the guest\n")
 
+    def test_recursively_read_only(self):
+        """On the host's side of the share as well, where no guest can change it."""
+        with folder(self.root, "kept") as path:
+            self.detached("r", options=("--mount", f"type=bind,src={path},dst=/d,options=rbind:rprivate:rro"))
+            out = self.ok("task", "exec", "--exec-id", "x", "r", "sh", "-c", "touch /d/x 2>&1 || echo not")
+            self.assertIn("not\n", out)
+            found = []
+            for pid, name in processes().items():
+                if name == "virtiofsd" and pid not in self.before["processes"]:
+                    with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as f:
+                        found += [line.split()[5].split(",") for line in f if line.split()[4].endswith("-kept")]
+            self.assertTrue(found)
+            for options in found:
+                self.assertIn("ro", options)
+            self.remove("r")
+
     def test_id_like_a_volume(self):
         """Containers and volumes are beside each other on the share."""
         with folder(self.root, "data") as path:
