@@ -50,6 +50,7 @@ struct entry {
 	char *source; /* of a volume; NULL: made here */
 	bool read_only, is_private, is_dir, mounted;
 	bool is_layer;     /* the guest does not see it */
+	struct stat st;    /* of the source when it was taken */
 	struct strv users; /* container ids, one per use */
 };
 
@@ -517,14 +518,16 @@ int share_add_layer(struct share *s, const char *cid, const struct share_mount *
 	return 0;
 }
 
-static struct entry *find_volume(struct share *s, const char *source, bool read_only,
-				 bool is_private)
+/* A path is not yet a file: it may have been replaced, or mounted upon. */
+static struct entry *find_volume(struct share *s, const char *source, const struct stat *st,
+				 bool read_only, bool is_private)
 {
 	list_for_each(i, tmp, &s->entries) {
 		struct entry *n = list_entry(i, struct entry, node);
 
 		if (n->source && str_eq(n->source, source) && n->read_only == read_only &&
-		    n->is_private == is_private)
+		    n->is_private == is_private && n->st.st_dev == st->st_dev &&
+		    n->st.st_ino == st->st_ino)
 			return n;
 	}
 	return NULL;
@@ -586,29 +589,27 @@ static int check_readable(const char *source, struct err *e)
 	return 0;
 }
 
-static int add_new_volume(struct share *s, const char *cid, const char *source, bool read_only,
-			  bool is_private, struct share_entry *out, struct err *e)
+static int add_new_volume(struct share *s, const char *cid, const char *source,
+			  const struct stat *st, bool read_only, bool is_private,
+			  struct share_entry *out, struct err *e)
 {
 	OWN(entry) struct entry *n = NULL;
 	char path[SHARE_PATH_LEN];
-	struct stat st;
 
-	if (stat(source, &st) < 0)
-		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno,
-			       "volume '%s'", source);
-	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+	if (!S_ISDIR(st->st_mode) && !S_ISREG(st->st_mode))
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "volume '%s' is neither file nor directory: it cannot be shared",
 			       source);
 	if (check_readable(source, e) < 0)
 		return -1;
-	n = new_entry(volume_name(s, source), source, cid, S_ISDIR(st.st_mode), e);
+	n = new_entry(volume_name(s, source), source, cid, S_ISDIR(st->st_mode), e);
 	if (!n || host_path(s, n->name, path, e) < 0 || describe(s, n, out, e) < 0 ||
 	    make_place(path, n->is_dir, e) < 0)
 		return -1;
 	n->read_only = read_only;
 	n->is_private = is_private;
 	n->mounted = true;
+	n->st = *st;
 	if (mounts_bind(source, path, read_only, is_private, e) < 0) {
 		remove_entry(s, TAKE(n));
 		return -1;
@@ -622,14 +623,18 @@ int share_add_volume(struct share *s, const char *cid, const char *source, bool 
 		     bool is_private, struct share_entry *out, struct err *e)
 {
 	struct entry *n;
+	struct stat st;
 
 	if (need_dir(s, e) < 0 || path_check_id(cid, ID_MAX, "container id", e) < 0)
 		return -1;
 	if (source[0] != '/')
 		return err_set(e, ERR_INVALID, 0, "volume '%s' is no absolute path", source);
-	n = find_volume(s, source, read_only, is_private);
+	if (stat(source, &st) < 0)
+		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno,
+			       "volume '%s'", source);
+	n = find_volume(s, source, &st, read_only, is_private);
 	if (!n)
-		return add_new_volume(s, cid, source, read_only, is_private, out, e);
+		return add_new_volume(s, cid, source, &st, read_only, is_private, out, e);
 	if (describe(s, n, out, e) < 0)
 		return -1;
 	return strv_add(&n->users, cid, e);

@@ -406,6 +406,20 @@ class Life(CriCase):
             self.run_pod("denied", annotations={prefix + "machine_type": "microvm"})
         self.assertIn("enable_annotations", str(caught.exception))
 
+    def test_file_that_is_replaced(self):
+        """By rename, as editors do: whoever starts then has the new one."""
+        path = os.path.join(self.root, "conf")
+        pod = self.run_pod("renamed")
+        seen = []
+        for text in ("old", "new"):
+            with open(path + ".part", "w", encoding="ascii") as f:
+                f.write(text)
+            os.replace(path + ".part", path)
+            seen.append(self.start(pod, text, mounts=[("/conf", path, True)]))
+        self.assertEqual([self.output(c, "cat", "/conf") for c in seen], ["old", "new"])
+        self.remove_pod(pod)
+        os.unlink(path)
+
     def test_containerd_restarts(self):
         pod = self.run_pod("life")
         c = self.start(pod, "c")
