@@ -122,8 +122,9 @@ static int open_fifo(const char *path, int flags, int *out, struct err *e)
 static int open_file(const char *rest, int *out, struct err *e)
 {
 	OWN(free) char *path = mem_dup(rest, strcspn(rest, "?#"));
+	OWN(fd) int fd = -1;
+	struct stat st;
 	char *slash;
-	int fd;
 
 	if (!path)
 		return err_oom(e, "a stream's name");
@@ -134,10 +135,15 @@ static int open_file(const char *rest, int *out, struct err *e)
 	if (*path && path_mkdirs(path, 0755, e) < 0)
 		return err_wrap(e, "the output's directory");
 	*slash = '/';
-	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
-	if (fd < 0)
+	/* a fifo without a reader would be waited for */
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		  0644);
+	if (fd < 0 && errno != ENXIO)
 		return err_sys(e, "open '%s' for the output", path);
-	*out = fd;
+	if (fd < 0 || fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode)))
+		return err_set(e, ERR_INVALID, 0,
+			       "'%s' is no file: a fifo is named by its path alone", path);
+	*out = fd_take(&fd);
 	return 0;
 }
 

@@ -411,13 +411,15 @@ class TaskApi(EngineCase):
         with open(plain, "w", encoding="ascii"):
             pass
         self.start_engine()
+        pipe = os.path.join(self.bundle, "pipe")  # nobody reads it: it would be waited for
+        os.mkfifo(pipe)
         for names, words in (({6: "/no/fifo"}, "/no/fifo"), ({5: "/no/fifo"}, "/no/fifo"),
-                             ({6: plain}, "no fifo"), ({6: "tcp://x"}, "tcp://x"),
+                             ({6: plain}, "no fifo"), ({6: f"file://{pipe}"}, "is no file"), ({6: "tcp://x"}, "tcp://x"),
                              ({6: "relative"}, "relative"),
                              ({6: "binary:///no/program"}, "/no/program"),
                              ({6: "binary://relative"}, "absolute"),
                              ({6: "binary:///bin/true?%zz"}, "%zz"),
-                             ({6: "file:///no/folder/file"}, "/no/folder/file")):
+                             ({6: "file:///proc/none/file"}, "/proc/none")):
             with self.subTest(names=names):
                 with self.assertRaises(rpc.RpcError) as caught:
                     self.task("Create", {1: "x", 2: self.bundle, **names})
