@@ -88,6 +88,9 @@ int credentials_bound(struct stage *s, struct err *e)
 		return -1;
 	if (drop_bounding(sets.bounding, e) < 0)
 		return -1;
+	/* of hooks in the container as well */
+	if (s->process->nonewprivileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_sys(e, "process.noNewPrivileges");
 	if (set_ids(&s->id, e) < 0)
 		return -1;
 	/* a change of user clears the effective set, not the permitted one */
@@ -132,8 +135,6 @@ int credentials_final(struct stage *s, struct err *e)
 
 	if (parse_sets(s->process->capabilities, &sets, e) < 0)
 		return -1;
-	if (nnp && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_sys(e, "process.noNewPrivileges");
 	if (filter && !nnp && install_filter(filter, e) < 0)
 		return -1;
 	if (set_caps(&sets, e) < 0)

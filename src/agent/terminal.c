@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -45,6 +46,8 @@ static int set_size(int master, const Grpc__Box *size, struct err *e)
 
 	if (!size || (!size->height && !size->width))
 		return 0;
+	if (size->height > USHRT_MAX || size->width > USHRT_MAX)
+		return err_set(e, ERR_INVALID, 0, "process.consoleSize: at most %d", USHRT_MAX);
 	ws.ws_row = (unsigned short)size->height;
 	ws.ws_col = (unsigned short)size->width;
 	if (ioctl(master, TIOCSWINSZ, &ws) < 0)
