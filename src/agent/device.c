@@ -70,8 +70,9 @@ static bool find_function(const char *dir, unsigned slot, unsigned function, cha
 	return found;
 }
 
-/* The name of the block device below a PCI function: …/virtioN/block/vdX */
-static bool find_block(const char *dir, unsigned depth, char *name, size_t size)
+/* The name of the device below a PCI function: …/virtioN/block/vdX, …/virtioN/net/ethX */
+static bool find_below(const char *dir, const char *class, unsigned depth, char *name,
+		       size_t size)
 {
 	char sub[PATH_MAX];
 	struct dirent *ent;
@@ -89,17 +90,18 @@ static bool find_block(const char *dir, unsigned depth, char *name, size_t size)
 			continue;
 		}
 		if ((depth == 2 && !str_starts(ent->d_name, "virtio")) ||
-		    (depth == 1 && !str_eq(ent->d_name, "block")))
+		    (depth == 1 && !str_eq(ent->d_name, class)))
 			continue;
 		if (snprintf(sub, sizeof(sub), "%s/%s", dir, ent->d_name) < (int)sizeof(sub))
-			found = find_block(sub, depth - 1, name, size);
+			found = find_below(sub, class, depth - 1, name, size);
 	}
 	(void)closedir(d);
 	return found;
 }
 
 /* 0: found, 1: not there yet, -1: no such path can be. */
-static int look_up_pci(const char *address, char *out, size_t size, struct err *e)
+static int look_up_pci(const char *address, const char *class, char *out, size_t size,
+		       struct err *e)
 {
 	char dir[PATH_MAX] = "/sys/devices/pci0000:00", name[64];
 	const char *p = address;
@@ -118,10 +120,12 @@ static int look_up_pci(const char *address, char *out, size_t size, struct err *
 			break;
 		p++;
 	}
-	if (!find_block(dir, 2, name, sizeof(name)))
-		return 1;
-	(void)snprintf(out, size, "/dev/%s", name);
-	return 0;
+	return find_below(dir, class, 2, out, size) ? 0 : 1;
+}
+
+int device_find_net(const char *address, char *out, size_t size, struct err *e)
+{
+	return look_up_pci(address, "net", out, size, e);
 }
 
 /* The node is there some time before the kernel lets anybody open it (device_add_disk()). */
@@ -135,14 +139,17 @@ static bool is_live(const char *node)
 static int look_up(const char *address, char *out, size_t size, struct err *e)
 {
 	struct stat st;
+	char name[64];
 	int rc = 0;
 
+	if (address[0] != '/')
+		rc = look_up_pci(address, "block", name, sizeof(name), e);
+	if (rc)
+		return rc;
 	if (address[0] == '/')
 		(void)snprintf(out, size, "%s", address);
 	else
-		rc = look_up_pci(address, out, size, e);
-	if (rc)
-		return rc;
+		(void)snprintf(out, size, "/dev/%s", name);
 	return stat(out, &st) == 0 && S_ISBLK(st.st_mode) && is_live(out) ? 0 : 1;
 }
 

@@ -18,6 +18,8 @@ struct sandbox;
  */
 int device_wait_block(struct sandbox *s, const char *address, char *out, size_t size,
 		      struct err *e);
+/* The name of the interface at a PCI path: 0, 1 if it is not there yet, -1 for no such path. */
+int device_find_net(const char *address, char *out, size_t size, struct err *e);
 /*
  * The node of a part of the disk `node`, `where` = "FIRST:SECTORS" in units of 512 bytes: a
  * partition, made if it is not there, which goes with its disk.

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agent/device.h"
 #include "agent/link.h"
 #include "agent/sandbox.h"
 #include "base/err.h"
@@ -27,22 +28,38 @@ enum {
 
 /* ---- UpdateInterface ---- */
 
-/* The link with the hardware address; it may be plugged in just now. */
-static int wait_link(struct sandbox *s, int nl, const char *hw, struct link *out, struct err *e)
+/* By its place if that is told, for several may have one hardware address. */
+static int find_link(int nl, const char *path, const uint8_t *mac, struct link *out,
+		     bool *found, struct err *e)
+{
+	char name[IFNAMSIZ];
+	int rc;
+
+	if (!*path)
+		return link_find(nl, NULL, mac, out, found, e);
+	rc = device_find_net(path, name, sizeof(name), e);
+	*found = false;
+	return rc ? (rc < 0 ? -1 : 0) : link_find(nl, name, mac, out, found, e);
+}
+
+/* It may be plugged in just now. */
+static int wait_link(struct sandbox *s, int nl, const Types__Interface *i, struct link *out,
+		     struct err *e)
 {
 	int64_t deadline = deadline_in(s->config.hotplug_timeout_ms);
 	uint8_t mac[LINK_MAC_LEN];
 	bool found;
 
-	if (!mac_parse(hw, mac))
-		return err_set(e, ERR_INVALID, 0, "hwAddr '%.40s'", hw);
+	if (!mac_parse(i->hwaddr, mac))
+		return err_set(e, ERR_INVALID, 0, "hwAddr '%.40s'", i->hwaddr);
 	for (;;) {
-		if (link_find(nl, NULL, mac, out, &found, e) < 0)
+		if (find_link(nl, i->devicepath, mac, out, &found, e) < 0)
 			return -1;
 		if (found)
 			return 0;
 		if (deadline_left(deadline) == 0)
-			return err_set(e, ERR_NOT_FOUND, 0, "no link with hwAddr %s", hw);
+			return err_set(e, ERR_NOT_FOUND, 0, "no link with hwAddr %s%s%.32s",
+				       i->hwaddr, *i->devicepath ? " at " : "", i->devicepath);
 		if (fiber_sleep(s->loop, LINK_POLL_MS, e) < 0)
 			return -1;
 	}
@@ -180,7 +197,7 @@ static int apply_interface(struct sandbox *s, const Types__Interface *want, stru
 
 	if (want->mtu > UINT32_MAX)
 		return err_set(e, ERR_INVALID, 0, "mtu %llu", (unsigned long long)want->mtu);
-	if (nl_open(&nl, e) < 0 || wait_link(s, nl, want->hwaddr, &l, e) < 0)
+	if (nl_open(&nl, e) < 0 || wait_link(s, nl, want, &l, e) < 0)
 		return -1;
 	if (*want->name && rename_link(nl, &l, want->name, e) < 0)
 		return -1;

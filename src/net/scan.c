@@ -24,6 +24,16 @@ const struct scan_link *scan_find(const struct scan *s, int index)
 	return NULL;
 }
 
+const struct scan_link *scan_double(const struct scan *s, const struct scan_link *l)
+{
+	for (size_t i = 0; i < s->link_count; i++) {
+		if (s->links[i].index != l->index &&
+		    memcmp(s->links[i].mac, l->mac, sizeof(l->mac)) == 0)
+			return &s->links[i];
+	}
+	return NULL;
+}
+
 static bool take_ip(const struct nl_attr *a, int family, unsigned prefix, struct scan_ip *out)
 {
 	size_t want = family == AF_INET ? 4 : 16;
@@ -71,21 +81,6 @@ static bool has_address(const struct scan *s, int index)
 	return false;
 }
 
-/* The guest knows a link by its hardware address; a VLAN has its parent's, as an ipvlan. */
-static int check_unlike(const struct scan *s, const struct scan_link *l, struct err *e)
-{
-	for (size_t i = 0; i < s->link_count; i++) {
-		if (memcmp(s->links[i].mac, l->mac, sizeof(l->mac)) == 0)
-			return err_set(
-				e, ERR_UNSUPPORTED, 0,
-				"links '%s' and '%s' have one hardware address, by which "
-				"the guest is to tell them apart: give the address of one "
-				"of them to a veth or macvlan",
-				s->links[i].name, l->name);
-	}
-	return 0;
-}
-
 static int on_link(const struct nlmsghdr *m, void *arg, struct err *e)
 {
 	struct scan *s = arg;
@@ -113,8 +108,6 @@ static int on_link(const struct nlmsghdr *m, void *arg, struct err *e)
 	if (s->link_count == SCAN_LINKS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d links", SCAN_LINKS_MAX);
 	memcpy(l.mac, a[IFLA_ADDRESS].data, sizeof(l.mac));
-	if (check_unlike(s, &l, e) < 0)
-		return -1;
 	(void)nl_get_u32(&a[IFLA_MTU], &l.mtu);
 	l.no_arp = info.ifi_flags & IFF_NOARP;
 	s->links[s->link_count++] = l;

@@ -68,9 +68,12 @@ struct scan {
  * Links with an address beyond their own segment, and their addresses, the main table's
  * unicast routes that are not the kernel's own, and permanent neighbours. Loopback has none of
  * that. A link with addresses that is no Ethernet is ERR_UNSUPPORTED by its name; so are more
- * than SCAN_LINKS_MAX, two with one hardware address, and routes of a kind that the guest
+ * than SCAN_LINKS_MAX, and routes of a kind that the guest
  * cannot be told of. `nl` is a socket of nl_open().
  */
 int scan_links(int nl, struct arena *a, struct scan *out, struct err *e);
 /* NULL if no link has that index. */
 const struct scan_link *scan_find(const struct scan *s, int index);
+/* Another link with the same hardware address, as VLANs and ipvlans of one parent have; or
+ * NULL. */
+const struct scan_link *scan_double(const struct scan *s, const struct scan_link *l);

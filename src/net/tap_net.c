@@ -344,6 +344,17 @@ const struct scan *tap_net_scan(const struct tap_net *n)
 	return &n->scan;
 }
 
+bool tap_net_place(const struct tap_net *n, int link, size_t *out)
+{
+	for (size_t i = 0; i < SCAN_LINKS_MAX; i++) {
+		if (n->taps[i].link.index != link)
+			continue;
+		*out = i;
+		return true;
+	}
+	return false;
+}
+
 const char *tap_net_name(const struct tap_net *n, size_t place)
 {
 	return n->taps[place].link.name;

@@ -70,6 +70,8 @@ int tap_net_namespace(const struct tap_net *n);
 const char *tap_net_model(const struct tap_net *n);
 /* What was found by the last look; valid until the next. */
 const struct scan *tap_net_scan(const struct tap_net *n);
+/* The place of a link, by its index; false if it has none. */
+bool tap_net_place(const struct tap_net *n, int link, size_t *out);
 /* The name of the link at a place, for messages. */
 const char *tap_net_name(const struct tap_net *n, size_t place);
 /* The machine's device for a place; its descriptors belong to *n. */

@@ -7,9 +7,16 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/time.h"
 #include "net/scan.h"
+#include "net/tap_net.h"
 #include "net/user_net.h"
 #include "sandbox/internal.h"
+#include "vmm/vmm.h"
+
+enum {
+	ADDR_MS = 10 * 1000
+};
 
 /* RFC 4291, appendix A: as the guest's kernel makes it itself. */
 static void link_local(const uint8_t mac[6], char *out, socklen_t size)
@@ -119,12 +126,40 @@ static char *name_of(const struct scan *found, int link)
 	return (char *)(uintptr_t)scan_find(found, link)->name;
 }
 
+/* Where its device is, for which the hardware address does not do. */
+static int find_path(struct sandbox *s, const struct scan_link *l,
+		     const struct scan_link *other, struct vmm_device_addr *out, struct err *e)
+{
+	struct vmm_device d;
+	size_t place;
+
+	if (!tap_net_place(s->taps, l->index, &place))
+		return err_set(e, ERR_STATE, 0, "it is not joined");
+	tap_net_device(s->taps, place, &d);
+	if (vmm_device_addr(s->vmm, d.id, deadline_in(ADDR_MS), out, e) < 0)
+		return -1;
+	if (*out->pci_path)
+		return 0;
+	return err_set(
+		e, ERR_UNSUPPORTED, 0,
+		"it has the hardware address of '%s', and a machine without PCI does not "
+		"tell which is which",
+		other->name);
+}
+
 static int apply_link(struct sandbox *s, const struct scan *found, const struct scan_link *l,
 		      struct arena *a, struct err *e)
 {
 	Grpc__UpdateInterfaceRequest req = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
 	Types__Interface nic = TYPES__INTERFACE__INIT;
+	const struct scan_link *other = scan_double(found, l);
+	struct vmm_device_addr at;
 
+	if (other) {
+		if (find_path(s, l, other, &at, e) < 0)
+			return -1;
+		nic.devicepath = at.pci_path;
+	}
 	nic.device = nic.name = name_of(found, l->index);
 	nic.hwaddr = mac_text(a, l->mac);
 	nic.mtu = l->mtu;

@@ -224,11 +224,20 @@ class Links(ContainerdCase):
             ip("-n", POD, "route", "add", "203.0.113.0/24", "via", "inet6", "2001:db8:1::1")
             refused("route of 'eth0'", "via inet6")
             ip("-n", POD, "route", "del", "203.0.113.0/24")
-        with self.subTest("two links with one address"):
-            mac = json.loads(ip("-n", POD, "-j", "link", "show", "eth0"))[0]["address"]
-            self.add_link("eth1", "203.0.113", "2001:db8:2:")
-            ip("-n", POD, "link", "set", "eth1", "address", mac)
-            refused("'eth0'", "'eth1'", "one hardware address")
+
+    def test_links_with_one_hardware_address(self):
+        """As ipvlans of one parent have: the guest is told by their places which is which."""
+        mac = json.loads(ip("-n", POD, "-j", "link", "show", "eth0"))[0]["address"]
+        for number, name in enumerate(("eth1", "eth2"), 1):
+            self.add_link(name, f"203.0.{112 + number}", f"2001:db8:{1 + number}:")
+            ip("-n", POD, "link", "set", name, "address", mac)
+        self.serve()
+        out = self.inside("sh", "-c", "for i in 0 1 2; do ip -o -4 addr show eth$i | tr -s ' ' | cut -d' ' -f2,4; done;"
+                          "for a in 198.51.100.1 203.0.113.1 203.0.114.1; do wget -q -O - http://$a:8080/; done;"
+                          "cat /sys/class/net/eth*/address | uniq | wc -l")
+        self.assertEqual(out, "eth0 198.51.100.2/24\neth1 203.0.113.2/24\neth2 203.0.114.2/24\n"
+                         "hello\nhello\nhello\n1\n")
+        self.nothing_left()
 
     def test_routes_of_other_tables(self):
         """The guest has the main table, and the log says so."""
