@@ -28,8 +28,8 @@ enum {
 
 /* Decode and validate. */
 int spec_parse(const char *json, size_t len, struct arena *a, Grpc__Spec **out, struct err *e);
-int process_parse(const char *json, size_t len, struct arena *a, Grpc__Process **out,
-		  struct err *e);
+int process_parse(const char *json, size_t len, struct arena *a, struct oci_notes *notes,
+		  Grpc__Process **out, struct err *e);
 int resources_parse(const char *json, size_t len, struct arena *a, Grpc__LinuxResources **out,
 		    struct err *e);
 /* The same; `notes` gets the members that were passed over. */

@@ -325,12 +325,12 @@ int spec_parse(const char *json, size_t len, struct arena *a, Grpc__Spec **out, 
 	return spec_parse_noting(json, len, a, NULL, out, e);
 }
 
-int process_parse(const char *json, size_t len, struct arena *a, Grpc__Process **out,
-		  struct err *e)
+int process_parse(const char *json, size_t len, struct arena *a, struct oci_notes *notes,
+		  Grpc__Process **out, struct err *e)
 {
 	ProtobufCMessage *m;
 
-	if (parse(&oci_type_process, json, len, a, NULL, &m, e) < 0)
+	if (parse(&oci_type_process, json, len, a, notes, &m, e) < 0)
 		return -1;
 	*out = (Grpc__Process *)(void *)m;
 	return 0;

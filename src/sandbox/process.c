@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "oci/guest_spec.h"
+#include "oci/notes.h"
 #include "oci/spec.h"
 #include "sandbox/internal.h"
 #include "sandbox/links.h"
@@ -441,6 +442,7 @@ int process_close_stdin(struct process *p, struct err *e)
 static int fill_exec(struct process *p, const struct exec_config *x, struct err *e)
 {
 	struct container *c = p->container;
+	struct oci_notes notes = { 0 };
 	struct stdio_names names = {
 		.in = x->stdin_name,
 		.out = x->stdout_name,
@@ -455,9 +457,11 @@ static int fill_exec(struct process *p, const struct exec_config *x, struct err 
 	p->err_name = arena_strdup(&p->arena, x->stderr_name);
 	if (!p->in || !p->out || !p->err_name)
 		return err_oom(e, "an exec");
-	if (process_parse(x->process_json, x->process_len, &p->arena, &p->spec, e) < 0)
+	if (process_parse(x->process_json, x->process_len, &p->arena, &notes, &p->spec, e) < 0)
 		return err_wrap(e, "exec '%s'", x->exec_id);
-	guest_process_edit(p->spec, NULL);
+	guest_process_edit(p->spec, &notes);
+	if (notes.count)
+		log_info(&c->log, "exec '%s': without effect: %s", x->exec_id, notes.text);
 	p->spec->terminal = x->terminal;
 	return stdio_open(c->sandbox->loop, &names, &c->log, &p->stdio, e);
 }

@@ -17,11 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	Grpc__Process *p;
 	struct err e;
 
-	if (process_parse(json, size, &a, &p, &e) == 0) {
+	if (process_parse(json, size, &a, NULL, &p, &e) == 0) {
 		guest_process_edit(p, NULL);
 		FUZZ_CHECK(process_print(p, &text, &e) == 0);
-		FUZZ_CHECK(process_parse((const char *)buf_head(&text), buf_len(&text), &a, &p,
-					 &e) == 0);
+		FUZZ_CHECK(process_parse((const char *)buf_head(&text), buf_len(&text), &a,
+					 NULL, &p, &e) == 0);
 	}
 	buf_clear(&text);
 	if (resources_parse(json, size, &a, &r, &e) == 0) {

@@ -244,6 +244,8 @@ static void test_network_namespace(void **state)
 
 static void test_process(void **state)
 {
+	static const char odd[] = "{\"cwd\":\"/\",\"args\":[\"sh\"],\"someday\":1}";
+	struct oci_notes notes = { 0 };
 	static const char json[] =
 		"{\"args\":[\"sh\"],\"cwd\":\"/\",\"user\":{\"uid\":0,\"gid\":0}}";
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
@@ -251,16 +253,19 @@ static void test_process(void **state)
 	Grpc__Process *p, *again;
 	struct err e;
 
-	assert_ok(process_parse(json, strlen(json), &a, &p, &e), &e);
+	assert_ok(process_parse(json, strlen(json), &a, NULL, &p, &e), &e);
 	assert_ok(process_print(p, &text, &e), &e);
-	assert_ok(process_parse(buf_cstr(&text), buf_len(&text), &a, &again, &e), &e);
+	assert_ok(process_parse(buf_cstr(&text), buf_len(&text), &a, NULL, &again, &e), &e);
 	assert_string_equal(again->args[0], "sh");
 	assert_ok(process_validate(p, &e), &e);
 	p->cwd = (char *)(uintptr_t) "relative";
 	assert_err(process_validate(p, &e), &e, ERR_INVALID);
 	assert_string_equal(e.msg, "cwd 'relative': must be absolute");
-	assert_err(process_parse("[]", 2, &a, &p, &e), &e, ERR_INVALID);
-	assert_err(process_parse("{}", 2, &a, &p, &e), &e, ERR_INVALID);
+	assert_err(process_parse("[]", 2, &a, NULL, &p, &e), &e, ERR_INVALID);
+	assert_ok(process_parse(odd, strlen(odd), &a, &notes, &p, &e), &e);
+	assert_int_equal(notes.count, 1);
+	assert_non_null(strstr(notes.text, "someday"));
+	assert_err(process_parse("{}", 2, &a, NULL, &p, &e), &e, ERR_INVALID);
 }
 
 static void test_resources(void **state)

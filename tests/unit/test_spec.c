@@ -267,7 +267,7 @@ static void test_memory_limit(void **state)
 	Grpc__Process *p = NULL;
 	struct err e;
 
-	assert_err(process_parse(text, strlen(text), &a, &p, &e), &e, ERR_NO_MEMORY);
+	assert_err(process_parse(text, strlen(text), &a, NULL, &p, &e), &e, ERR_NO_MEMORY);
 }
 
 /* With any less memory than it takes: an error by that name, and no output. */
