@@ -24,6 +24,7 @@ enum {
 	BACKLOG = 64,
 	DIAL_MS = 5000,
 	WRITE_MS = 1000,
+	TURN_MS = 500, /* for the one before to be seen to have gone */
 	RETRY_MS = 100
 };
 
@@ -60,10 +61,18 @@ static int join_vsock(struct session *x, struct err *e)
 static int join_port(struct session *x, struct err *e)
 {
 	struct debug_console *c = x->console;
+	int64_t deadline = deadline_in(TURN_MS);
 	int rc;
 
-	if (c->port_taken)
-		return err_set(e, ERR_STATE, 0, "somebody has the serial console already");
+	/* who had it may have gone, and it is not known yet */
+	while (c->port_taken) {
+		if (cond_wait(&c->gone, deadline, e) == 0)
+			continue;
+		return e->kind == ERR_TIMEOUT
+			       ? err_set(e, ERR_STATE, 0,
+					 "somebody has the serial console already")
+			       : -1;
+	}
 	c->port_taken = true;
 	/* the shell is started by the first byte; and one that is there prompts again */
 	rc = fiber_write_all(c->s->loop, c->port, "\n", 1, deadline_in(WRITE_MS), e);
