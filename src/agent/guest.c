@@ -169,6 +169,7 @@ int guest_online(struct ttrpc_call *call, const void *request, void *response, s
 
 	(void)response;
 	done = online_below(CPU_DIR, "cpu", want);
+	file_cache_processors(s); /* also of those that came, where others do not */
 	while (r->wait && r->nb_cpus && done < want) {
 		if (deadline_left(deadline) == 0)
 			return err_set(e, ERR_TIMEOUT, 0, "%u of %u CPUs came on-line", done,
@@ -176,8 +177,8 @@ int guest_online(struct ttrpc_call *call, const void *request, void *response, s
 		if (fiber_sleep(s->loop, ONLINE_POLL_MS, e) < 0)
 			return -1;
 		done += online_below(CPU_DIR, "cpu", want - done);
+		file_cache_processors(s);
 	}
-	file_cache_processors(s);
 	if (!r->cpu_only)
 		(void)online_below(MEMORY_DIR, "memory", ~0U);
 	return 0;
