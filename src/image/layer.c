@@ -227,7 +227,6 @@ static int peek(struct lane *l, const struct layer_job *job, struct err *e)
 static int hash_bytes(struct lane *l, const uint8_t *p, size_t n, const char *what,
 		      struct err *e)
 {
-
 	l->total += n;
 	if (l->total > l->max)
 		return err_set(e, ERR_SYS, ENOSPC,

@@ -68,8 +68,8 @@ struct scan {
  * Links with an address beyond their own segment, and their addresses, the main table's
  * unicast routes that are not the kernel's own, and permanent neighbours. Loopback has none of
  * that. A link with addresses that is no Ethernet is ERR_UNSUPPORTED by its name; so are more
- * than SCAN_LINKS_MAX, and routes of a kind that the guest
- * cannot be told of. `nl` is a socket of nl_open().
+ * than SCAN_LINKS_MAX, and routes of a kind that the guest cannot be told of. `nl` is a socket
+ * of nl_open().
  */
 int scan_links(int nl, struct arena *a, struct scan *out, struct err *e);
 /* NULL if no link has that index. */
