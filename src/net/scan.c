@@ -34,6 +34,30 @@ const struct scan_link *scan_double(const struct scan *s, const struct scan_link
 	return NULL;
 }
 
+/* Each kind of row begins with its link's index. */
+static size_t drop_rows(void *rows, size_t count, size_t size, int index)
+{
+	char *to = rows, *from = rows;
+
+	for (size_t i = 0; i < count; i++, from += size) {
+		if (memcmp(from, &index, sizeof(index)) == 0)
+			continue;
+		memmove(to, from, size);
+		to += size;
+	}
+	return (size_t)(to - (char *)rows) / size;
+}
+
+void scan_drop(struct scan *s, int index)
+{
+	s->link_count = drop_rows(s->links, s->link_count, sizeof(*s->links), index);
+	s->address_count =
+		drop_rows(s->addresses, s->address_count, sizeof(*s->addresses), index);
+	s->route_count = drop_rows(s->routes, s->route_count, sizeof(*s->routes), index);
+	s->neighbor_count =
+		drop_rows(s->neighbors, s->neighbor_count, sizeof(*s->neighbors), index);
+}
+
 static bool take_ip(const struct nl_attr *a, int family, unsigned prefix, struct scan_ip *out)
 {
 	size_t want = family == AF_INET ? 4 : 16;

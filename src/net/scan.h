@@ -59,7 +59,8 @@ struct scan {
 	struct scan_address *addresses;
 	struct scan_route *routes; /* those that need no gateway first */
 	struct scan_neighbor *neighbors;
-	/* rows have zeroes where they have no field: two looks can be compared as memory */
+	/* rows begin with their link's index, and have zeroes where they have no field: two
+	 * looks can be compared as memory */
 	size_t address_count, route_count, neighbor_count;
 	bool other_tables; /* there are routes that were left out, of policy routing */
 };
@@ -74,6 +75,8 @@ struct scan {
 int scan_links(int nl, struct arena *a, struct scan *out, struct err *e);
 /* NULL if no link has that index. */
 const struct scan_link *scan_find(const struct scan *s, int index);
+/* Takes a link out, with all that is its own. */
+void scan_drop(struct scan *s, int index);
 /* Another link with the same hardware address, as VLANs and ipvlans of one parent have; or
  * NULL. */
 const struct scan_link *scan_double(const struct scan *s, const struct scan_link *l);

@@ -45,6 +45,8 @@ struct tap_net {
 	struct arena arena; /* of the scan */
 	struct scan scan;
 	struct tap taps[SCAN_LINKS_MAX];
+	int refused[SCAN_LINKS_MAX]; /* indexes of links */
+	size_t refused_count;
 };
 
 /* ---- taps ---- */
@@ -123,6 +125,23 @@ static int join(struct tap_net *n, struct tap *t, struct err *e)
 	return 0;
 }
 
+static void part(struct tap_net *n, size_t place)
+{
+	struct tap *t = &n->taps[place];
+	struct err e;
+
+	/* the link may have gone with its namespace's owner already */
+	if (t->redirected && ingress_remove(n->nl, t->link.index, &e) < 0 && e.sys != ENODEV &&
+	    e.sys != ENOENT && e.sys != EINVAL)
+		log_warn(n->log, "redirection of '%s' stays: %s", t->link.name, e.msg);
+	fd_close(&t->fd);
+	fd_close(&t->vhost);
+	if (t->is_macvtap && macvtap_remove(n->nl, t->name, &e) < 0 && e.sys != ENODEV)
+		log_warn(n->log, "'%s' stays upon '%s': %s", t->name, t->link.name, e.msg);
+	t->link = (struct scan_link){ .index = 0 };
+	t->redirected = t->is_macvtap = t->gone = false;
+}
+
 /* ---- differences ---- */
 
 static bool same_rows(const void *a, size_t na, const void *b, size_t nb, size_t size)
@@ -151,27 +170,55 @@ static struct tap *tap_of(struct tap_net *n, int link)
 	return NULL;
 }
 
+/* Those that are gone are forgotten: an index is given again. The others are not to be seen. */
+static void leave_out_refused(struct tap_net *n, struct scan *found)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n->refused_count; i++) {
+		if (scan_find(found, n->refused[i]))
+			n->refused[kept++] = n->refused[i];
+	}
+	n->refused_count = kept;
+	for (size_t i = 0; i < kept; i++)
+		scan_drop(found, n->refused[i]);
+}
+
+static int join_link(struct tap_net *n, const struct scan_link *l, size_t *place, struct err *e)
+{
+	struct tap *t = tap_of(n, 0);
+
+	if (!t)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "link '%s': all %d places for links are taken", l->name,
+			       SCAN_LINKS_MAX);
+	t->link = *l;
+	*place = (size_t)(t - n->taps);
+	if (join(n, t, e) == 0)
+		return 0;
+	part(n, *place);
+	return err_wrap(e, "link '%s'", l->name);
+}
+
 /* Joins the links that have no tap yet. */
-static int join_new(struct tap_net *n, const struct scan *found, struct tap_net_changes *out,
-		    struct err *e)
+static void join_new(struct tap_net *n, const struct scan *found, struct tap_net_changes *out)
 {
 	for (size_t i = 0; i < found->link_count; i++) {
 		const struct scan_link *l = &found->links[i];
-		struct tap *t = tap_of(n, l->index);
+		struct err e;
 
-		if (t)
+		if (tap_of(n, l->index))
 			continue;
-		t = tap_of(n, 0);
-		if (!t)
-			return err_set(e, ERR_UNSUPPORTED, 0,
-				       "link '%s': all %d places for links are taken", l->name,
-				       SCAN_LINKS_MAX);
-		t->link = *l;
-		out->joined[out->joined_count++] = (size_t)(t - n->taps);
-		if (join(n, t, e) < 0)
-			return err_wrap(e, "link '%s'", l->name);
+		if (join_link(n, l, &out->joined[out->joined_count], &e) == 0) {
+			out->joined_count++;
+			continue;
+		}
+		n->refused[n->refused_count++] = l->index; /* no more than were scanned */
+		if (out->refused.kind == ERR_NONE)
+			out->refused = e;
+		else
+			log_error(n->log, "network: %s", e.msg);
 	}
-	return 0;
 }
 
 static void find_gone(struct tap_net *n, const struct scan *found, struct tap_net_changes *out)
@@ -213,23 +260,22 @@ static int write_record(struct tap_net *n, const struct scan *found, struct err 
 
 int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
 {
-	struct tap_net_changes c = { .joined_count = 0 };
+	struct tap_net_changes c = { .joined_count = 0, .refused = ERR_INIT };
 	OWN(arena) struct arena a = { .limit = SCAN_BYTES };
 	struct scan found;
-	int back, rc;
+	int back;
 
-	if (scan_links(n->nl, &a, &found, e) < 0 || write_record(n, &found, e) < 0)
+	if (scan_links(n->nl, &a, &found, e) < 0)
+		return -1;
+	leave_out_refused(n, &found);
+	if (write_record(n, &found, e) < 0)
 		return -1;
 	/* a tap is made where its maker stands */
 	if (netns_enter(n->ns, &back, e) < 0)
 		return -1;
-	rc = join_new(n, &found, &c, e);
+	join_new(n, &found, &c);
 	netns_leave(&back);
-	if (rc < 0) {
-		for (size_t i = 0; i < c.joined_count; i++)
-			tap_net_part(n, c.joined[i]);
-		return -1;
-	}
+	leave_out_refused(n, &found);
 	find_gone(n, &found, &c);
 	c.other = !same_scan(&n->scan, &found);
 	arena_fini(&n->arena);
@@ -287,19 +333,22 @@ int tap_net_new(const struct tap_net_config *c, struct tap_net **out, struct err
 
 void tap_net_part(struct tap_net *n, size_t place)
 {
-	struct tap *t = &n->taps[place];
-	struct err e;
+	part(n, place);
+	tap_net_retry(n);
+}
 
-	/* the link may have gone with its namespace's owner already */
-	if (t->redirected && ingress_remove(n->nl, t->link.index, &e) < 0 && e.sys != ENODEV &&
-	    e.sys != ENOENT && e.sys != EINVAL)
-		log_warn(n->log, "redirection of '%s' stays: %s", t->link.name, e.msg);
-	fd_close(&t->fd);
-	fd_close(&t->vhost);
-	if (t->is_macvtap && macvtap_remove(n->nl, t->name, &e) < 0 && e.sys != ENODEV)
-		log_warn(n->log, "'%s' stays upon '%s': %s", t->name, t->link.name, e.msg);
-	t->link = (struct scan_link){ .index = 0 };
-	t->redirected = t->is_macvtap = t->gone = false;
+void tap_net_refuse(struct tap_net *n, size_t place)
+{
+	int link = n->taps[place].link.index;
+
+	part(n, place);
+	scan_drop(&n->scan, link);
+	n->refused[n->refused_count++] = link;
+}
+
+void tap_net_retry(struct tap_net *n)
+{
+	n->refused_count = 0;
 }
 
 void tap_net_free(struct tap_net *n)
@@ -307,7 +356,7 @@ void tap_net_free(struct tap_net *n)
 	if (!n)
 		return;
 	for (size_t i = 0; i < SCAN_LINKS_MAX; i++)
-		tap_net_part(n, i);
+		part(n, i);
 	if (n->record)
 		(void)unlink(n->record);
 	fd_close(&n->nl);

@@ -12,10 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/err.h"
 #include "base/own.h"
 #include "net/scan.h"
 
-struct err;
 struct log_ctx;
 struct tap_net;
 struct vmm_device;
@@ -47,16 +47,26 @@ struct tap_net_changes {
 	size_t joined[SCAN_LINKS_MAX], joined_count; /* places with a new tap */
 	size_t gone[SCAN_LINKS_MAX], gone_count;     /* places whose link is no more */
 	bool other; /* an address, a route, a neighbour or a link's property */
+	struct err
+		refused; /* why the first of the new links is not joined; or its kind is none */
 };
 
 /*
  * Looks into the namespace and joins the links that are new. Waits for nothing: the process is
  * in the other namespace for the time of the call. On failure nothing has changed. Places that
- * are gone are named once; tap_net_part() frees them.
+ * are gone are named once; tap_net_part() frees them. A link that cannot be joined is refused,
+ * see tap_net_refuse(); the others are joined all the same.
  */
 int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e);
 /* Takes redirection and tap of a place away, and makes it free. */
 void tap_net_part(struct tap_net *n, size_t place);
+/*
+ * Parts from a link that cannot be had: no look sees it again, for each would make and remove a
+ * tap, whose announcements are the reason for the next. It is tried anew when it is made anew,
+ * when a place gets free, and after tap_net_retry().
+ */
+void tap_net_refuse(struct tap_net *n, size_t place);
+void tap_net_retry(struct tap_net *n);
 /*
  * Readable once anything there has been announced since the last tap_net_drain(); a look's own
  * taps are announced as well.

@@ -46,6 +46,10 @@ int links_join(struct sandbox *s, const char *netns, struct vmm_device *devices,
 		return -1;
 	if (tap_net_look(s->taps, &c, e) < 0)
 		return err_wrap(e, "network namespace '%.200s'", netns);
+	if (c.refused.kind != ERR_NONE) {
+		*e = c.refused;
+		return err_wrap(e, "network namespace '%.200s'", netns);
+	}
 	for (size_t i = 0; i < c.joined_count; i++) {
 		tap_net_device(s->taps, c.joined[i], &devices[i]);
 		log_info(&s->log, "network: link '%s' of '%s' joined by %s",
@@ -102,42 +106,49 @@ static void unplug(struct sandbox *s, size_t place)
 	tap_net_part(s->taps, place);
 }
 
-/* Links that cannot be plugged in are parted from again: the next look tries them anew. */
-static int plug_all(struct sandbox *s, const struct tap_net_changes *c, struct err *e)
+/* Those that cannot be are refused, and *why is the first one's reason unless it is one
+ * already. */
+static void plug_all(struct sandbox *s, const struct tap_net_changes *c, struct err *why)
 {
-	int rc = 0;
+	struct err e;
 
 	for (size_t i = 0; i < c->joined_count; i++) {
-		if (rc == 0)
-			rc = plug(s, c->joined[i], e);
-		if (rc < 0)
-			tap_net_part(s->taps, c->joined[i]);
+		if (plug(s, c->joined[i], &e) == 0)
+			continue;
+		tap_net_refuse(s->taps, c->joined[i]);
+		if (why->kind == ERR_NONE)
+			*why = e;
+		else
+			log_error(&s->log, "network: %s", e.msg);
 	}
-	return rc;
 }
 
+/* What one link cannot have is not taken from the others. */
 static int look_once(struct sandbox *s, struct err *e)
 {
 	struct tap_net_changes c;
-	int rc;
 
 	tap_net_drain(s->taps);
 	if (tap_net_look(s->taps, &c, e) < 0)
 		return -1;
 	for (size_t i = 0; i < c.gone_count; i++)
 		unplug(s, c.gone[i]);
-	rc = plug_all(s, &c, e);
+	plug_all(s, &c, &c.refused);
 	tap_net_release_fds(s->taps);
 	s->links_stale |= c.joined_count || c.other;
-	if (rc < 0 || !s->links_stale)
-		return rc;
-	if (links_apply(s, e) < 0)
-		return -1; /* it is tried again by the next look */
+	if (s->links_stale && links_apply(s, e) < 0) { /* it is tried again by the next look */
+		if (c.refused.kind != ERR_NONE)
+			log_error(&s->log, "network: %s", c.refused.msg);
+		return -1;
+	}
 	s->links_stale = false;
-	return 0;
+	if (c.refused.kind == ERR_NONE)
+		return 0;
+	*e = c.refused;
+	return -1;
 }
 
-int links_refresh(struct sandbox *s, struct err *e)
+static int refresh(struct sandbox *s, bool all, struct err *e)
 {
 	int rc;
 
@@ -148,10 +159,17 @@ int links_refresh(struct sandbox *s, struct err *e)
 	if (!s->taps || sandbox_need_ready(s, e) < 0)
 		return s->taps ? -1 : 0;
 	s->links_busy = true;
+	if (all)
+		tap_net_retry(s->taps);
 	rc = look_once(s, e);
 	s->links_busy = false;
 	cond_wake_all(&s->changed);
 	return rc;
+}
+
+int links_refresh(struct sandbox *s, struct err *e)
+{
+	return refresh(s, true, e);
 }
 
 static int settle(struct sandbox *s, struct err *e)
@@ -167,7 +185,7 @@ static void follow(void *arg)
 	struct err e;
 
 	while (settle(s, &e) == 0) {
-		if (links_refresh(s, &e) < 0 && e.kind != ERR_CANCELLED)
+		if (refresh(s, false, &e) < 0 && e.kind != ERR_CANCELLED)
 			log_error(&s->log, "network: %s", e.msg);
 	}
 	s->links_fiber = NULL;

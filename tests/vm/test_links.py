@@ -413,6 +413,24 @@ class Later(EngineCase):
             self.assertLess(time.monotonic(), end, self.said()[-2000:])
             time.sleep(0.2)
 
+    def test_one_that_there_is_no_place_for(self):
+        """It is tried once, what the others get follows as before, and it comes when there is a place."""
+        self.create("sh", "-c", "while :; do ip -o addr; echo; sleep 0.3; done")
+        self.task("Start", {1: "x"})
+        for number in range(5):
+            self.attach(f"eth{number}", 100 + number)
+        self.wait_for("198.51.103.2/24")
+        self.inside("addr", "add", "198.51.100.77/32", "dev", "eth0")
+        self.wait_for("198.51.100.77/32")
+        time.sleep(1)
+        watch = subprocess.run(["timeout", "2", *self.netns, "monitor", "link"], capture_output=True, text=True,
+                               timeout=10, check=False)
+        self.assertEqual((watch.returncode, watch.stdout), (124, ""))
+        self.assertNotIn("198.51.104.2", self.said())
+        ip("-n", FAR, "link", "del", "eth1far")
+        self.wait_for("198.51.104.2/24")
+        self.end(kill=True)
+
     def test_more_than_the_machine_has_places_for(self):
         self.create("true")
         for number in range(5):
