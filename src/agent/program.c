@@ -44,17 +44,32 @@ static int check_program(const char *path)
 	return 0;
 }
 
+/*
+ * The words are runc's: Docker and others find the shell's statuses 126 and 127 by them.
+ */
 static int program_error(const char *name, int sys, struct err *e)
 {
-	if (sys == ENOENT || sys == ENOTDIR)
-		return err_set(e, ERR_NOT_FOUND, 0, "exec \"%.200s\": not found", name);
-	if (sys == EISDIR)
-		return err_set(e, ERR_DENIED, 0, "exec \"%.200s\": is a directory", name);
-	if (sys == EACCES || sys == EPERM)
-		return err_set(e, ERR_DENIED, 0, "exec \"%.200s\": permission denied", name);
-	if (sys == ENOEXEC)
-		return err_set(e, ERR_DENIED, 0, "exec \"%.200s\": exec format error", name);
-	return err_set(e, ERR_SYS, sys, "exec \"%.200s\"", name);
+	bool is_path = strchr(name, '/');
+
+	switch (sys) {
+	case ENOENT:
+	case ENOTDIR:
+		return is_path ? err_set(e, ERR_NOT_FOUND, 0,
+					 "exec: \"%.200s\": stat %.200s: no such file or directory",
+					 name, name)
+			       : err_set(e, ERR_NOT_FOUND, 0,
+					 "exec: \"%.200s\": executable file not found in $PATH",
+					 name);
+	case EISDIR:
+		return err_set(e, ERR_DENIED, 0, "exec: \"%.200s\": is a directory", name);
+	case EACCES:
+	case EPERM:
+		return err_set(e, ERR_DENIED, 0, "exec: \"%.200s\": permission denied", name);
+	case ENOEXEC:
+		return err_set(e, ERR_DENIED, 0, "exec: \"%.200s\": exec format error", name);
+	default:
+		return err_set(e, ERR_SYS, sys, "exec: \"%.200s\"", name);
+	}
 }
 
 static int search_path(struct stage *s, const char *name, struct err *e)

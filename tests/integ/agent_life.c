@@ -123,7 +123,8 @@ static void test_not_found(struct test *t)
 	CHECK(t, create(t, r) < 0, "succeeded");
 	CHECK(t,
 	      t->e.kind == ERR_NOT_FOUND &&
-		      strstr(t->e.msg, "exec \"no-such-program\": not found"),
+		      strstr(t->e.msg,
+			     "exec: \"no-such-program\": executable file not found in $PATH"),
 	      "%s: %s", err_kind_name(t->e.kind), t->e.msg);
 	r = make_container(t, ARGS("/bin/no-such-program"));
 	CHECK(t, create(t, r) < 0 && t->e.kind == ERR_NOT_FOUND, "%s", t->e.msg);
