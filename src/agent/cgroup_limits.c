@@ -95,6 +95,25 @@ static int set_swap(const struct cgroup *c, const Grpc__LinuxMemory *m, struct e
 	return set(c, "memory.swap.max", value, "memory.swap", e);
 }
 
+/* By which a limit below what is in use is refused, instead of enforced by the OOM killer. */
+static int check_usage(const struct cgroup *c, const Grpc__LinuxMemory *m, struct err *e)
+{
+	char text[VALUE];
+	int64_t used;
+
+	if (!m->checkbeforeupdate || m->limit <= 0)
+		return 0;
+	if (file_read_line(c->fd, "memory.current", text, sizeof(text), e) < 0 ||
+	    str_to_i64(text, 0, INT64_MAX, "memory.current", &used, e) < 0)
+		return -1;
+	if (used <= m->limit)
+		return 0;
+	return err_set(e, ERR_STATE, 0,
+		       "memory.limit %" PRId64 " is below the %" PRId64 " bytes in use "
+		       "(memory.checkBeforeUpdate)",
+		       m->limit, used);
+}
+
 static int apply_memory(const struct cgroup *c, const Grpc__LinuxMemory *m, struct err *e)
 {
 	if (m->kernel > 0)
@@ -106,7 +125,7 @@ static int apply_memory(const struct cgroup *c, const Grpc__LinuxMemory *m, stru
 	if (m->swappiness ||
 	    m->has_swappiness_case != GRPC__LINUX_MEMORY__HAS_SWAPPINESS__NOT_SET)
 		return refuse(e, "memory.swappiness");
-	if (set_swap(c, m, e) < 0 ||
+	if (check_usage(c, m, e) < 0 || set_swap(c, m, e) < 0 ||
 	    set_limit(c, "memory.max", m->limit, "memory.limit", e) < 0)
 		return -1;
 	return set_limit(c, "memory.low", m->reservation, "memory.reservation", e);
