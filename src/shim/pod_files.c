@@ -100,9 +100,11 @@ int pod_files_make(const Containerd__Sandbox__PodSandboxConfig *p, const char *h
 		return err_oom(e, "hostname");
 	if (copy_host_file(etc_fd, "hosts", LOCAL_HOSTS, a, &f.hosts, e) < 0)
 		return -1;
-	if ((p->dns_config
-		     ? resolv_conf_text(p->dns_config, a, &f.resolv_conf, e)
-		     : copy_host_file(etc_fd, "resolv.conf", NULL, a, &f.resolv_conf, e)) < 0)
+	if (p->dns_config && resolv_conf_text(p->dns_config, a, &f.resolv_conf, e) < 0)
+		return -1;
+	/* one that says nothing is as none, for containerd too */
+	if ((!f.resolv_conf || !*f.resolv_conf) &&
+	    copy_host_file(etc_fd, "resolv.conf", NULL, a, &f.resolv_conf, e) < 0)
 		return -1;
 	*out = f;
 	return 0;
