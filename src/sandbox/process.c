@@ -526,6 +526,9 @@ int exec_create(struct container *c, const struct exec_config *x, struct process
 			       "sandbox '%s' runs %d processes of its callers, which is the "
 			       "most",
 			       c->sandbox->c.id, PROCESSES_MAX);
+	if (c->init && (c->init->state == PROCESS_STOPPED || c->init->state == PROCESS_PAUSED))
+		return err_set(e, ERR_STATE, 0, "container '%s' is %s: nothing can be executed",
+			       c->id, process_state_name(c->init->state));
 	forget_old_execs(c);
 	if (process_new(c, x->exec_id, &p, e) < 0)
 		return -1;
