@@ -30,8 +30,8 @@ enum {
 int spec_parse(const char *json, size_t len, struct arena *a, Grpc__Spec **out, struct err *e);
 int process_parse(const char *json, size_t len, struct arena *a, struct oci_notes *notes,
 		  Grpc__Process **out, struct err *e);
-int resources_parse(const char *json, size_t len, struct arena *a, Grpc__LinuxResources **out,
-		    struct err *e);
+int resources_parse(const char *json, size_t len, struct arena *a, struct oci_notes *notes,
+		    Grpc__LinuxResources **out, struct err *e);
 /* The same; `notes` gets the members that were passed over. */
 int spec_parse_noting(const char *json, size_t len, struct arena *a, struct oci_notes *notes,
 		      Grpc__Spec **out, struct err *e);

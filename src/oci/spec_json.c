@@ -336,12 +336,12 @@ int process_parse(const char *json, size_t len, struct arena *a, struct oci_note
 	return 0;
 }
 
-int resources_parse(const char *json, size_t len, struct arena *a, Grpc__LinuxResources **out,
-		    struct err *e)
+int resources_parse(const char *json, size_t len, struct arena *a, struct oci_notes *notes,
+		    Grpc__LinuxResources **out, struct err *e)
 {
 	ProtobufCMessage *m;
 
-	if (parse(&oci_type_resources, json, len, a, NULL, &m, e) < 0)
+	if (parse(&oci_type_resources, json, len, a, notes, &m, e) < 0)
 		return -1;
 	*out = (Grpc__LinuxResources *)(void *)m;
 	return 0;

@@ -611,10 +611,10 @@ int container_resume(struct container *c, struct err *e)
 	return pause_or_resume(c, PROCESS_RESUME, AGENT_RESUME_CONTAINER, &req, e);
 }
 
-static int update_held(struct container *c, Grpc__LinuxResources *r, struct err *e)
+static int update_held(struct container *c, Grpc__LinuxResources *r, struct oci_notes *notes,
+		       struct err *e)
 {
 	Grpc__UpdateContainerRequest req = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
-	struct oci_notes notes = { 0 };
 
 	if (grow_for(c, r, e) < 0 || pinning_update(c, r, e) < 0)
 		return -1;
@@ -623,22 +623,23 @@ static int update_held(struct container *c, Grpc__LinuxResources *r, struct err 
 	 * devices were fitted to the guest's numbers at the creation, and stay.
 	 */
 	r->n_devices = 0;
-	guest_resources_edit(r, &notes);
-	if (notes.count)
-		log_info(&c->log, "update: %s", notes.text);
+	guest_resources_edit(r, notes);
+	if (notes->count)
+		log_info(&c->log, "update: without effect: %s", notes->text);
 	req.container_id = c->id;
 	req.resources = r;
 	return agent_do(c->sandbox->agent, AGENT_UPDATE_CONTAINER, &req, e);
 }
 
-int container_update(struct container *c, Grpc__LinuxResources *r, struct err *e)
+int container_update(struct container *c, Grpc__LinuxResources *r, struct oci_notes *notes,
+		     struct err *e)
 {
 	int rc;
 
 	if (sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
 	c->refs++;
-	rc = update_held(c, r, e);
+	rc = update_held(c, r, notes, e);
 	container_unref(c);
 	return rc;
 }

@@ -18,6 +18,7 @@ struct child_reaper;
 struct err;
 struct kata_config;
 struct loop;
+struct oci_notes;
 struct sandbox;
 struct container;
 struct process;
@@ -157,8 +158,12 @@ pid_t container_last_pid(const struct container *c);
 int container_delete(struct container *c, struct err *e);
 int container_pause(struct container *c, struct err *e);
 int container_resume(struct container *c, struct err *e);
-/* Limits of the host's view; what of them has no meaning in the guest is taken out of `r`. */
-int container_update(struct container *c, Grpc__LinuxResources *r, struct err *e);
+/*
+ * Limits of the host's view; what of them has no meaning in the guest is taken out of `r`, and
+ * logged with what `notes` has of it already.
+ */
+int container_update(struct container *c, Grpc__LinuxResources *r, struct oci_notes *notes,
+		     struct err *e);
 int container_stats(struct container *c, struct arena *a, Grpc__StatsContainerResponse **out,
 		    struct err *e);
 

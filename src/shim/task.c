@@ -18,6 +18,7 @@
 #include "base/time.h"
 #include "engine.pb-c.h"
 #include "events.pb-c.h"
+#include "oci/notes.h"
 #include "oci/spec.h"
 #include "sandbox/sandbox.h"
 #include "shim/engine.h"
@@ -556,6 +557,7 @@ static int task_resume(struct ttrpc_call *c, const void *request, void *response
 static int task_update(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	const Containerd__Task__UpdateTaskRequest *r = request;
+	struct oci_notes notes = { 0 };
 	Grpc__LinuxResources *resources;
 	struct container *ct;
 
@@ -566,9 +568,9 @@ static int task_update(struct ttrpc_call *c, const void *request, void *response
 	if (find_container(engine_of(c), r->id, &ct, e) < 0)
 		return -1;
 	if (resources_parse((const char *)r->resources->value.data, r->resources->value.len,
-			    c->arena, &resources, e) < 0)
+			    c->arena, &notes, &resources, e) < 0)
 		return -1;
-	return container_update(ct, resources, e);
+	return container_update(ct, resources, &notes, e);
 }
 
 static int task_stats(struct ttrpc_call *c, const void *request, void *response, struct err *e)

@@ -24,11 +24,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					 NULL, &p, &e) == 0);
 	}
 	buf_clear(&text);
-	if (resources_parse(json, size, &a, &r, &e) == 0) {
+	if (resources_parse(json, size, &a, NULL, &r, &e) == 0) {
 		guest_resources_edit(r, NULL);
 		FUZZ_CHECK(resources_print(r, &text, &e) == 0);
 		FUZZ_CHECK(resources_parse((const char *)buf_head(&text), buf_len(&text), &a,
-					   &r, &e) == 0);
+					   NULL, &r, &e) == 0);
 	}
 	return 0;
 }

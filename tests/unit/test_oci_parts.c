@@ -276,11 +276,11 @@ static void test_resources(void **state)
 	Grpc__LinuxResources *r;
 	struct err e;
 
-	assert_ok(resources_parse(json, strlen(json), &a, &r, &e), &e);
+	assert_ok(resources_parse(json, strlen(json), &a, NULL, &r, &e), &e);
 	assert_ok(resources_validate(r, &e), &e);
 	assert_ok(resources_print(r, &text, &e), &e);
 	assert_non_null(strstr(buf_cstr(&text), "\"limit\": 1048576"));
-	assert_err(resources_parse("{\"memory\":7}", 12, &a, &r, &e), &e, ERR_INVALID);
+	assert_err(resources_parse("{\"memory\":7}", 12, &a, NULL, &r, &e), &e, ERR_INVALID);
 	assert_non_null(strstr(e.msg, "memory: "));
 }
 

@@ -302,7 +302,7 @@ static void test_resources(void **state)
 	Grpc__LinuxResources *r = NULL;
 	struct err e;
 
-	assert_ok(resources_parse(text, strlen(text), &a, &r, &e), &e);
+	assert_ok(resources_parse(text, strlen(text), &a, NULL, &r, &e), &e);
 	assert_int_equal(r->memory->limit, 1048576);
 	assert_true(r->memory->checkbeforeupdate);
 	assert_int_equal(r->pids->limit, -1);
