@@ -57,6 +57,8 @@ class TaskApi(EngineCase):
         for cpus in ("1000-1001", "all"):
             self.refused(INVALID, "Update", {1: "x", 2: {1: "type", 2: json.dumps(
                 {"cpu": {"cpus": cpus}})}}, "linux.resources.cpu.cpus")
+        self.refused(STATE, "Update", {1: "x", 2: {1: "type", 2: json.dumps(
+            {"memory": {"limit": 4096, "checkBeforeUpdate": True}})}}, "checkBeforeUpdate", "in use")
         # which leaves nothing behind
         self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps({"memory": {"limit": 80 << 20}})}})
         self.end()
@@ -332,11 +334,14 @@ class TaskApi(EngineCase):
         self.task("Pause", {1: "x"})
         self.assertEqual(self.state(), PAUSED)
         self.refused(STATE, "Pause", {1: "x"}, "paused")
+        exec_of = {1: "x", 2: "e", 7: self.process("true")}
+        self.refused(STATE, "Exec", exec_of, "'x' is paused")
         self.refused(STATE, "Delete", {1: "x"}, "paused")
         self.task("Resume", {1: "x"})
         self.task("Kill", {1: "x", 3: 9})
         self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 137)
         self.assertEqual(self.state(), STOPPED)
+        self.refused(STATE, "Exec", exec_of, "'x' is stopped")
         self.refused(NOT_FOUND, "Kill", {1: "x", 3: 15}, "finished")
         self.refused(STATE, "Start", {1: "x"}, "stopped")
         self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 137)
