@@ -121,12 +121,34 @@ static int edit_namespace(const Grpc__Linux *l, Grpc__LinuxNamespace *n, struct 
 	return 0;
 }
 
+/* Those of the host that a container asks for by having none of its own; "pid" is seen to. */
+static void note_host_namespaces(const Grpc__Linux *l, struct oci_notes *notes)
+{
+	static const struct {
+		const char *type, *what;
+	} rows[] = {
+		{ "pid", "processes cannot be seen" },
+		{ "ipc", "System V IPC cannot be reached" },
+		{ "uts", "name cannot be changed" },
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		bool has = false;
+
+		for (size_t i = 0; i < l->n_namespaces; i++)
+			has |= str_eq(l->namespaces[i]->type, rows[k].type);
+		if (!has)
+			oci_note(notes, "the host's %s from a guest", rows[k].what);
+	}
+}
+
 static int edit_namespaces(Grpc__Linux *l, struct guest_spec *g, struct arena *a,
 			   struct oci_notes *notes, struct err *e)
 {
 	bool has_pid = false;
 	size_t kept = 0;
 
+	note_host_namespaces(l, notes);
 	for (size_t i = 0; i < l->n_namespaces; i++) {
 		bool keep;
 
@@ -151,7 +173,6 @@ static int edit_namespaces(Grpc__Linux *l, struct guest_spec *g, struct arena *a
 			return err_oom(e, "a namespace");
 		l->namespaces = list;
 		l->n_namespaces = kept + 1;
-		oci_note(notes, "the host's processes cannot be seen from a guest");
 	}
 	return 0;
 }

@@ -155,6 +155,9 @@ static void test_edits(void **state)
 	assert_non_null(strstr(notes.text, "AppArmor profile docker-default"));
 	assert_non_null(strstr(notes.text, "SELinux label l:abel"));
 	assert_non_null(strstr(notes.text, "cpuset"));
+	assert_non_null(strstr(notes.text, "the host's System V IPC"));
+	assert_non_null(strstr(notes.text, "the host's name"));
+	assert_null(strstr(notes.text, "the host's processes"));
 	/* the caller's spec is as it was */
 	assert_int_equal(s->linux->n_namespaces, 3);
 	assert_string_equal(s->process->apparmorprofile, "docker-default");
