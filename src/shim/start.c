@@ -213,18 +213,32 @@ static int start_engine(const struct shim_options *o, const struct rundir *r, co
 	return 0;
 }
 
-static int start_new(const struct shim_options *o, const char *id, char **address,
+/* What the caller is to find: the engine's number, its address, and the answer. */
+static int tell(const struct bootstrap *b, const char *address, pid_t pid, struct err *e)
+{
+	char pid_text[16];
+
+	(void)snprintf(pid_text, sizeof(pid_text), "%d", (int)pid);
+	if ((pid && write_file("shim.pid", pid_text, e) < 0) ||
+	    write_file("address", address, e) < 0)
+		return -1;
+	return bootstrap_answer(address, b->v3, e);
+}
+
+/* An engine that nobody was told of would be in the way of the next attempt. */
+static int start_new(const struct shim_options *o, const struct bootstrap *b, const char *id,
 		     struct err *e)
 {
 	OWN(rundir) struct rundir r = RUNDIR_INIT;
 	OWN(free) char *cwd = getcwd(NULL, 0);
+	OWN(free) char *address = NULL;
 	struct rundir_owner owner = {
 		.namespace = o->namespace,
 		.address = o->address,
 		.bundle = cwd,
 	};
-	char pid_text[16];
 	pid_t pid;
+	int rc;
 
 	if (!cwd)
 		return err_sys(e, "current directory");
@@ -234,34 +248,37 @@ static int start_new(const struct shim_options *o, const char *id, char **addres
 		rundir_remove(&r);
 		return -1;
 	}
-	(void)snprintf(pid_text, sizeof(pid_text), "%d", (int)pid);
-	*address = str_printf("unix://%s", r.socket_path);
-	if (!*address || write_file("shim.pid", pid_text, e) < 0) {
+	address = str_printf("unix://%s", r.socket_path);
+	rc = address ? tell(b, address, pid, e) : err_oom(e, "an address");
+	if (rc < 0) {
 		(void)kill(pid, SIGKILL);
+		(void)waitpid(pid, NULL, 0);
+		(void)unlink("shim.pid");
+		(void)unlink("address");
 		rundir_remove(&r);
-		return *address ? -1 : err_oom(e, "an address");
 	}
-	return 0;
+	return rc;
 }
 
-/* The address of the engine that runs the container's pod. */
-static int find_pod(const struct shim_options *o, const char *id, char **address, struct err *e)
+/* The engine that runs the container's pod. */
+static int join_pod(const struct shim_options *o, const struct bootstrap *b, const char *id,
+		    struct err *e)
 {
 	struct rundir_owner owner = { .namespace = o->namespace, .address = o->address };
 	OWN(free) char *name = NULL;
 	OWN(free) char *path = NULL;
+	OWN(free) char *address = NULL;
 
 	if (rundir_find(RUNDIR_BASE, id, &owner, &name, e) < 0 ||
 	    rundir_socket_path(RUNDIR_BASE, name, &path, e) < 0)
 		return err_wrap(e, "container '%s'", o->id);
-	*address = str_printf("unix://%s", path);
-	return *address ? 0 : err_oom(e, "an address");
+	address = str_printf("unix://%s", path);
+	return address ? tell(b, address, 0, e) : err_oom(e, "an address");
 }
 
 int shim_start(const struct shim_options *o, struct err *e)
 {
 	OWN(free) char *id = NULL;
-	OWN(free) char *address = NULL;
 	OWN(free) char *config = NULL;
 	struct bootstrap b;
 	bool joins = false;
@@ -274,10 +291,7 @@ int shim_start(const struct shim_options *o, struct err *e)
 	config = b.config_path;
 	if ((config ? setenv(SHIM_ENV_CONFIG, config, 1) : unsetenv(SHIM_ENV_CONFIG)) < 0)
 		return err_sys(e, "the environment");
-	if (shim_sandbox_of(o, &id, &joins, e) < 0 ||
-	    (joins ? find_pod(o, id, &address, e) : start_new(o, id, &address, e)) < 0)
+	if (shim_sandbox_of(o, &id, &joins, e) < 0)
 		return -1;
-	if (write_file("address", address, e) < 0)
-		return -1;
-	return bootstrap_answer(address, b.v3, e);
+	return joins ? join_pod(o, &b, id, e) : start_new(o, &b, id, e);
 }

@@ -421,6 +421,21 @@ class Contract(ContainerdCase):
                     self.assertEqual(done.stdout, address)
                 self.assertEqual(self.shim(*args, "-bundle", path, "delete").returncode, 0)
 
+    def test_start_that_fails_at_its_end(self):
+        """Nobody knows of its engine: it is gone, and the next attempt finds nothing in its way."""
+        args = ("-namespace", "n", "-address", "/c", "-publish-binary", "/bin/true", "-id", "late")
+        with folder(self.root, "late") as path:
+            shutil.copy(os.path.join(TREE, "tests/corpus/oci/ctr-0.json"), os.path.join(path, "config.json"))
+            os.mkdir(os.path.join(path, "address"))  # which is to be a file
+            done = self.shim(*args, "start", cwd=path)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("address", done.stderr)
+            self.assertEqual(sorted(os.listdir(path)), ["address", "config.json", "shim.log"])
+            os.rmdir(os.path.join(path, "address"))
+            done = self.shim(*args, "start", cwd=path)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertEqual(self.shim(*args, "-bundle", path, "delete").returncode, 0)
+
     def test_failures_are_one_line(self):
         for args, word in ((("-id", "x", "start"), "namespace"),
                            (("-namespace", "n", "start"), "-id"),
