@@ -71,6 +71,23 @@ static bool take_ip(const struct nl_attr *a, int family, unsigned prefix, struct
 
 /* ---- addresses ---- */
 
+/* "10.0.0.2 peer 10.0.0.1/32": the prefix is the other side's. */
+static void take_peer(const struct nl_attr *a, const struct ifaddrmsg *info,
+		      struct scan_address *row)
+{
+	size_t whole = info->ifa_family == AF_INET ? 32 : 128;
+	struct scan_ip peer;
+
+	if (!a[IFA_LOCAL].data ||
+	    !take_ip(&a[IFA_ADDRESS], info->ifa_family, info->ifa_prefixlen, &peer) ||
+	    memcmp(peer.bytes, row->ip.bytes, sizeof(peer.bytes)) == 0)
+		return;
+	for (size_t bit = peer.prefix; bit < whole; bit++)
+		peer.bytes[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+	row->peer = peer;
+	row->ip.prefix = (unsigned)whole;
+}
+
 static int on_address(const struct nlmsghdr *m, void *arg, struct err *e)
 {
 	struct scan *s = arg;
@@ -81,13 +98,14 @@ static int on_address(const struct nlmsghdr *m, void *arg, struct err *e)
 	if (m->nlmsg_type != RTM_NEWADDR || nl_parse(m, sizeof(info), a, IFA_LOCAL) < 0)
 		return 0;
 	memcpy(&info, m + 1, sizeof(info));
-	/* the guest makes its own link-local ones, of the same hardware address */
-	if (info.ifa_scope >= RT_SCOPE_LINK)
+	/* the guest makes its own link-local ones of IPv6, of the same hardware address */
+	if (info.ifa_scope >= (info.ifa_family == AF_INET6 ? RT_SCOPE_LINK : RT_SCOPE_HOST))
 		return 0;
 	row.link = (int)info.ifa_index;
 	if (!take_ip(a[IFA_LOCAL].data ? &a[IFA_LOCAL] : &a[IFA_ADDRESS], info.ifa_family,
 		     info.ifa_prefixlen, &row.ip))
 		return 0;
+	take_peer(a, &info, &row);
 	if (s->address_count == SCAN_ROWS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d addresses", SCAN_ROWS_MAX);
 	s->addresses[s->address_count++] = row;
@@ -156,6 +174,13 @@ static bool is_of_another_table(const struct rtmsg *r)
 	       (r->rtm_family == AF_INET || r->rtm_family == AF_INET6);
 }
 
+static bool is_dead(const struct rtmsg *r)
+{
+	return r->rtm_table == RT_TABLE_MAIN && r->rtm_protocol != RTPROT_KERNEL &&
+	       (r->rtm_type == RTN_BLACKHOLE || r->rtm_type == RTN_UNREACHABLE ||
+		r->rtm_type == RTN_PROHIBIT);
+}
+
 /* Of several ways to one place the guest is given the one that the host would take. */
 static struct scan_route *find_destination(struct scan *s, const struct scan_route *like)
 {
@@ -169,11 +194,48 @@ static struct scan_route *find_destination(struct scan *s, const struct scan_rou
 	return NULL;
 }
 
+static int add_route(struct scan *s, const struct scan_route *row, struct err *e)
+{
+	struct scan_route *same = find_destination(s, row);
+
+	if (same) {
+		if (row->priority < same->priority)
+			*same = *row;
+		return 0;
+	}
+	if (s->route_count == SCAN_ROWS_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d routes", SCAN_ROWS_MAX);
+	s->routes[s->route_count++] = *row;
+	return 0;
+}
+
+/* The kernel's own routes are left to the guest's, which makes none for a peer it is not told
+ * of. */
+static int add_ways_to_peers(struct scan *s, struct err *e)
+{
+	for (size_t i = 0; i < s->address_count; i++) {
+		const struct scan_address *a = &s->addresses[i];
+		struct scan_route row = { 0 };
+
+		if (!a->peer.family || !scan_find(s, a->link))
+			continue;
+		row.link = a->link;
+		row.family = a->ip.family;
+		row.dst = a->peer;
+		row.source = a->ip;
+		row.source.prefix = 0;
+		row.scope = a->ip.family == AF_INET ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+		if (add_route(s, &row, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
 {
 	struct scan *s = arg;
 	struct nl_attr a[RTA_ENCAP + 1], metrics[RTAX_MTU + 1];
-	struct scan_route row = { 0 }, *same;
+	struct scan_route row = { 0 };
 	struct rtmsg info;
 	uint32_t link = 0;
 
@@ -181,6 +243,7 @@ static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
 		return 0;
 	memcpy(&info, m + 1, sizeof(info));
 	s->other_tables |= is_of_another_table(&info);
+	s->dead_routes |= is_dead(&info);
 	if (!is_ours(&info))
 		return 0;
 	if (nl_get_u32(&a[RTA_OIF], &link) < 0)
@@ -202,16 +265,7 @@ static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
 	if (nl_parse_nested(&a[RTA_METRICS], metrics, RTAX_MTU) == 0)
 		(void)nl_get_u32(&metrics[RTAX_MTU], &row.mtu);
 	(void)nl_get_u32(&a[RTA_PRIORITY], &row.priority);
-	same = find_destination(s, &row);
-	if (same) {
-		if (row.priority < same->priority)
-			*same = row;
-		return 0;
-	}
-	if (s->route_count == SCAN_ROWS_MAX)
-		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d routes", SCAN_ROWS_MAX);
-	s->routes[s->route_count++] = row;
-	return 0;
+	return add_route(s, &row, e);
 }
 
 /* A gateway must be reachable before a route goes through it. */
@@ -282,6 +336,7 @@ int scan_links(int nl, struct arena *a, struct scan *out, struct err *e)
 		return err_oom(e, "what a network namespace has");
 	if (dump(nl, RTM_GETADDR, &address, sizeof(address), on_address, &s, e) < 0 ||
 	    dump(nl, RTM_GETLINK, &link, sizeof(link), on_link, &s, e) < 0 ||
+	    add_ways_to_peers(&s, e) < 0 ||
 	    dump(nl, RTM_GETROUTE, &route, sizeof(route), on_route, &s, e) < 0 ||
 	    dump(nl, RTM_GETNEIGH, &neighbor, sizeof(neighbor), on_neighbor, &s, e) < 0)
 		return -1;

@@ -35,6 +35,7 @@ struct scan_link {
 struct scan_address {
 	int link; /* index */
 	struct scan_ip ip;
+	struct scan_ip peer; /* of a point-to-point address: `routes` has the way there */
 };
 
 struct scan_route {
@@ -62,7 +63,8 @@ struct scan {
 	/* rows begin with their link's index, and have zeroes where they have no field: two
 	 * looks can be compared as memory */
 	size_t address_count, route_count, neighbor_count;
-	bool other_tables; /* there are routes that were left out, of policy routing */
+	bool other_tables; /* there are routes that were left out: of policy routing */
+	bool dead_routes;  /* and: that lead nowhere (blackhole, unreachable, prohibit) */
 };
 
 /*

@@ -60,6 +60,11 @@ int links_join(struct sandbox *s, const char *netns, struct vmm_device *devices,
 			 "network: '%s' has rules and further tables of routes: the guest "
 			 "gets the main table",
 			 netns);
+	if (tap_net_scan(s->taps)->dead_routes)
+		log_warn(&s->log,
+			 "network: '%s' has routes that lead nowhere (blackhole, unreachable, "
+			 "prohibit): the guest does not get them",
+			 netns);
 	if (c.joined_count == 0)
 		log_info(&s->log, "network: '%s' has no link with an address", netns);
 	*count = c.joined_count;

@@ -137,6 +137,25 @@ class Links(ContainerdCase):
             time.sleep(0.2)
         self.assertEqual(done.stdout, want, done.stderr)
 
+    def test_point_to_point(self):
+        """The other side is reached, and what lies behind it; so is what has addresses of one link only."""
+        ip("-n", POD, "route", "del", "default")
+        ip("-n", POD, "-6", "route", "del", "default")
+        for own, peer, more in (("203.0.113.2", "203.0.113.1/32", ()), ("2001:db8:2::2", "2001:db8:3::1/128", ("nodad",))):
+            ip("-n", POD, "addr", "add", own, "peer", peer, "dev", "eth0", *more)
+        ip("-n", FAR, "addr", "add", "203.0.113.1/24", "dev", "eth0")
+        ip("-n", FAR, "addr", "add", "2001:db8:3::1/64", "dev", "eth0", "nodad")
+        ip("-n", FAR, "route", "add", "2001:db8:2::/64", "dev", "eth0")
+        ip("-n", POD, "route", "add", "default", "via", "203.0.113.1")
+        ip("-n", POD, "-6", "route", "add", "default", "via", "2001:db8:3::1")
+        ip("-n", POD, "addr", "add", "169.254.7.7/16", "scope", "link", "dev", "eth0")
+        ip("-n", FAR, "addr", "add", "169.254.7.1/16", "dev", "eth0")
+        out = self.inside("sh", "-c", "ip -o addr; ip route; ip -6 route; for i in 203.0.113.1 169.254.7.1 2001:db8:3::1; do "
+                          "ping -c 1 -W 5 $i | grep -q ' 0% packet loss' && echo there $i; done")
+        for text in ("203.0.113.2/32", "203.0.113.1 dev eth0 scope link", "default via 203.0.113.1", "169.254.7.7/16",
+                     "default via 2001:db8:3::1", "there 203.0.113.1", "there 169.254.7.1", "there 2001:db8:3::1"):
+            self.assertIn(text, out)
+
     def test_two_ways_to_one_place(self):
         """The guest takes the one that the host would."""
         self.add_link("net1", "203.0.113", "2001:db8:2:")
