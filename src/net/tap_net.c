@@ -170,8 +170,8 @@ static struct tap *tap_of(struct tap_net *n, int link)
 	return NULL;
 }
 
-/* Those that are gone are forgotten: an index is given again. The others are not to be seen. */
-static void leave_out_refused(struct tap_net *n, struct scan *found)
+/* An index is given again. */
+static void forget_gone(struct tap_net *n, const struct scan *found)
 {
 	size_t kept = 0;
 
@@ -180,7 +180,11 @@ static void leave_out_refused(struct tap_net *n, struct scan *found)
 			n->refused[kept++] = n->refused[i];
 	}
 	n->refused_count = kept;
-	for (size_t i = 0; i < kept; i++)
+}
+
+static void leave_out_refused(const struct tap_net *n, struct scan *found)
+{
+	for (size_t i = 0; i < n->refused_count; i++)
 		scan_drop(found, n->refused[i]);
 }
 
@@ -267,6 +271,7 @@ int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
 
 	if (scan_links(n->nl, &a, &found, e) < 0)
 		return -1;
+	forget_gone(n, &found);
 	leave_out_refused(n, &found);
 	if (write_record(n, &found, e) < 0)
 		return -1;

@@ -11,6 +11,7 @@ import time
 import unittest
 
 import grpc_client as rpc
+from bad_case import wait_until
 from containerd_case import ContainerdCase
 from engine_case import STATE, EngineCase
 
@@ -355,6 +356,10 @@ class Later(EngineCase):
         with open(self.out, encoding="utf-8") as f:
             return f.read()
 
+    def log(self):
+        with open(os.path.join(self.bundle, "shim.log"), encoding="utf-8") as f:
+            return f.read()
+
     def wait_for(self, text):
         end = time.monotonic() + 30 * SLOWNESS
         while text not in self.said():
@@ -441,10 +446,11 @@ class Later(EngineCase):
         self.wait_for("198.51.103.2/24")
         self.inside("addr", "add", "198.51.100.77/32", "dev", "eth0")
         self.wait_for("198.51.100.77/32")
+        self.assertTrue(wait_until(lambda: "'eth4'" in self.log(), 30))
         time.sleep(1)
         watch = subprocess.run(["timeout", "2", *self.netns, "monitor", "link"], capture_output=True, text=True,
                                timeout=10, check=False)
-        self.assertEqual((watch.returncode, watch.stdout), (124, ""))
+        self.assertEqual((watch.returncode, watch.stdout), (124, ""), self.log())
         self.assertNotIn("198.51.104.2", self.said())
         ip("-n", FAR, "link", "del", "eth1far")
         self.wait_for("198.51.104.2/24")
