@@ -17,6 +17,7 @@
 
 struct buf;
 struct err;
+struct jval;
 
 /* In the order of the words in the file. */
 enum config_accel {
@@ -151,6 +152,12 @@ int config_annotate(struct kata_config *c, const char *name, const char *value, 
  * the running one's.
  */
 int config_write_search(const char *prefix, struct buf *out, struct err *e);
+
+/*
+ * What `kata-runtime env` shows of it, from the same table: a flat object whose members have
+ * the names of their places, "Hypervisor.MemorySlots".
+ */
+int config_show(const struct kata_config *c, struct jval **out, struct err *e);
 
 /* The commented default file. */
 int config_write_default(struct buf *out, struct err *e);

@@ -31,6 +31,8 @@ struct config_key {
 	bool in_mib; /* CONFIG_UINT: annotations may name another unit */
 	/* the key of [hypervisor.qemu] with the patterns of paths that annotations may name */
 	const char *allowed_by;
+	/* where `kata-runtime env` shows it: "Hypervisor.MemorySlots" */
+	const char *env;
 };
 
 enum config_policy {
@@ -44,6 +46,9 @@ struct config_reserved {
 	enum config_policy policy;
 	const char *neutral; /* values that change nothing here, "a|b"; lists as "[]" */
 	const char *reason;
+	/* where `kata-runtime env` shows the neutral value, the first that is not empty; or
+	 * NULL */
+	const char *env;
 };
 
 struct config_section {

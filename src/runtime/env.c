@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One function for each table of the answer. */
+/*
+ * The configuration shows itself, by its schema; here is what the host makes of it. All is
+ * collected flat, and put into tables at the end.
+ */
 #include "runtime/env.h"
 
 #include <fcntl.h>
@@ -43,32 +46,19 @@ struct collector {
 	const struct kata_config *c;
 	struct arena *a;
 	struct guest_assets assets;
+	/* what is known: members named by their places, "Host.CPU.Model" */
+	struct jval *found;
 };
 
-/* A new table in `parent`; NULL with *e. */
-static struct jval *table(struct jval *parent, const char *name, struct err *e)
+static int add_guest(struct collector *k, struct err *e)
 {
-	struct jval *t = jval_new_object();
+	const struct guest_assets *g = &k->assets;
 
-	return jval_set(parent, name, t, e) < 0 ? NULL : t;
-}
-
-static int add_asset(struct jval *root, const char *name, const char *path, struct err *e)
-{
-	struct jval *t = table(root, name, e);
-
-	return !t || jval_set_str(t, "Path", path ? path : "", e) < 0 ? -1 : 0;
-}
-
-static int add_guest(struct collector *k, struct jval *root, struct err *e)
-{
-	struct jval *t = table(root, "Kernel", e);
-
-	if (!t || jval_set_str(t, "Path", k->assets.kernel ? k->assets.kernel : "", e) < 0 ||
-	    jval_set_str(t, "Parameters", k->c->hypervisor.kernel_params, e) < 0)
-		return -1;
-	return add_asset(root, "Image", k->assets.image, e) < 0 ||
-			       add_asset(root, "Initrd", k->assets.initrd, e) < 0
+	return jval_set_str(k->found, "Kernel.Path", g->kernel ? g->kernel : "", e) < 0 ||
+			       jval_set_str(k->found, "Image.Path", g->image ? g->image : "",
+					    e) < 0 ||
+			       jval_set_str(k->found, "Initrd.Path", g->initrd ? g->initrd : "",
+					    e) < 0
 		       ? -1
 		       : 0;
 }
@@ -91,95 +81,65 @@ static void version_of(struct collector *k, const char *program, char out[WORD_M
 			       buf_cstr(&said));
 }
 
-static int add_list(struct jval *t, const char *name, config_list list, struct err *e)
+/* Over what is configured come the programs that this stands for. */
+static int add_hypervisor(struct collector *k, struct err *e)
 {
-	struct jval *array = jval_new_array();
-
-	for (size_t i = 0; array && list[i]; i++) {
-		if (jval_push(array, jval_new_str(list[i]), e) < 0) {
-			jval_free(array);
-			return -1;
-		}
-	}
-	return jval_set(t, name, array, e);
-}
-
-static int add_hypervisor(struct collector *k, struct jval *root, struct err *e)
-{
-	static const char *const shares[] = { "auto", "virtio-fs", "virtio-9p", "none" };
 	const struct config_hypervisor *h = &k->c->hypervisor;
-	struct jval *t = table(root, "Hypervisor", e), *s;
 	const char *daemon = h->virtio_fs_daemon;
 	OWN(free) char *program = NULL;
 	char version[WORD_MAX] = "";
 	struct err ignored;
 
-	if (!t)
-		return -1;
 	if (vmm_program("qemu", *h->path ? h->path : NULL, &program, &ignored) == 0)
 		version_of(k, program, version);
 	if (!*daemon && paths_find(ASSET_VIRTIOFSD, k->a, &daemon, &ignored) < 0)
 		daemon = "";
-	if (jval_set_str(t, "Path", program ? program : h->path, e) < 0 ||
-	    jval_set_str(t, "Version", version, e) < 0 ||
-	    jval_set_str(t, "MachineType", h->machine_type, e) < 0 ||
-	    jval_set_str(t, "BlockDeviceDriver", "virtio-blk", e) < 0 ||
-	    jval_set_str(t, "EntropySource", h->entropy_source, e) < 0 ||
-	    jval_set_str(t, "SharedFS", shares[h->shared_fs], e) < 0 ||
-	    jval_set_str(t, "VirtioFSDaemon", daemon, e) < 0 ||
-	    jval_set_bool(t, "Debug", h->enable_debug, e) < 0)
-		return -1;
-	s = table(t, "SecurityInfo", e);
-	if (!s || jval_set_bool(s, "DisableSeccomp", !*h->seccomp_sandbox, e) < 0)
-		return -1;
-	return add_list(s, "EnableAnnotations", h->enable_annotations, e);
-}
-
-/* ---- the runtime ---- */
-
-static int add_version(struct jval *runtime, struct err *e)
-{
-	struct jval *outer = table(runtime, "Version", e), *v;
-	unsigned long part[3] = { 0 };
-	const char *p = KATA_VERSION;
-	char *end;
-
-	for (size_t i = 0; i < ARRAY_LEN(part); i++) {
-		part[i] = strtoul(p, &end, 10);
-		p = *end ? end + 1 : end;
-	}
-	if (!outer || jval_set_str(outer, "OCI", ENV_OCI_VERSION, e) < 0)
-		return -1;
-	v = table(outer, "Version", e);
-	return !v || jval_set_str(v, "Semver", KATA_VERSION, e) < 0 ||
-			       jval_set_str(v, "Commit", KATA_COMMIT, e) < 0 ||
-			       jval_set_int(v, "Major", (int64_t)part[0], e) < 0 ||
-			       jval_set_int(v, "Minor", (int64_t)part[1], e) < 0 ||
-			       jval_set_int(v, "Patch", (int64_t)part[2], e) < 0
+	return jval_set_str(k->found, "Hypervisor.Path", program ? program : h->path, e) < 0 ||
+			       jval_set_str(k->found, "Hypervisor.Version", version, e) < 0 ||
+			       jval_set_str(k->found, "Hypervisor.VirtioFSDaemon", daemon, e) <
+				       0
 		       ? -1
 		       : 0;
 }
 
-static int add_runtime(struct collector *k, struct jval *root, struct err *e)
-{
-	const struct config_runtime *r = &k->c->runtime;
-	struct jval *t = table(root, "Runtime", e), *config;
-	const char *dir;
+/* ---- the runtime ---- */
 
-	if (!t || paths_program_dir(k->a, &dir, e) < 0 ||
-	    jval_set_str(t, "Path", arena_printf(k->a, "%s/kata-runtime", dir), e) < 0 ||
-	    jval_set_bool(t, "Debug", r->enable_debug, e) < 0 ||
-	    jval_set_bool(t, "DisableGuestSeccomp", r->disable_guest_seccomp, e) < 0 ||
-	    jval_set_bool(t, "SandboxCgroupOnly", r->sandbox_cgroup_only, e) < 0 ||
-	    jval_set_bool(t, "StaticSandboxResourceMgmt", r->static_sandbox_resource_mgmt, e) <
-		    0 ||
-	    jval_set_str(t, "InterNetworkingModel", r->internetworking_model, e) < 0)
+static int add_version(struct jval *found, struct err *e)
+{
+	static const char *const names[] = { "Runtime.Version.Version.Major",
+					     "Runtime.Version.Version.Minor",
+					     "Runtime.Version.Version.Patch" };
+	const char *p = KATA_VERSION;
+	char *end;
+
+	if (jval_set_str(found, "Runtime.Version.OCI", ENV_OCI_VERSION, e) < 0 ||
+	    jval_set_str(found, "Runtime.Version.Version.Semver", KATA_VERSION, e) < 0 ||
+	    jval_set_str(found, "Runtime.Version.Version.Commit", KATA_COMMIT, e) < 0)
 		return -1;
-	config = table(t, "Config", e);
-	if (!config || jval_set_str(config, "Path", k->c->file ? k->c->file : "", e) < 0 ||
-	    jval_set_int(config, "DropIns", k->c->drop_ins, e) < 0)
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		unsigned long part = strtoul(p, &end, 10);
+
+		if (jval_set_int(found, names[i], (int64_t)part, e) < 0)
+			return -1;
+		p = *end ? end + 1 : end;
+	}
+	return 0;
+}
+
+static int add_runtime(struct collector *k, struct err *e)
+{
+	const char *file = k->c->file ? k->c->file : "", *dir, *path;
+
+	if (paths_program_dir(k->a, &dir, e) < 0)
 		return -1;
-	return add_version(t, e);
+	path = arena_printf(k->a, "%s/kata-runtime", dir);
+	if (!path)
+		return err_oom(e, "a path");
+	if (jval_set_str(k->found, "Runtime.Config.Path", file, e) < 0 ||
+	    jval_set_int(k->found, "Runtime.Config.DropIns", k->c->drop_ins, e) < 0 ||
+	    jval_set_str(k->found, "Runtime.Path", path, e) < 0)
+		return -1;
+	return add_version(k->found, e);
 }
 
 /* ---- the host ---- */
@@ -208,92 +168,178 @@ static void find_word(const char *path, const char *key, const char *sep, char o
 	}
 }
 
-static int add_word(struct jval *t, const char *name, const char *path, const char *key,
+static int add_word(struct jval *found, const char *name, const char *path, const char *key,
 		    const char *sep, struct err *e)
 {
 	char word[WORD_MAX];
 
 	find_word(path, key, sep, word);
-	return jval_set_str(t, name, word, e);
+	return jval_set_str(found, name, word, e);
 }
 
 /* /proc/meminfo's kB, as upstream prints them. */
-static int add_kib(struct jval *t, const char *name, const char *key, struct err *e)
+static int add_kib(struct jval *found, const char *name, const char *key, struct err *e)
 {
 	char word[WORD_MAX];
 
 	find_word("/proc/meminfo", key, ":", word);
-	return jval_set(t, name, jval_new_uint(strtoull(word, NULL, 10)), e);
+	return jval_set(found, name, jval_new_uint(strtoull(word, NULL, 10)), e);
 }
 
-static int add_machine(struct jval *host, struct err *e)
+static int add_machine(struct jval *found, struct err *e)
 {
-	struct jval *distro = table(host, "Distro", e), *cpu = table(host, "CPU", e),
-		    *memory = table(host, "Memory", e);
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-	if (!distro || !cpu || !memory)
+	if (add_word(found, "Host.Distro.Name", "/etc/os-release", "NAME", "=", e) < 0 ||
+	    add_word(found, "Host.Distro.Version", "/etc/os-release", "VERSION_ID", "=", e) <
+		    0 ||
+	    add_word(found, "Host.CPU.Vendor", "/proc/cpuinfo", "vendor_id", ":", e) < 0 ||
+	    add_word(found, "Host.CPU.Model", "/proc/cpuinfo", "model name", ":", e) < 0 ||
+	    jval_set_int(found, "Host.CPU.CPUs", cpus, e) < 0)
 		return -1;
-	if (add_word(distro, "Name", "/etc/os-release", "NAME", "=", e) < 0 ||
-	    add_word(distro, "Version", "/etc/os-release", "VERSION_ID", "=", e) < 0 ||
-	    add_word(cpu, "Vendor", "/proc/cpuinfo", "vendor_id", ":", e) < 0 ||
-	    add_word(cpu, "Model", "/proc/cpuinfo", "model name", ":", e) < 0 ||
-	    jval_set_int(cpu, "CPUs", sysconf(_SC_NPROCESSORS_ONLN), e) < 0)
-		return -1;
-	return add_kib(memory, "Total", "MemTotal", e) < 0 ||
-			       add_kib(memory, "Free", "MemFree", e) < 0 ||
-			       add_kib(memory, "Available", "MemAvailable", e) < 0
+	return add_kib(found, "Host.Memory.Total", "MemTotal", e) < 0 ||
+			       add_kib(found, "Host.Memory.Free", "MemFree", e) < 0 ||
+			       add_kib(found, "Host.Memory.Available", "MemAvailable", e) < 0
 		       ? -1
 		       : 0;
 }
 
-static int add_host(struct collector *k, struct jval *root, struct err *e)
+static int add_host(struct collector *k, struct err *e)
 {
-	struct jval *t = table(root, "Host", e);
 	const struct accel_config usual = { .device = NULL };
+	bool vsock = access("/dev/vhost-vsock", F_OK) == 0;
 	struct accel_verdict verdict;
+	struct jval *v = k->found;
 	struct utsname u;
 
-	if (!t || accel_probe(k->loop, k->reaper, &usual, &verdict, e) < 0)
+	if (accel_probe(k->loop, k->reaper, &usual, &verdict, e) < 0)
 		return -1;
 	if (uname(&u) < 0)
 		return err_sys(e, "uname");
-	if (jval_set_str(t, "Kernel", u.release, e) < 0 ||
-	    jval_set_str(t, "Architecture", u.machine, e) < 0 ||
-	    jval_set_bool(t, "VMContainerCapable", verdict.kvm_works, e) < 0 ||
-	    jval_set_str(t, "Acceleration", verdict.kvm_works ? "kvm" : "tcg", e) < 0 ||
-	    jval_set_str(t, "AccelerationReason", verdict.why, e) < 0 ||
-	    jval_set_bool(t, "SupportVSocks", access("/dev/vhost-vsock", F_OK) == 0, e) < 0)
+	if (jval_set_str(v, "Host.Kernel", u.release, e) < 0 ||
+	    jval_set_str(v, "Host.Architecture", u.machine, e) < 0 ||
+	    jval_set_bool(v, "Host.VMContainerCapable", verdict.kvm_works, e) < 0 ||
+	    jval_set_str(v, "Host.Acceleration", verdict.kvm_works ? "kvm" : "tcg", e) < 0 ||
+	    jval_set_str(v, "Host.AccelerationReason", verdict.why, e) < 0 ||
+	    jval_set_bool(v, "Host.SupportVSocks", vsock, e) < 0)
 		return -1;
-	return add_machine(t, e);
+	return add_machine(v, e);
 }
 
-static int add_agent(struct collector *k, struct jval *root, struct err *e)
-{
-	const struct config_agent *a = &k->c->agent;
-	struct jval *t = table(root, "Agent", e);
+/* ---- the answer ---- */
 
-	if (!t || jval_set_bool(t, "Debug", a->enable_debug, e) < 0)
-		return -1;
-	return jval_set_bool(t, "DebugConsole", a->debug_console_enabled, e);
+/*
+ * Upstream's members, in its order: who compares two hosts finds the lines where they are. What
+ * is not among them stands behind, in the order of the schema.
+ */
+static const char *const order[] = {
+	"Meta.Version",
+	"Kernel.Path",
+	"Kernel.Parameters",
+	"Image.Path",
+	"Initrd.Path",
+	"Hypervisor.MachineType",
+	"Hypervisor.Version",
+	"Hypervisor.Path",
+	"Hypervisor.BlockDeviceDriver",
+	"Hypervisor.EntropySource",
+	"Hypervisor.SharedFS",
+	"Hypervisor.VirtioFSDaemon",
+	"Hypervisor.MemorySlots",
+	"Hypervisor.HotPlugVFIO",
+	"Hypervisor.ColdPlugVFIO",
+	"Hypervisor.PCIeRootPort",
+	"Hypervisor.PCIeSwitchPort",
+	"Hypervisor.Debug",
+	"Hypervisor.SecurityInfo.DisableSeccomp",
+	"Hypervisor.SecurityInfo.GuestHookPath",
+	"Hypervisor.SecurityInfo.EnableAnnotations",
+	"Hypervisor.SecurityInfo.ConfidentialGuest",
+	"Runtime.Config.Path",
+	"Runtime.Path",
+	"Runtime.GuestSeLinuxLabel",
+	"Runtime.Experimental",
+	"Runtime.Version.OCI",
+	"Runtime.Version.Version.Semver",
+	"Runtime.Version.Version.Commit",
+	"Runtime.Version.Version.Major",
+	"Runtime.Version.Version.Minor",
+	"Runtime.Version.Version.Patch",
+	"Runtime.Debug",
+	"Runtime.Trace",
+	"Runtime.DisableGuestSeccomp",
+	"Runtime.DisableNewNetNs",
+	"Runtime.SandboxCgroupOnly",
+	"Host.Kernel",
+	"Host.Architecture",
+	"Host.Distro.Name",
+	"Host.Distro.Version",
+	"Host.CPU.Vendor",
+	"Host.CPU.Model",
+	"Host.CPU.CPUs",
+	"Host.Memory.Total",
+	"Host.Memory.Free",
+	"Host.Memory.Available",
+	"Host.VMContainerCapable",
+	"Host.SupportVSocks",
+	"Agent.Debug",
+	"Agent.Trace",
+};
+
+struct layout {
+	struct jval *root;
+	struct err *e;
+};
+
+/* Puts `v` where `name` says, with the tables around it, unless it is there. */
+static int place(const char *name, struct jval *v, void *arg)
+{
+	struct layout *l = arg;
+	struct jval *t = l->root;
+
+	for (size_t n = strcspn(name, "."); name[n]; n = strcspn(name, ".")) {
+		struct jval *inner;
+		char part[WORD_MAX];
+
+		(void)snprintf(part, sizeof(part), "%.*s", (int)n, name);
+		inner = jval_get(t, part);
+		if (!inner) {
+			inner = jval_new_object();
+			if (jval_set(t, part, inner, l->e) < 0)
+				return -1;
+		}
+		t = inner;
+		name += n + 1;
+	}
+	return jval_get(t, name) ? 0 : jval_set(t, name, jval_ref(v), l->e);
 }
 
-static int add_all(struct collector *k, struct jval *root, struct err *e)
+static int lay_out(const struct jval *found, struct jval *root, struct err *e)
 {
-	struct jval *meta = table(root, "Meta", e);
+	struct layout l = { root, e };
 
-	if (!meta || jval_set_str(meta, "Version", META_VERSION, e) < 0)
+	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+		struct jval *v = jval_get(found, order[i]);
+
+		if (v && place(order[i], v, &l) < 0)
+			return -1;
+	}
+	return jval_each(found, place, &l);
+}
+
+static int collect(struct collector *k, struct jval *root, struct err *e)
+{
+	if (jval_set_str(k->found, "Meta.Version", META_VERSION, e) < 0 ||
+	    add_guest(k, e) < 0 || add_hypervisor(k, e) < 0 || add_runtime(k, e) < 0 ||
+	    add_host(k, e) < 0)
 		return -1;
-	return add_guest(k, root, e) < 0 || add_hypervisor(k, root, e) < 0 ||
-			       add_runtime(k, root, e) < 0 || add_host(k, root, e) < 0 ||
-			       add_agent(k, root, e) < 0
-		       ? -1
-		       : 0;
+	return lay_out(k->found, root, e);
 }
 
 int env_collect(struct loop *l, const struct kata_config *c, struct jval **out, struct err *e)
 {
 	OWN(arena) struct arena a = { .limit = 1 << 20 };
-	OWN(jval) struct jval *root = jval_new_object();
+	OWN(jval) struct jval *root = jval_new_object(), *found = NULL;
 	struct child_reaper reaper;
 	struct collector k = { .loop = l, .reaper = &reaper, .c = c, .a = &a };
 	struct err ignored;
@@ -301,6 +347,9 @@ int env_collect(struct loop *l, const struct kata_config *c, struct jval **out, 
 
 	if (!root)
 		return err_oom(e, "an answer");
+	if (config_show(c, &found, e) < 0)
+		return -1;
+	k.found = found;
 	/* a host without a guest is one that `env` is asked about */
 	if (guest_assets_find(c, &a, &k.assets, &ignored) < 0)
 		k.assets = (struct guest_assets){ .kernel = c->hypervisor.kernel,
@@ -308,7 +357,7 @@ int env_collect(struct loop *l, const struct kata_config *c, struct jval **out, 
 						  .image = c->hypervisor.image };
 	if (child_reaper_init(&reaper, l, e) < 0)
 		return -1;
-	rc = add_all(&k, root, e);
+	rc = collect(&k, root, e);
 	child_reaper_fini(&reaper);
 	if (rc == 0)
 		*out = TAKE(root);

@@ -567,6 +567,11 @@ struct jval *jval_new_uint(uint64_t n)
 	return wrap(json_object_new_uint64(n));
 }
 
+struct jval *jval_new_double(double d)
+{
+	return wrap(json_object_new_double(d));
+}
+
 struct jval *jval_new_bool(bool b)
 {
 	return wrap(json_object_new_boolean(b));

@@ -76,6 +76,7 @@ struct jval *jval_new_array(void);
 struct jval *jval_new_str(const char *s);
 struct jval *jval_new_int(int64_t n);
 struct jval *jval_new_uint(uint64_t n);
+struct jval *jval_new_double(double d);
 struct jval *jval_new_bool(bool b);
 int jval_set(struct jval *obj, const char *key, struct jval *member, struct err *e);
 int jval_set_str(struct jval *obj, const char *key, const char *s, struct err *e);

@@ -86,6 +86,18 @@ static int op_config_text(struct err *e)
 	return config_write_default(&out, e) < 0 || config_write_manual(&out, e) < 0 ? -1 : 0;
 }
 
+static int op_config_shown(struct err *e)
+{
+	OWN(config) struct kata_config *c = NULL;
+	OWN(jval) struct jval *shown = NULL;
+	int64_t slots;
+
+	if (config_new(&c, e) < 0 || config_show(c, &shown, e) < 0)
+		return -1;
+	return check(jval_int(jval_get(shown, "Hypervisor.MemorySlots"), &slots) && slots == 10,
+		     e, "what is shown");
+}
+
 static const char spec_json[] =
 	"{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"r\"},\"hostname\":\"h\","
 	"\"process\":{\"args\":[\"sh\",\"-c\",\"x\"],\"cwd\":\"/\",\"env\":[\"A=b\"],"
@@ -492,6 +504,7 @@ const struct op host_ops[] = {
 	{ "toml", op_toml, true, IO_NONE, false, false },
 	{ "config", op_config, true, IO_SHORT, false, false },
 	{ "config text", op_config_text, true, IO_NONE, false, false },
+	{ "config shown", op_config_shown, true, IO_NONE, false, false },
 	{ "spec", op_spec, true, IO_NONE, false, false },
 	{ "guest spec", op_guest_spec, true, IO_NONE, false, true },
 	{ "pod files", op_pod_files, true, IO_SHORT, false, false },

@@ -50,6 +50,7 @@ class Env(unittest.TestCase):
     def test_what_is_configured(self):
         path = self.config('[hypervisor.qemu]\nkernel_params = "quiet \\"x\\\\y\\""\n'
                            'machine_type = "microvm"\nshared_fs = "virtio-9p"\n'
+                           'memory_slots = 7\ndefault_vcpus = 1.5\nvirtio_fs_extra_args = ["-o", "x"]\n'
                            '[runtime]\ndisable_guest_seccomp = false\n')
         for options in (("--config", path), ("--kata-config=" + path,)):
             found = tomllib.loads(self.env(*options, "env"))
@@ -57,7 +58,17 @@ class Env(unittest.TestCase):
             self.assertEqual(found["Kernel"]["Parameters"], 'quiet "x\\y"')
             self.assertEqual(found["Hypervisor"]["MachineType"], "microvm")
             self.assertEqual(found["Hypervisor"]["SharedFS"], "virtio-9p")
+            self.assertEqual(found["Hypervisor"]["MemorySlots"], 7)
+            self.assertEqual(found["Hypervisor"]["DefaultVCPUs"], 1.5)
+            self.assertEqual(found["Hypervisor"]["VirtioFSExtraArgs"], ["-o", "x"])
             self.assertIs(found["Runtime"]["DisableGuestSeccomp"], False)
+
+    def test_whether_qemu_filters_system_calls(self):
+        for words, disabled in (("", False), ("on,spawn=deny", False), ("off", True), ("on,enable=off", True)):
+            path = self.config(f'[hypervisor.qemu]\nseccomp_sandbox = "{words}"\n')
+            found = tomllib.loads(self.env("--config", path, "env"))["Hypervisor"]["SecurityInfo"]
+            self.assertIs(found["DisableSeccomp"], disabled, words)
+            self.assertEqual(found["SeccompSandbox"], words)
 
     def test_host_without_programs_or_guest(self):
         path = self.config('[hypervisor.qemu]\npath = "/nowhere/qemu"\nkernel = "/nowhere/vmlinux"\n')
