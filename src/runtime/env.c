@@ -26,6 +26,7 @@
 #include "event/child.h"
 #include "event/program.h"
 #include "sandbox/guest_assets.h"
+#include "share/share.h"
 #include "version.h"
 #include "vmm/accel.h"
 #include "vmm/vmm.h"
@@ -94,6 +95,10 @@ static int add_hypervisor(struct collector *k, struct err *e)
 		version_of(k, program, version);
 	if (!*daemon && paths_find(ASSET_VIRTIOFSD, k->a, &daemon, &ignored) < 0)
 		daemon = "";
+	/* the agent's socket is vsock's, or one without a name that QEMU inherits */
+	if (jval_set_str(k->found, "Hypervisor.SocketPath", "", e) < 0 ||
+	    jval_set_int(k->found, "Hypervisor.Msize9p", SHARE_MSIZE_9P, e) < 0)
+		return -1;
 	return jval_set_str(k->found, "Hypervisor.Path", program ? program : h->path, e) < 0 ||
 			       jval_set_str(k->found, "Hypervisor.Version", version, e) < 0 ||
 			       jval_set_str(k->found, "Hypervisor.VirtioFSDaemon", daemon, e) <
@@ -204,6 +209,30 @@ static int add_machine(struct jval *found, struct err *e)
 		       : 0;
 }
 
+/* What KVM on this host could protect guests by; none of ours is. */
+static int add_protections(struct jval *found, struct err *e)
+{
+	static const struct {
+		const char *name, *path;
+	} rows[] = {
+		{ "tdx", "/sys/module/kvm_intel/parameters/tdx" },
+		{ "snp", "/sys/module/kvm_amd/parameters/sev_snp" },
+		{ "sev", "/sys/module/kvm_amd/parameters/sev" },
+	};
+	OWN(jval) struct jval *list = jval_new_array();
+
+	for (size_t i = 0; list && i < ARRAY_LEN(rows); i++) {
+		OWN(free) char *text = NULL;
+		struct err ignored;
+
+		if (file_read(AT_FDCWD, rows[i].path, FILE_MAX, &text, NULL, &ignored) == 0 &&
+		    (*text == 'Y' || *text == '1') &&
+		    jval_push(list, jval_new_str(rows[i].name), e) < 0)
+			return -1;
+	}
+	return jval_set(found, "Host.AvailableGuestProtections", TAKE(list), e);
+}
+
 static int add_host(struct collector *k, struct err *e)
 {
 	const struct accel_config usual = { .device = NULL };
@@ -223,7 +252,7 @@ static int add_host(struct collector *k, struct err *e)
 	    jval_set_str(v, "Host.AccelerationReason", verdict.why, e) < 0 ||
 	    jval_set_bool(v, "Host.SupportVSocks", vsock, e) < 0)
 		return -1;
-	return add_machine(v, e);
+	return add_protections(v, e) < 0 ? -1 : add_machine(v, e);
 }
 
 /* ---- the answer ---- */
@@ -245,6 +274,8 @@ static const char *const order[] = {
 	"Hypervisor.EntropySource",
 	"Hypervisor.SharedFS",
 	"Hypervisor.VirtioFSDaemon",
+	"Hypervisor.SocketPath",
+	"Hypervisor.Msize9p",
 	"Hypervisor.MemorySlots",
 	"Hypervisor.HotPlugVFIO",
 	"Hypervisor.ColdPlugVFIO",
@@ -270,6 +301,7 @@ static const char *const order[] = {
 	"Runtime.DisableGuestSeccomp",
 	"Runtime.DisableNewNetNs",
 	"Runtime.SandboxCgroupOnly",
+	"Host.AvailableGuestProtections",
 	"Host.Kernel",
 	"Host.Architecture",
 	"Host.Distro.Name",

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What containers of this host would run with, in the shape of upstream's `kata-runtime env`
- * (Meta.Version 1.0.27), whose names it keeps. What has no meaning here is not in it.
+ * (Meta.Version 1.0.27), whose names and order it keeps; every key of configuration.toml that
+ * upstream does not show stands behind, under the name that the schema gives it. Left out is
+ * Hypervisor.SecurityInfo.Rootless: QEMU's user follows from how files are shared, which with
+ * shared_fs = "auto" is known at a sandbox's start.
  */
 #pragma once
 

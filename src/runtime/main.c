@@ -119,15 +119,25 @@ static int enter_guest(struct job *j, struct err *e)
 
 static const struct command {
 	const char *name, *alias, *usage, *help;
+	const char *more; /* of the manual page, or NULL */
 	const struct arg_option *options;
 	size_t option_count;
 	int (*run)(struct job *j, struct err *e);
 } commands[] = {
 	{ "env", "kata-env", "[--json]", "print what containers of this host would run with",
+	  "It reads the configuration and looks at the host. Members that "
+	  "upstream's has keep their names and their order; what only upstream can do has the value "
+	  "that it has here: ConfidentialGuest is false, HotPlugVFIO is no-port, SocketPath is "
+	  "empty, since QEMU's sockets have no names. Behind them, in the same tables, stands every "
+	  "other key of configuration.toml as it is configured: \"auto\" means that a sandbox's start decides, and its log says how. "
+	  "DisableSeccomp is whether SeccompSandbox, QEMU's \\-sandbox, leaves its system calls "
+	  "unfiltered. AvailableGuestProtections is what KVM on this host has switched on, and no "
+	  "guest uses. There is no Rootless: QEMU has a user without rights where files are shared "
+	  "by virtio-fs, and not where they are by virtio-9p.",
 	  env_options, ARRAY_LEN(env_options), print_env },
 	{ "exec", NULL, "[--kata-debug-port 1026] SANDBOX",
 	  "a shell in the guest itself, if debug_console_enabled; Ctrl-P Ctrl-Q leaves it",
-	  exec_options, ARRAY_LEN(exec_options), enter_guest },
+	  NULL, exec_options, ARRAY_LEN(exec_options), enter_guest },
 };
 
 static const struct command *find_command(const char *name)
@@ -165,6 +175,8 @@ static void manual(FILE *f)
 		(void)fprintf(f, ".SH KATA-RUNTIME %s\n.B kata-runtime %s\n%s\n.PP\n%s\n",
 			      commands[i].name, commands[i].name, commands[i].usage,
 			      commands[i].help);
+		if (commands[i].more)
+			(void)fprintf(f, ".PP\n%s\n", commands[i].more);
 		args_manual(f, commands[i].options, commands[i].option_count);
 	}
 	(void)fprintf(f, ".SH SEE ALSO\nkata(1), configuration.toml(5)\n");

@@ -39,7 +39,6 @@
 
 enum {
 	ID_MAX = 128,
-	DEFAULT_MSIZE = 512000,
 	FILES_MIN = 16384
 };
 
@@ -242,7 +241,7 @@ static void set_storage(struct share *s, const struct share_config *c)
 	for (size_t i = 0; i < ARRAY_LEN(options_9p); i++)
 		st->options[st->option_count++] = options_9p[i];
 	(void)snprintf(s->msize, sizeof(s->msize), "msize=%u",
-		       c->msize_9p ? c->msize_9p : DEFAULT_MSIZE);
+		       c->msize_9p ? c->msize_9p : SHARE_MSIZE_9P);
 	st->options[st->option_count++] = s->msize;
 }
 

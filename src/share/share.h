@@ -50,7 +50,7 @@ struct share_config {
 	const char *cache;      /* "never", "metadata", "auto", "always"; NULL: "auto" */
 	const char *const *extra_args; /* of virtiofsd, NULL-ended; or NULL */
 	unsigned queue_size;           /* of the virtio-fs device; 0: 1024 */
-	unsigned msize_9p;             /* 0: 512000 */
+	unsigned msize_9p;             /* 0: SHARE_MSIZE_9P */
 	uint64_t vmm_caps;             /* vmm_caps_of() */
 	uint64_t guest_fs;             /* file systems the guest kernel has: SHARE_GUEST_… */
 	const char *cgroup_procs;      /* for virtiofsd, or NULL */
@@ -63,6 +63,10 @@ struct share_config {
 enum {
 	SHARE_GUEST_VIRTIO_FS = 1,
 	SHARE_GUEST_9P = 2
+};
+
+enum {
+	SHARE_MSIZE_9P = 512000 /* bytes of a message of 9p */
 };
 
 /*

@@ -14,6 +14,32 @@ ETC = "/etc/kata-containers"
 PROGRAM = os.path.join(BIN, "kata-runtime")
 
 
+# What upstream's env has, in its order, but for Hypervisor.SecurityInfo.Rootless.
+MEMBERS = """
+Meta.Version Kernel.Path Kernel.Parameters Image.Path Initrd.Path
+Hypervisor.MachineType Hypervisor.Version Hypervisor.Path Hypervisor.BlockDeviceDriver Hypervisor.EntropySource
+Hypervisor.SharedFS Hypervisor.VirtioFSDaemon Hypervisor.SocketPath Hypervisor.Msize9p Hypervisor.MemorySlots
+Hypervisor.HotPlugVFIO Hypervisor.ColdPlugVFIO Hypervisor.PCIeRootPort Hypervisor.PCIeSwitchPort Hypervisor.Debug
+Hypervisor.SecurityInfo.DisableSeccomp Hypervisor.SecurityInfo.GuestHookPath
+Hypervisor.SecurityInfo.EnableAnnotations Hypervisor.SecurityInfo.ConfidentialGuest
+Runtime.Config.Path Runtime.Path Runtime.GuestSeLinuxLabel Runtime.Experimental Runtime.Version.OCI
+Runtime.Version.Version.Semver Runtime.Version.Version.Commit Runtime.Version.Version.Major
+Runtime.Version.Version.Minor Runtime.Version.Version.Patch Runtime.Debug Runtime.Trace
+Runtime.DisableGuestSeccomp Runtime.DisableNewNetNs Runtime.SandboxCgroupOnly
+Host.AvailableGuestProtections Host.Kernel Host.Architecture Host.Distro.Name Host.Distro.Version Host.CPU.Vendor
+Host.CPU.Model Host.CPU.CPUs Host.Memory.Total Host.Memory.Free Host.Memory.Available Host.VMContainerCapable
+Host.SupportVSocks Agent.Debug Agent.Trace""".split()
+
+
+def flat(table, prefix=""):
+    """Names of the values in a tree of tables, in their order."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
 def call(*args, env=None):
     return subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=60, check=False,
                           stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
@@ -46,6 +72,13 @@ class Env(unittest.TestCase):
         self.assertIs(one["Runtime"]["DisableGuestSeccomp"], True)
         for part in ("Kernel", "Initrd"):
             self.assertTrue(os.path.exists(one[part]["Path"]), one[part])
+
+    def test_members_of_upstream(self):
+        found = json.loads(self.env("env", "--json"))
+        self.assertEqual([name for name in flat(found) if name in MEMBERS], MEMBERS)
+        self.assertNotIn("Rootless", found["Hypervisor"]["SecurityInfo"])  # the start of a sandbox decides
+        self.assertEqual((found["Hypervisor"]["SocketPath"], found["Hypervisor"]["Msize9p"]), ("", 512000))
+        self.assertIsInstance(found["Host"]["AvailableGuestProtections"], list)
 
     def test_what_is_configured(self):
         path = self.config('[hypervisor.qemu]\nkernel_params = "quiet \\"x\\\\y\\""\n'
