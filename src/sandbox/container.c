@@ -26,6 +26,7 @@
 #include "sandbox/internal.h"
 #include "sandbox/links.h"
 #include "sandbox/mount_chain.h"
+#include "sandbox/oom_score.h"
 #include "sandbox/stdio.h"
 #include "share/share.h"
 
@@ -340,6 +341,7 @@ static int make_room(struct container *c, struct err *e)
 			       pinning_take(c, c->spec->linux->resources, e) < 0))
 		return -1;
 	c->is_sized = true;
+	oom_score_apply(c->sandbox);
 	return sandbox_need_ready(c->sandbox, e) < 0 ? -1 : pinning_apply(c->sandbox, e);
 }
 
@@ -497,6 +499,8 @@ static void place_the_others(struct sandbox *s)
 {
 	struct err e;
 
+	if (s->container_count)
+		oom_score_apply(s);
 	if (s->container_count && sandbox_need_ready(s, &e) == 0 && pinning_apply(s, &e) < 0)
 		log_warn(&s->log, "%s", e.msg);
 }

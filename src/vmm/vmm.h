@@ -252,6 +252,10 @@ int vmm_resize_vcpus(struct vmm *v, unsigned vcpus, int64_t deadline, unsigned *
 int vmm_resize_memory(struct vmm *v, uint64_t mib, int64_t deadline, uint64_t *out,
 		      struct err *e);
 
+enum {
+	VMM_OOM_SCORE = 200 /* of a monitor as it is started: sooner than the host's own */
+};
+
 /* The monitor's process, 0 when there is none. */
 pid_t vmm_pid(const struct vmm *v);
 /*

@@ -63,6 +63,31 @@ class TaskApi(EngineCase):
         self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps({"memory": {"limit": 80 << 20}})}})
         self.end()
 
+    def machine_oom_score(self):
+        (pid,) = [pid for pid in os.listdir("/proc") if pid.isdigit() and self.is_our_machine(pid)]
+        with open(f"/proc/{pid}/oom_score_adj", encoding="ascii") as f:
+            return int(f.read())
+
+    def is_our_machine(self, pid):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
+            return f"sandbox-{self.ident},".encode() in f.read()
+        return False
+
+    def test_machine_is_as_dear_as_its_container(self):
+        """To the host's OOM killer: what its owner says, else sooner than others."""
+        for given, want in ((None, 200), (500, 500)):
+            with self.subTest(given=given):
+                spec = self.spec("sleep", "1000")
+                if given is not None:
+                    spec["process"]["oomScoreAdj"] = given
+                self.write_spec(self.bundle, spec)
+                self.start_engine()
+                self.create()
+                self.assertEqual(self.machine_oom_score(), want)
+                self.task("Start", {1: "x"})
+                self.end()
+                self.wait_gone()
+
     def run_exec(self, ident, *command):
         """Status and output of an exec in the running container."""
         out = os.path.join(self.bundle, ident)

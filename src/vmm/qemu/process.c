@@ -23,8 +23,7 @@
 #include "vmm/qemu/qemu.h"
 
 enum {
-	QEMU_MAX_FILES = 65536,
-	QEMU_OOM_SCORE = 200
+	QEMU_MAX_FILES = 65536
 };
 
 #define CAP(c) (1ULL << (c))
@@ -207,7 +206,7 @@ int qemu_process_start(const struct vmm_config *c, const struct qemu_process *p,
 	s.new_session = true;
 	s.no_core = true;
 	s.max_files = QEMU_MAX_FILES;
-	s.oom_score_adj = QEMU_OOM_SCORE;
+	s.oom_score_adj = VMM_OOM_SCORE;
 	s.cgroup_procs = c->cgroup_procs;
 	if (p->confined) {
 		s.unshare_flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID;
