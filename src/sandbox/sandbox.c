@@ -200,6 +200,32 @@ void sandbox_stop(struct sandbox *s)
 	cond_wake_all(&s->changed);
 }
 
+void sandbox_ask_to_end(struct sandbox *s, int64_t deadline)
+{
+	struct process *asked[CONTAINERS_MAX];
+	size_t count = 0;
+	struct err e;
+
+	list_for_each(n, tmp, &s->containers) {
+		struct process *p = list_entry(n, struct container, node)->init;
+
+		if (p->state != PROCESS_RUNNING)
+			continue;
+		process_ref(p); /* containers may be deleted while we wait */
+		asked[count++] = p;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (process_kill(asked[i], SIGTERM, false, &e) < 0)
+			log_info(&s->log, "SIGTERM before the stop: %s", e.msg);
+	}
+	for (size_t i = 0; i < count; i++) {
+		while (asked[i]->state == PROCESS_RUNNING &&
+		       cond_wait(&asked[i]->changed, deadline, &e) == 0)
+			;
+		process_unref(asked[i]);
+	}
+}
+
 static void stop_lost(void *arg)
 {
 	struct sandbox *s = arg;

@@ -96,6 +96,8 @@ void sandbox_free(struct sandbox *s);
 int sandbox_boot(struct sandbox *s, struct err *e);
 /* Takes everything down: processes become stopped, the VM ends. Idempotent. */
 void sandbox_stop(struct sandbox *s);
+/* Before that: SIGTERM to the first process of each container, and a wait for their ends. */
+void sandbox_ask_to_end(struct sandbox *s, int64_t deadline);
 /* Why its machine ended unasked; NULL if it did not. */
 const char *sandbox_lost_why(const struct sandbox *s);
 /* Waits for its end; no deadline (the caller's fiber may be cancelled). */

@@ -370,6 +370,8 @@ static int api_stop(struct ttrpc_call *c, const void *request, void *response, s
 	(void)response;
 	if (find_sandbox(c, r->sandbox_id, &en, e) < 0)
 		return -1;
+	if (r->timeout_secs)
+		sandbox_ask_to_end(en->sandbox, deadline_in(r->timeout_secs * INT64_C(1000)));
 	sandbox_stop(en->sandbox);
 	return 0;
 }

@@ -116,6 +116,21 @@ class SandboxApi(EngineCase):
         self.assertEqual((rpc.number(state, 4), rpc.number(state, 9)), (STOPPED, 137))
         self.api("ShutdownSandbox")
 
+    def test_stop_with_time_to_end(self):
+        """Whoever ends in it has his own status, whoever does not is killed when it is over."""
+        self.create()
+        self.api("StartSandbox")
+        self.container("ends", "sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done")
+        self.container("stays", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+        time.sleep(SLOWNESS)  # for the traps
+        began = time.monotonic()
+        self.api("StopSandbox", {2: 3})
+        self.assertGreater(time.monotonic() - began, 3)
+        for name, status in (("ends", 7), ("stays", 137)):
+            state = self.task("State", {1: name})
+            self.assertEqual((rpc.number(state, 4), rpc.number(state, 9)), (STOPPED, status), name)
+        self.api("ShutdownSandbox")
+
     def test_names_of_the_pod(self):
         """containerd makes no files for such a pod, and mounts none into its containers."""
         self.create({4: {1: ["10.96.0.10", "fd00::a"], 2: ["ns.svc.example", "svc.example"],
