@@ -224,6 +224,31 @@ int container_add_storage(struct container *c, const char *driver, const char *s
 	return 0;
 }
 
+int container_add_device(struct container *c, const char *type, const char *id,
+			 const char *vm_path, const char *container_path, Grpc__Device **out,
+			 struct err *e)
+{
+	struct arena *a = &c->arena;
+	Grpc__Device *d;
+
+	if (c->device_count == CONTAINER_DEVICES_MAX)
+		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d devices of a container",
+			       CONTAINER_DEVICES_MAX);
+	d = arena_alloc(a, sizeof(*d));
+	if (!d)
+		return err_oom(e, "a device");
+	grpc__device__init(d);
+	d->type = arena_strdup(a, type);
+	d->id = arena_strdup(a, id);
+	d->vm_path = arena_strdup(a, vm_path);
+	d->container_path = arena_strdup(a, container_path);
+	if (!d->type || !d->id || !d->vm_path || !d->container_path)
+		return err_oom(e, "a device");
+	c->devices[c->device_count++] = d;
+	*out = d;
+	return 0;
+}
+
 bool rootfs_mount_has(const struct rootfs_mount *m, const char *word)
 {
 	for (size_t i = 0; i < m->option_count; i++) {
@@ -263,8 +288,10 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 	req.exec_id = c->id; /* as upstream's engine names a first process */
 	req.storages = c->storages;
 	req.n_storages = c->storage_count;
-	if (disks_attach(c, gs.spec, &req, e) < 0)
+	if (disks_attach(c, gs.spec, e) < 0)
 		return -1;
+	req.devices = c->devices;
+	req.n_devices = c->device_count;
 	/* from now on: called off, it is still being made there, of disks that must stay till
 	 * then
 	 */

@@ -11,8 +11,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/device_name.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "base/time.h"
@@ -336,65 +336,49 @@ bool disks_are_named(const Grpc__Spec *spec)
 	return false;
 }
 
-/* Whether a rule lets the container write to it; without one of its own it is not asked. */
-static bool may_write(const Grpc__Linux *l, const Grpc__LinuxDevice *d)
+bool disk_may_write(const Grpc__Linux *l, int64_t major, int64_t minor)
 {
-	const Grpc__LinuxResources *r = l->resources;
+	const Grpc__LinuxResources *r = l ? l->resources : NULL;
 
 	for (size_t i = 0; r && i < r->n_devices; i++) {
 		const Grpc__LinuxDeviceCgroup *rule = r->devices[i];
 
-		if (rule->allow && str_eq(rule->type, "b") && rule->major == d->major &&
-		    rule->minor == d->minor)
+		if (rule->allow && str_eq(rule->type, "b") && rule->major == major &&
+		    rule->minor == minor)
 			return strchr(rule->access, 'w') != NULL;
 	}
 	return true;
 }
 
-/* The host's node of a device: sysfs knows its name, whatever the container calls it. */
-static int find_node(const Grpc__LinuxDevice *d, char *out, size_t size, struct err *e)
+int disk_find_node(unsigned major, unsigned minor, char *out, size_t size, struct err *e)
 {
-	OWN(free) char *text = NULL;
-	char path[64], *line, *rest;
+	char name[DISK_NODE_SIZE];
 	struct stat st;
+	int rc = device_name('b', major, minor, name, sizeof(name), e);
 
-	(void)snprintf(path, sizeof(path), "/sys/dev/block/%lld:%lld/uevent",
-		       (long long)d->major, (long long)d->minor);
-	if (file_read(AT_FDCWD, path, 8192, &text, NULL, e) < 0)
-		return err_set(e, ERR_INVALID, 0, "the host has no block device %lld:%lld",
-			       (long long)d->major, (long long)d->minor);
-	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		if (!str_starts(line, "DEVNAME="))
-			continue;
-		(void)snprintf(out, size, "/dev/%s", line + strlen("DEVNAME="));
-		if (stat(out, &st) == 0 && S_ISBLK(st.st_mode) &&
-		    st.st_rdev == makedev((unsigned)d->major, (unsigned)d->minor))
-			return 0;
-	}
-	return err_set(e, ERR_INVALID, 0, "block device %lld:%lld has no node in /dev",
-		       (long long)d->major, (long long)d->minor);
+	if (rc < 0)
+		return -1;
+	if (rc)
+		return err_set(e, ERR_INVALID, 0, "the host has no block device %u:%u", major,
+			       minor);
+	if (snprintf(out, size, "/dev/%s", name) < (int)size && stat(out, &st) == 0 &&
+	    S_ISBLK(st.st_mode) && st.st_rdev == makedev(major, minor))
+		return 0;
+	return err_set(e, ERR_INVALID, 0, "block device %u:%u has no node in /dev", major,
+		       minor);
 }
 
 static int attach_one(struct container *c, const Grpc__Linux *l, const Grpc__LinuxDevice *d,
-		      Grpc__CreateContainerRequest *r, struct err *e)
+		      struct err *e)
 {
-	Grpc__Device *out = arena_alloc(&c->arena, sizeof(*out));
+	char node[DISK_NODE_SIZE];
+	Grpc__Device *out;
 	struct disk *disk;
-	char node[256];
 
-	if (!out)
-		return err_oom(e, "a device");
-	if (find_node(d, node, sizeof(node), e) < 0 ||
-	    disk_plug(c, node, !may_write(l, d), &disk, e) < 0)
+	if (disk_find_node((unsigned)d->major, (unsigned)d->minor, node, sizeof(node), e) < 0 ||
+	    disk_plug(c, node, !disk_may_write(l, d->major, d->minor), &disk, e) < 0 ||
+	    container_add_device(c, "blk", disk->id, disk->at.pci_path, d->path, &out, e) < 0)
 		return -1;
-	grpc__device__init(out);
-	out->id = arena_strdup(&c->arena, disk->id);
-	out->type = arena_strdup(&c->arena, "blk");
-	out->vm_path = arena_strdup(&c->arena, disk->at.pci_path);
-	out->container_path = arena_strdup(&c->arena, d->path);
-	if (!out->id || !out->type || !out->vm_path || !out->container_path)
-		return err_oom(e, "a device");
-	r->devices[r->n_devices++] = out;
 	log_info(&c->log, "device '%s': '%s' plugged in as a disk", d->path, node);
 	return 0;
 }
@@ -414,8 +398,7 @@ static void leave_out(struct container *c, Grpc__Linux *l)
 		 all - n);
 }
 
-int disks_attach(struct container *c, Grpc__Spec *guest, Grpc__CreateContainerRequest *r,
-		 struct err *e)
+int disks_attach(struct container *c, Grpc__Spec *guest, struct err *e)
 {
 	Grpc__Linux *l = guest->linux;
 	bool any = false;
@@ -428,11 +411,8 @@ int disks_attach(struct container *c, Grpc__Spec *guest, Grpc__CreateContainerRe
 		leave_out(c, l);
 		return 0;
 	}
-	r->devices = arena_calloc(&c->arena, l->n_devices, sizeof(*r->devices));
-	if (!r->devices)
-		return err_oom(e, "devices");
 	for (size_t i = 0; i < l->n_devices; i++) {
-		if (is_block(l->devices[i]) && attach_one(c, l, l->devices[i], r, e) < 0)
+		if (is_block(l->devices[i]) && attach_one(c, l, l->devices[i], e) < 0)
 			return err_wrap(e, "linux.devices '%s'", l->devices[i]->path);
 	}
 	return 0;

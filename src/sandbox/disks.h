@@ -7,6 +7,8 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/list.h"
@@ -16,10 +18,11 @@
 struct container;
 struct err;
 typedef struct Grpc__Spec Grpc__Spec;
-typedef struct Grpc__CreateContainerRequest Grpc__CreateContainerRequest;
+typedef struct Grpc__Linux Grpc__Linux;
 
 enum {
 	DISK_ID_SIZE = 16,
+	DISK_NODE_SIZE = 256,
 	DISK_PARTS_MAX = 250 /* Linux: 255 partitions of a disk, block/genhd.c */
 };
 
@@ -74,10 +77,13 @@ int disks_release(struct container *c, struct err *e);
  * plugged in: a privileged one's are all of the host's, and stay there.
  */
 bool disks_are_named(const Grpc__Spec *spec);
+/* The host's node of a block device: sysfs knows its name, whatever else it is called. */
+int disk_find_node(unsigned major, unsigned minor, char *out, size_t size, struct err *e);
+/* Whether a rule lets the container write to it; without one of its own it is not asked. */
+bool disk_may_write(const Grpc__Linux *l, int64_t major, int64_t minor);
 /*
- * Plugs in the block devices that the specification names (linux.devices) and tells the agent
- * where they are; those of a privileged container are left out, which is logged. A device that
- * may not be written to by the cgroup rules is read-only in the monitor, too.
+ * Plugs in the block devices that the specification names (linux.devices), the agent being
+ * told where they are; those of a privileged container are left out, which is logged. A device
+ * that may not be written to by the cgroup rules is read-only in the monitor, too.
  */
-int disks_attach(struct container *c, Grpc__Spec *guest, Grpc__CreateContainerRequest *r,
-		 struct err *e);
+int disks_attach(struct container *c, Grpc__Spec *guest, struct err *e);

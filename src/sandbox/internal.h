@@ -91,7 +91,8 @@ struct process {
 };
 
 enum {
-	DISKS_MAX = 64
+	DISKS_MAX = 64,
+	CONTAINER_DEVICES_MAX = 128
 };
 
 struct container {
@@ -117,6 +118,9 @@ struct container {
 	cpu_set_t cpus;
 	struct disk *disks[DISKS_MAX]; /* that it uses, see disks.h */
 	size_t disk_count;
+	/* what the agent is told of, each in the arena */
+	Grpc__Device *devices[CONTAINER_DEVICES_MAX];
+	size_t device_count;
 	Grpc__Storage *root_disk; /* in the arena; NULL: the root is in the share */
 	Grpc__Storage **storages; /* what the guest mounts for it; in the arena */
 	size_t storage_count, storage_room;
@@ -130,6 +134,10 @@ bool rootfs_mount_has(const struct rootfs_mount *m, const char *word);
 int container_add_storage(struct container *c, const char *driver, const char *source,
 			  const char *fstype, const char *mount_point, Grpc__Storage **out,
 			  struct err *e);
+/* One more of its devices for that, in the same way. */
+int container_add_device(struct container *c, const char *type, const char *id,
+			 const char *vm_path, const char *container_path, Grpc__Device **out,
+			 struct err *e);
 /* With room for so many options of it. */
 int storage_options_room(struct container *c, Grpc__Storage *st, size_t n, struct err *e);
 /* One of them; a copy, NULL is out of memory. */
