@@ -156,11 +156,12 @@ static int make_cgroup(struct container *c, const Grpc__Spec *spec, struct err *
 	return 0;
 }
 
-static int set_up(struct container *c, const Grpc__CreateContainerRequest *r, struct err *e)
+static int set_up(struct container *c, const Grpc__CreateContainerRequest *r, struct arena *a,
+		  struct err *e)
 {
 	struct launch launch = { .request = r };
 
-	if (devices_attach(c->sandbox, r, e) < 0 || keep_request(c, r, e) < 0 ||
+	if (devices_attach(c->sandbox, r, a, e) < 0 || keep_request(c, r, e) < 0 ||
 	    add_storages(c, r, e) < 0 || make_cgroup(c, r->oci, e) < 0)
 		return -1;
 	if (process_new(c, "", &c->init, e) < 0)
@@ -233,7 +234,8 @@ static void release(struct container *c)
 	container_unref(c);
 }
 
-int container_create(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct err *e)
+int container_create(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct arena *a,
+		     struct err *e)
 {
 	struct container *c;
 	struct err ending;
@@ -245,7 +247,7 @@ int container_create(struct sandbox *s, const Grpc__CreateContainerRequest *r, s
 	list_append(&s->containers, &c->node);
 	s->container_count++;
 	c->removing = true;
-	rc = set_up(c, r, e);
+	rc = set_up(c, r, a, e);
 	if (rc < 0) {
 		fiber_shield(s->loop, true);
 		if (end_processes(c, deadline_in(CGROUP_EMPTY_MS), &ending) < 0)

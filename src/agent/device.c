@@ -16,6 +16,7 @@
 #include "agent/sandbox.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/mem.h"
 #include "base/own.h"
 #include "base/path.h"
 #include "base/str.h"
@@ -182,47 +183,78 @@ static bool is_block_type(const char *type)
 }
 
 /* The engine wrote the host's numbers; the guest's are others. */
-static int set_numbers(Grpc__Linux *lx, const char *container_path, const struct stat *st,
+static int set_numbers(Grpc__Linux *lx, const char *container_path, dev_t guest, dev_t *host,
 		       struct err *e)
 {
 	for (size_t i = 0; lx && i < lx->n_devices; i++) {
 		Grpc__LinuxDevice *d = lx->devices[i];
-		Grpc__LinuxResources *r = lx->resources;
 
 		if (!str_eq(d->path, container_path))
 			continue;
-		for (size_t j = 0; r && j < r->n_devices; j++) {
-			if (r->devices[j]->major == d->major &&
-			    r->devices[j]->minor == d->minor) {
-				r->devices[j]->major = major(st->st_rdev);
-				r->devices[j]->minor = minor(st->st_rdev);
-			}
-		}
-		d->major = major(st->st_rdev);
-		d->minor = minor(st->st_rdev);
+		*host = makedev((unsigned)d->major, (unsigned)d->minor);
+		d->major = major(guest);
+		d->minor = minor(guest);
 		return 0;
 	}
 	return err_set(e, ERR_INVALID, 0, "'%.100s' is not in linux.devices", container_path);
 }
 
-int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct err *e)
+void device_rules_renumber(Grpc__LinuxDeviceCgroup *const *rules, size_t count,
+			   const struct renumbering *disks, size_t disk_count)
 {
-	for (size_t i = 0; i < r->n_devices; i++) {
-		const Grpc__Device *d = r->devices[i];
-		char node[PATH_MAX];
-		struct stat st;
+	for (size_t i = 0; i < count; i++) {
+		Grpc__LinuxDeviceCgroup *r = rules[i];
 
-		if (!is_block_type(d->type))
-			return err_set(e, ERR_UNSUPPORTED, 0,
-				       "devices[%zu]: type '%.32s' is not supported", i,
-				       d->type);
-		if (device_wait_block(s, *d->vm_path ? d->vm_path : d->id, node, sizeof(node),
-				      e) < 0)
-			return err_wrap(e, "devices[%zu]", i);
-		if (stat(node, &st) < 0)
-			return err_sys(e, "devices[%zu]: '%s'", i, node);
-		if (set_numbers(r->oci->linux, d->container_path, &st, e) < 0)
+		/* a character device may have the same numbers */
+		if (str_eq(r->type, "c") || r->major < 0 || r->minor < 0)
+			continue;
+		for (size_t j = 0; j < disk_count; j++) {
+			if (makedev((unsigned)r->major, (unsigned)r->minor) != disks[j].host)
+				continue;
+			r->major = major(disks[j].guest);
+			r->minor = minor(disks[j].guest);
+			break; /* what it is now may be another's number on the host */
+		}
+	}
+}
+
+static int attach_disk(struct sandbox *s, const Grpc__CreateContainerRequest *r, size_t i,
+		       struct renumbering *out, struct err *e)
+{
+	const Grpc__Device *d = r->devices[i];
+	char node[PATH_MAX];
+	struct stat st;
+
+	if (device_wait_block(s, *d->vm_path ? d->vm_path : d->id, node, sizeof(node), e) < 0)
+		return -1;
+	if (stat(node, &st) < 0)
+		return err_sys(e, "'%s'", node);
+	out->guest = st.st_rdev;
+	return set_numbers(r->oci->linux, d->container_path, st.st_rdev, &out->host, e);
+}
+
+int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct arena *a,
+		   struct err *e)
+{
+	const Grpc__LinuxResources *res = r->oci->linux ? r->oci->linux->resources : NULL;
+	struct renumbering *disks = arena_calloc(a, r->n_devices + 1, sizeof(*disks));
+	size_t disk_count = 0;
+	int rc = 0;
+
+	if (!disks)
+		return err_oom(e, "devices");
+	for (size_t i = 0; rc == 0 && i < r->n_devices; i++) {
+		const Grpc__Device *d = r->devices[i];
+
+		if (is_block_type(d->type))
+			rc = attach_disk(s, r, i, &disks[disk_count++], e);
+		else
+			rc = err_set(e, ERR_UNSUPPORTED, 0, "type '%.32s' is not supported",
+				     d->type);
+		if (rc < 0)
 			return err_wrap(e, "devices[%zu]", i);
 	}
+	if (res)
+		device_rules_renumber(res->devices, res->n_devices, disks, disk_count);
 	return 0;
 }

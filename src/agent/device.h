@@ -6,9 +6,11 @@
 #pragma once
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "agent.pb-c.h"
 
+struct arena;
 struct err;
 struct sandbox;
 
@@ -26,5 +28,17 @@ int device_find_net(const char *address, char *out, size_t size, struct err *e);
  */
 int device_part(struct sandbox *s, const char *node, const char *where, char *out, size_t size,
 		struct err *e);
-/* Resolves CreateContainerRequest.devices into OCI.linux.devices' numbers. */
-int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct err *e);
+/*
+ * Resolves CreateContainerRequest.devices into OCI.linux.devices' numbers, and has the rules
+ * of linux.resources.devices name the guest's disks.
+ */
+int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct arena *a,
+		   struct err *e);
+
+/* A disk's numbers on the host and here. */
+struct renumbering {
+	dev_t host, guest;
+};
+/* Rules that name one of the disks by the host's numbers get the guest's, once each. */
+void device_rules_renumber(Grpc__LinuxDeviceCgroup *const *rules, size_t count,
+			   const struct renumbering *disks, size_t disk_count);

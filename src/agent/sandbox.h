@@ -120,7 +120,8 @@ int sandbox_create(struct sandbox *s, const Grpc__CreateSandboxRequest *r, struc
 int sandbox_destroy(struct sandbox *s, struct err *e);
 
 /* container.c */
-int container_create(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct err *e);
+int container_create(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct arena *a,
+		     struct err *e);
 int container_find(struct sandbox *s, const char *id, struct container **out, struct err *e);
 int container_start(struct container *c, struct err *e);
 /* Kills what is left, waits (deadline), unmounts, removes the cgroup. */

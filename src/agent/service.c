@@ -88,7 +88,7 @@ HANDLER(destroy_sandbox)
 
 HANDLER(create_container)
 {
-	return container_create(call->context, request, e);
+	return container_create(call->context, request, call->arena, e);
 }
 
 HANDLER(start_container)

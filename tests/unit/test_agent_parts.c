@@ -10,11 +10,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/cgroup.h"
 #include "agent/config.h"
+#include "agent/device.h"
 #include "agent/device_program.h"
 #include "agent/fault.h"
 #include "agent/file_cache.h"
@@ -187,6 +189,31 @@ static Grpc__LinuxDeviceCgroup rule(bool allow, const char *type, int64_t major_
 	d.minor = minor_no;
 	d.access = (char *)(uintptr_t)access;
 	return d;
+}
+
+/* A disk's number here may be another's on the host, and a character device has it as well. */
+static void test_device_rules(void **state)
+{
+	const struct renumbering disks[] = { { makedev(7, 0), makedev(254, 0) },
+					     { makedev(254, 0), makedev(254, 16) },
+					     { makedev(1, 3), makedev(254, 32) } };
+	Grpc__LinuxDeviceCgroup rules[] = {
+		rule(true, "b", 7, 0, "r"),    rule(true, "b", 254, 0, "w"),
+		rule(true, "c", 1, 3, "rwm"),  rule(true, "b", 1, 3, "m"),
+		rule(false, "a", -1, -1, "r"), rule(true, "b", 8, 0, "r"),
+	};
+	static const int64_t want[][2] = { { 254, 0 },  { 254, 16 }, { 1, 3 },
+					   { 254, 32 }, { -1, -1 },  { 8, 0 } };
+	Grpc__LinuxDeviceCgroup *list[ARRAY_LEN(rules)];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+		list[i] = &rules[i];
+	device_rules_renumber(list, ARRAY_LEN(list), disks, ARRAY_LEN(disks));
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		assert_int_equal(rules[i].major, want[i][0]);
+		assert_int_equal(rules[i].minor, want[i][1]);
+	}
 }
 
 static void test_device_program(void **state)
@@ -417,6 +444,7 @@ int main(void)
 		cmocka_unit_test(test_stats_text),     cmocka_unit_test(test_mount_words),
 		cmocka_unit_test(test_names),          cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_netlink),        cmocka_unit_test(test_file_cache),
+		cmocka_unit_test(test_device_rules),
 	};
 
 	return cmocka_run_group_tests_name("agent_parts", tests, NULL, NULL);
