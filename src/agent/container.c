@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/device.h"
+#include "agent/device_mounts.h"
 #include "agent/sandbox.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -226,6 +227,8 @@ static void release(struct container *c)
 	for (size_t i = c->storage_count; i > 0; i--)
 		storage_release(s, c->storages[i - 1]);
 	c->storage_count = 0;
+	if (device_mounts_remove(c->id, &why) < 0)
+		log_warn(&c->log, "%s", why.msg);
 	if (!list_empty(&c->node)) {
 		list_remove(&c->node);
 		s->container_count--;

@@ -13,6 +13,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "agent/device_mounts.h"
 #include "agent/sandbox.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -219,7 +220,7 @@ void device_rules_renumber(Grpc__LinuxDeviceCgroup *const *rules, size_t count,
 }
 
 static int attach_disk(struct sandbox *s, const Grpc__CreateContainerRequest *r, size_t i,
-		       struct renumbering *out, struct err *e)
+		       struct renumbering *out, struct arena *a, struct err *e)
 {
 	const Grpc__Device *d = r->devices[i];
 	char node[PATH_MAX];
@@ -230,6 +231,8 @@ static int attach_disk(struct sandbox *s, const Grpc__CreateContainerRequest *r,
 	if (stat(node, &st) < 0)
 		return err_sys(e, "'%s'", node);
 	out->guest = st.st_rdev;
+	if (device_mount_is(d))
+		return device_mount_disk(r, i, st.st_rdev, &out->host, a, e);
 	return set_numbers(r->oci->linux, d->container_path, st.st_rdev, &out->host, e);
 }
 
@@ -247,7 +250,9 @@ int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, str
 		const Grpc__Device *d = r->devices[i];
 
 		if (is_block_type(d->type))
-			rc = attach_disk(s, r, i, &disks[disk_count++], e);
+			rc = attach_disk(s, r, i, &disks[disk_count++], a, e);
+		else if (device_mount_is(d) && str_eq(d->type, "char"))
+			rc = device_mount_char(r, i, a, e);
 		else
 			rc = err_set(e, ERR_UNSUPPORTED, 0, "type '%.32s' is not supported",
 				     d->type);

@@ -29,8 +29,8 @@ int device_find_net(const char *address, char *out, size_t size, struct err *e);
 int device_part(struct sandbox *s, const char *node, const char *where, char *out, size_t size,
 		struct err *e);
 /*
- * Resolves CreateContainerRequest.devices into OCI.linux.devices' numbers, and has the rules
- * of linux.resources.devices name the guest's disks.
+ * Resolves CreateContainerRequest.devices into OCI.linux.devices' numbers and mounts' sources
+ * (device_mounts.h), and has the rules of linux.resources.devices name the guest's disks.
  */
 int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct arena *a,
 		   struct err *e);

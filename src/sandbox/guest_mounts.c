@@ -21,6 +21,7 @@
 #include "oci/guest_spec.h"
 #include "oci/mount_options.h"
 #include "oci/notes.h"
+#include "sandbox/device_mounts.h"
 #include "sandbox/direct_volume.h"
 #include "sandbox/internal.h"
 #include "share/share.h"
@@ -37,7 +38,7 @@ static bool has_word(const Grpc__Mount *m, const char *word)
 	return false;
 }
 
-static bool is_bind(const Grpc__Mount *m)
+bool mount_is_bind(const Grpc__Mount *m)
 {
 	return str_eq(m->type, "bind") || has_word(m, "bind") || has_word(m, "rbind");
 }
@@ -57,7 +58,7 @@ static bool is_pod_shm(const struct sandbox_config *s, const Grpc__Mount *m)
 {
 	if (!s->shm_bytes || !is_on(m, "/dev/shm"))
 		return false;
-	return *s->shm_source ? is_bind(m) && str_eq(m->source, s->shm_source)
+	return *s->shm_source ? mount_is_bind(m) && str_eq(m->source, s->shm_source)
 			      : str_eq(m->type, "tmpfs");
 }
 
@@ -157,7 +158,7 @@ static int find_read_only(const Grpc__Mount *m, bool *out, struct err *e)
 	return 0;
 }
 
-/* Bind mounts name files of the host: they go into the share. */
+/* Bind mounts name files of the host: they go into the share, but for devices. */
 static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 {
 	const char *source = m->source;
@@ -167,7 +168,7 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 
 	if (is_pod_shm(&c->sandbox->c, m))
 		return use_pod_shm(c, m, e);
-	if (!is_bind(m))
+	if (!mount_is_bind(m))
 		return 0;
 	rc = direct_volume_use(c, m, e);
 	if (rc == 0)
@@ -175,7 +176,11 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 	if (rc)
 		return rc < 0 ? -1 : 0;
 	if (find_read_only(m, &read_only, e) < 0 ||
-	    share_add_volume(c->sandbox->share, c->id, m->source, read_only,
+	    (rc = device_mount_use(c, m, read_only, e)) < 0)
+		return err_wrap(e, "mount on '%s'", m->destination);
+	if (rc)
+		return 0;
+	if (share_add_volume(c->sandbox->share, c->id, m->source, read_only,
 			     has_word(m, "private") || has_word(m, "rprivate"), &entry, e) < 0)
 		return err_wrap(e, "mount on '%s'", m->destination);
 	m->type = arena_strdup(&c->arena, "bind");

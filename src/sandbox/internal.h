@@ -179,7 +179,9 @@ void sandbox_vm_lost(struct sandbox *s, const struct err *why);
 int start_stand_in(struct sandbox *s, struct stand_in *st, const char *netns, const char *root,
 		   struct err *e);
 
-/* guest_mounts.c: the specification for the guest, volumes brought into the share. */
+/* guest_mounts.c */
+bool mount_is_bind(const Grpc__Mount *m);
+/* The specification for the guest, volumes brought into the share. */
 int container_guest_spec(struct container *c, const char *guest_root, struct guest_spec *out,
 			 struct err *e);
 

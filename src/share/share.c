@@ -596,9 +596,10 @@ static int add_new_volume(struct share *s, const char *cid, const char *source,
 	char path[SHARE_PATH_LEN];
 
 	if (!S_ISDIR(st->st_mode) && !S_ISREG(st->st_mode))
-		return err_set(e, ERR_UNSUPPORTED, 0,
-			       "volume '%s' is neither file nor directory: it cannot be shared",
-			       source);
+		return err_set(
+			e, ERR_UNSUPPORTED, 0,
+			"volume '%s' is neither file, directory nor device: it cannot be shared",
+			source);
 	if (check_readable(source, e) < 0)
 		return -1;
 	n = new_entry(volume_name(s, source), source, cid, S_ISDIR(st->st_mode), e);

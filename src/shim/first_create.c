@@ -23,6 +23,7 @@
 #include "oci/guest_spec.h"
 #include "oci/spec.h"
 #include "options.pb-c.h"
+#include "sandbox/device_mounts.h"
 #include "sandbox/disks.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/host_cgroup.h"
@@ -294,7 +295,7 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	w.hostname = spec->hostname;
 	w.is_pod = identity.kind == OCI_POD_SANDBOX;
 	w.netns = spec_network_namespace(spec);
-	if (has_disk || disks_are_named(spec))
+	if (has_disk || disks_are_named(spec) || device_mounts_want_disks(spec))
 		w.disk_places = PLACES_FOR_ROOTS;
 	else if (w.is_pod)
 		w.disk_places = PLACES_FOR_VOLUMES;

@@ -39,6 +39,8 @@
 #include "oci/notes.h"
 #include "oci/spec.h"
 #include "sandbox.pb-c.h"
+#include "sandbox/device_mounts.h"
+#include "sandbox/internal.h"
 #include "sandbox/rundir.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/stream_log.h"
@@ -167,6 +169,26 @@ static int op_guest_spec(struct err *e)
 	if (g.spec->linux->seccomp->program.len && digest_eq(&usual_program, &none))
 		usual_program = program; /* the first time, when nothing fails */
 	return check(digest_eq(&program, &usual_program), e, "another filter");
+}
+
+static int op_device_mount(struct err *e)
+{
+	char type[] = "bind", source[] = "/dev/null", destination[] = "/etc/x";
+	struct container c = { .id = destination };
+	Grpc__Mount m = GRPC__MOUNT__INIT;
+	int rc;
+
+	arena_init(&c.arena, 1 << 16);
+	m.type = type;
+	m.source = source;
+	m.destination = destination;
+	rc = device_mount_use(&c, &m, false, e);
+	if (rc >= 0)
+		rc = check(rc == 1 && c.device_count == 1 && str_eq(m.source, "c 1:3") &&
+				   str_eq(c.devices[0]->vm_path, "null"),
+			   e, "device mount");
+	arena_fini(&c.arena);
+	return rc;
 }
 
 static int op_spec_build(struct err *e)
@@ -507,6 +529,7 @@ const struct op host_ops[] = {
 	{ "config shown", op_config_shown, true, IO_NONE, false, false },
 	{ "spec", op_spec, true, IO_NONE, false, false },
 	{ "guest spec", op_guest_spec, true, IO_NONE, false, true },
+	{ "device mount", op_device_mount, true, IO_SHORT, false, false },
 	{ "pod files", op_pod_files, true, IO_SHORT, false, false },
 	{ "spec build", op_spec_build, true, IO_NONE, false, false },
 	{ "options", op_args, true, IO_NONE, false, false },

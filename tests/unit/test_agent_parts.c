@@ -17,6 +17,7 @@
 #include "agent/cgroup.h"
 #include "agent/config.h"
 #include "agent/device.h"
+#include "agent/device_mounts.h"
 #include "agent/device_program.h"
 #include "agent/fault.h"
 #include "agent/file_cache.h"
@@ -25,6 +26,7 @@
 #include "agent/stats.h"
 #include "agent/user.h"
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "base/sys.h"
@@ -214,6 +216,62 @@ static void test_device_rules(void **state)
 		assert_int_equal(rules[i].major, want[i][0]);
 		assert_int_equal(rules[i].minor, want[i][1]);
 	}
+}
+
+static void assert_no_mount(const char *path, const char *name, const char *option,
+			    enum err_kind kind, const char *words)
+{
+	OWN(arena) struct arena a = { .limit = 1 << 16 };
+	char *options[] = { (char *)(uintptr_t)option }, source[] = "c 1:3",
+	     other[] = "c 195:77", type[] = "bind", destination[] = "/etc/x";
+	Grpc__CreateContainerRequest r = GRPC__CREATE_CONTAINER_REQUEST__INIT;
+	Grpc__Mount m[] = { GRPC__MOUNT__INIT, GRPC__MOUNT__INIT },
+		    *mounts[] = { &m[0], &m[1] };
+	Grpc__Device d = GRPC__DEVICE__INIT, *devices[] = { &d };
+	Grpc__Spec spec = GRPC__SPEC__INIT;
+	struct err e;
+
+	m[0].source = source;
+	m[1].source = other;
+	m[0].type = m[1].type = type;
+	m[0].destination = m[1].destination = destination;
+	d.container_path = (char *)(uintptr_t)path;
+	d.vm_path = (char *)(uintptr_t)name;
+	d.options = options;
+	d.n_options = 1;
+	spec.mounts = mounts;
+	spec.n_mounts = ARRAY_LEN(mounts);
+	r.oci = &spec;
+	r.devices = devices;
+	r.n_devices = 1;
+	assert_true(device_mount_is(&d));
+	assert_err(device_mount_char(&r, 0, &a, &e), &e, kind);
+	if (!strstr(e.msg, words))
+		fail_msg("'%s' lacks '%s'", e.msg, words);
+	assert_ptr_equal(m[0].source, source);
+	assert_ptr_equal(m[1].source, other);
+}
+
+static void test_device_mounts(void **state)
+{
+	static const char option[] = "mode=0640,uid=7,gid=9";
+	Grpc__Device d = GRPC__DEVICE__INIT;
+	char path[] = "/dev/null";
+
+	(void)state;
+	d.container_path = path;
+	assert_false(device_mount_is(&d));
+	assert_no_mount("c 1:5", "", option, ERR_INVALID, "is the source of no mount");
+	assert_no_mount("c 1", "", option, ERR_INVALID, "'c 1' is not the source");
+	assert_no_mount("c 1:3x", "", option, ERR_INVALID, "'c 1:3x' is not the source");
+	assert_no_mount("c 1:-3", "", option, ERR_INVALID, "'c 1:-3' is not the source");
+	assert_no_mount("c 1:3", "", "mode=0640,uid=7,gid=4294967296", ERR_INVALID,
+			"'c 1:3' is not the source");
+	assert_no_mount("c 1:3", "", "mode=x", ERR_INVALID, "'c 1:3' is not the source");
+	assert_no_mount("c 1:3", "zero", option, ERR_UNSUPPORTED,
+			"the guest has no 'zero': its device c 1:3 is 'null'");
+	assert_no_mount("c 195:77", "", option, ERR_UNSUPPORTED,
+			"mount on '/etc/x': the guest has no device c 195:77");
 }
 
 static void test_device_program(void **state)
@@ -444,7 +502,7 @@ int main(void)
 		cmocka_unit_test(test_stats_text),     cmocka_unit_test(test_mount_words),
 		cmocka_unit_test(test_names),          cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_netlink),        cmocka_unit_test(test_file_cache),
-		cmocka_unit_test(test_device_rules),
+		cmocka_unit_test(test_device_rules),   cmocka_unit_test(test_device_mounts),
 	};
 
 	return cmocka_run_group_tests_name("agent_parts", tests, NULL, NULL);
