@@ -150,15 +150,18 @@ def virtiofsd(folder, directory):
 
 # ---- files ----
 
+SHARE_ROWS = {"write": ("write", "MB/s"), "read": ("read", "MB/s"), "random-read": ("random 4 KiB reads", "/s"),
+              "random-write": ("random 4 KiB writes", "/s")}
+
 
 def figures(lines):
-    """{"write": MB/s, "read": MB/s, "random": 1/s} of what the probe says."""
+    """A figure for each of SHARE_ROWS, of what the probe says."""
     found = {}
     for line in lines:
         word, _, value = line.strip().partition(" ")
-        if word in ("write", "read", "random"):
+        if word in SHARE_ROWS:
             found[word] = float(value)
-        if len(found) == 3:
+        if len(found) == len(SHARE_ROWS):
             break
     return found
 
@@ -178,10 +181,9 @@ def files(bench, folder):
                   "-chardev", f"socket,id=fs,path={path}", "-device",
                   "vhost-user-fs-pci,chardev=fs,tag=share") as said:
             theirs = figures(said)
-    for word, unit in (("write", "MB/s"), ("read", "MB/s"), ("random", "/s")):
+    for word, (what, unit) in SHARE_ROWS.items():
         if word in ours and word in theirs:
-            compare(f"share: {word}{' 4 KiB reads' if word == 'random' else ''}", ours[word],
-                    theirs[word], unit, "bare QEMU, virtio-fs", 0)
+            compare(f"share: {what}", ours[word], theirs[word], unit, "bare QEMU, virtio-fs", 0)
 
 
 # ---- network ----

@@ -46,6 +46,11 @@ static void forget(int fd)
 		fail("forget");
 }
 
+static off_t random_piece(long mib)
+{
+	return random() % (mib * BLOCK / PIECE) * PIECE;
+}
+
 static int io(const char *dir, long mib)
 {
 	char path[256];
@@ -73,12 +78,19 @@ static int io(const char *dir, long mib)
 	srandom(1);
 	began = now();
 	for (int i = 0; i < PIECES; i++) {
-		off_t at = random() % (mib * BLOCK / PIECE) * PIECE;
-
-		if (pread(fd, block, PIECE, at) != PIECE)
+		if (pread(fd, block, PIECE, random_piece(mib)) != PIECE)
 			fail("pread");
 	}
-	(void)printf("random %.0f\n", PIECES / (now() - began));
+	(void)printf("random-read %.0f\n", PIECES / (now() - began));
+	forget(fd);
+	began = now();
+	for (int i = 0; i < PIECES; i++) {
+		if (pwrite(fd, block, PIECE, random_piece(mib)) != PIECE)
+			fail("pwrite");
+	}
+	if (fdatasync(fd) < 0)
+		fail("fdatasync");
+	(void)printf("random-write %.0f\n", PIECES / (now() - began));
 	(void)unlink(path);
 	return 0;
 }
