@@ -112,6 +112,22 @@ class Nerdctl(ContainerdCase):
         self.assertIn("198.51.102.", out)
         self.call("rm", "-f", "both")
 
+    def test_links_upon_a_link(self):
+        """Two containers, each with a link of its own upon the host's, reach each other."""
+        for kind in ("macvlan", "ipvlan"):
+            with self.subTest(kind=kind):
+                if not test_cni.kernel_has(kind):
+                    self.skipTest(f"this kernel has no {kind}")
+                self.call("network", "create", "--driver", kind, "--subnet", "198.51.103.0/24", "--opt", "parent=up0",
+                          kind)
+                self.addCleanup(subprocess.run, self.argv("network", "rm", kind), env=self.daemon.env,
+                                capture_output=True, check=False, timeout=LIMIT)
+                for name, address in (("near", "198.51.103.7"), ("far", "198.51.103.8")):
+                    self.start(name, options=("--network", kind, "--ip", address))
+                self.assertIn(" 0% packet loss", self.call("exec", "near", "ping", "-c", "2", "-W", "5", "198.51.103.8"))
+                self.call("rm", "-f", "near", "far")
+                self.call("network", "rm", kind)
+
     def test_compose(self):
         path = os.path.join(self.root, "compose.yaml")
         with open(path, "w", encoding="ascii") as f:

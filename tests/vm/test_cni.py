@@ -36,6 +36,18 @@ def get(url):
         return answer.read().decode()
 
 
+def kernel_has(kind):
+    """Links of this kind exist here; nothing of the attempt stays."""
+    words = {"ipvlan": ("mode", "l2"), "macvlan": ("mode", "bridge"), "vlan": ("id", "9")}
+    if kind not in words:
+        return True
+    done = subprocess.run(["ip", "link", "add", "try0", "link", "up0", "type", kind, *words[kind]],
+                          capture_output=True, check=False, timeout=20)
+    if done.returncode == 0:
+        ip("link", "del", "try0")
+    return done.returncode == 0
+
+
 class Cni(CriCase):
     @classmethod
     def setUpClass(cls):
@@ -136,7 +148,7 @@ class OtherLinks(Cni):
                        {"type": "macvlan", "master": "up0", "mode": "bridge"},
                        {"type": "vlan", "master": "up0", "vlanId": 7}):
             with self.subTest(kind=plugin["type"]):
-                if not self.kernel_has(plugin):
+                if not kernel_has(plugin["type"]):
                     self.skipTest(f"this kernel has no {plugin['type']}")
                 self.use(plugin)
                 self.wait_until(lambda: plugin["type"] in self.daemon_network())
@@ -151,18 +163,6 @@ class OtherLinks(Cni):
     def daemon_network(self):
         """The configuration that containerd has loaded by now is in its verbose status."""
         return str(self.cri("Status", {1: 1}))
-
-    def kernel_has(self, plugin):
-        """The kind exists here; nothing of the attempt stays."""
-        words = {"ipvlan": ("mode", "l2"), "macvlan": ("mode", "bridge"), "vlan": ("id", "9")}
-        kind = plugin["type"]
-        if kind not in words:
-            return True
-        done = subprocess.run(["ip", "link", "add", "try0", "link", "up0", "type", kind,
-                               *words[kind]], capture_output=True, check=False, timeout=20)
-        if done.returncode == 0:
-            ip("link", "del", "try0")
-        return done.returncode == 0
 
 
 if __name__ == "__main__":
