@@ -465,6 +465,7 @@ static void process_ended(struct child *ch)
 	stream_process_exited(&p->in);
 	stream_process_exited(&p->out);
 	stream_process_exited(&p->err_out);
+	oom_check(p->container); /* the reason of an end is told before the end */
 	cond_wake_all(&p->exited);
 	p->reaped.fire = drop_reference;
 	timer_set(p->container->sandbox->loop, &p->reaped, time_mono_ms());

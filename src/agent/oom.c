@@ -96,6 +96,12 @@ void oom_unwatch(struct container *c)
 	c->oom_watch = -1;
 }
 
+void oom_check(struct container *c)
+{
+	if (c->oom_watch >= 0)
+		check_container(c);
+}
+
 int oom_next(struct sandbox *s, char id_out[ID_MAX + 1], struct err *e)
 {
 	struct oom_entry *entry;

@@ -165,6 +165,8 @@ int process_check(const Grpc__Process *p, struct err *e);
 /* oom.c */
 int oom_init(struct sandbox *s, struct err *e);
 void oom_watch(struct container *c);
+/* Whatever the kernel has not told of yet. */
+void oom_check(struct container *c);
 void oom_unwatch(struct container *c);
 /* Waits for the next container that lost a process to the OOM killer. */
 int oom_next(struct sandbox *s, char id_out[ID_MAX + 1], struct err *e);
