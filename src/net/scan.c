@@ -105,6 +105,8 @@ static int on_address(const struct nlmsghdr *m, void *arg, struct err *e)
 	if (!take_ip(a[IFA_LOCAL].data ? &a[IFA_LOCAL] : &a[IFA_ADDRESS], info.ifa_family,
 		     info.ifa_prefixlen, &row.ip))
 		return 0;
+	row.scope = info.ifa_scope;
+	row.secondary = info.ifa_flags & IFA_F_SECONDARY;
 	take_peer(a, &info, &row);
 	if (s->address_count == SCAN_ROWS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d addresses", SCAN_ROWS_MAX);
@@ -114,10 +116,11 @@ static int on_address(const struct nlmsghdr *m, void *arg, struct err *e)
 
 /* ---- links ---- */
 
+/* One that reaches beyond its own segment. */
 static bool has_address(const struct scan *s, int index)
 {
 	for (size_t i = 0; i < s->address_count; i++) {
-		if (s->addresses[i].link == index)
+		if (s->addresses[i].link == index && s->addresses[i].scope < RT_SCOPE_LINK)
 			return true;
 	}
 	return false;
@@ -283,6 +286,69 @@ static void direct_first(struct scan *s)
 	}
 }
 
+/* ---- sources ---- */
+
+static void widest_first(struct scan *s)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < s->address_count; i++) {
+		struct scan_address a = s->addresses[i];
+
+		if (a.scope >= RT_SCOPE_LINK)
+			continue;
+		memmove(&s->addresses[at + 1], &s->addresses[at], (i - at) * sizeof(a));
+		s->addresses[at++] = a;
+	}
+}
+
+static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+	unsigned rest = bits % 8;
+
+	return memcmp(a, b, bits / 8) == 0 &&
+	       (rest == 0 || (a[bits / 8] ^ b[bits / 8]) >> (8 - rest) == 0);
+}
+
+static bool has_on_its_side(const struct scan_address *a, const struct scan_ip *ip)
+{
+	const struct scan_ip *side = a->peer.family ? &a->peer : &a->ip;
+
+	return same_bits(side->bytes, ip->bytes, side->prefix);
+}
+
+/*
+ * As the kernel does (net/ipv4/devinet.c, inet_select_addr()), by addresses' scopes and peers,
+ * which the agent's protocol has no place for: the guest would choose otherwise.
+ */
+static void choose_source(const struct scan *s, struct scan_route *r)
+{
+	const struct scan_address *first = NULL;
+	size_t count = 0;
+
+	if (r->family != AF_INET || r->source.family)
+		return;
+	for (size_t i = 0; i < s->address_count; i++) {
+		const struct scan_address *a = &s->addresses[i];
+
+		if (a->link != r->link || a->ip.family != AF_INET)
+			continue;
+		count++;
+		if (a->secondary || a->scope > r->scope)
+			continue;
+		if (r->gateway.family && has_on_its_side(a, &r->gateway)) {
+			first = a;
+			break;
+		}
+		if (!first)
+			first = a;
+	}
+	if (!first || count < 2)
+		return;
+	r->source = first->ip;
+	r->source.prefix = 0;
+}
+
 /* ---- neighbours ---- */
 
 static int on_neighbor(const struct nlmsghdr *m, void *arg, struct err *e)
@@ -341,6 +407,9 @@ int scan_links(int nl, struct arena *a, struct scan *out, struct err *e)
 	    dump(nl, RTM_GETNEIGH, &neighbor, sizeof(neighbor), on_neighbor, &s, e) < 0)
 		return -1;
 	direct_first(&s);
+	for (size_t i = 0; i < s.route_count; i++)
+		choose_source(&s, &s.routes[i]);
+	widest_first(&s);
 	*out = s;
 	return 0;
 }

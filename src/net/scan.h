@@ -36,12 +36,15 @@ struct scan_address {
 	int link; /* index */
 	struct scan_ip ip;
 	struct scan_ip peer; /* of a point-to-point address: `routes` has the way there */
+	uint32_t scope;      /* RT_SCOPE_* */
+	bool secondary;      /* of a subnet that has one already */
 };
 
 struct scan_route {
 	int link;
 	struct scan_ip dst; /* family 0: the default route of `family` */
-	struct scan_ip gateway, source;
+	struct scan_ip gateway,
+		source; /* source: also where the host would choose one itself */
 	int family;
 	uint32_t scope, flags, mtu; /* RT_SCOPE_*, RTNH_F_*, 0: none */
 	uint32_t priority;          /* "metric": of several with one `dst` the lowest is here */
@@ -57,8 +60,8 @@ struct scan_neighbor {
 struct scan {
 	struct scan_link links[SCAN_LINKS_MAX];
 	size_t link_count;
-	struct scan_address *addresses;
-	struct scan_route *routes; /* those that need no gateway first */
+	struct scan_address *addresses; /* those of the widest scope first */
+	struct scan_route *routes;      /* those that need no gateway first */
 	struct scan_neighbor *neighbors;
 	/* rows begin with their link's index, and have zeroes where they have no field: two
 	 * looks can be compared as memory */

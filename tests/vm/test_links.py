@@ -6,6 +6,7 @@ address outside this machine is ever used.
 """
 import json
 import os
+import re
 import subprocess
 import time
 import unittest
@@ -151,9 +152,11 @@ class Links(ContainerdCase):
         ip("-n", POD, "-6", "route", "add", "default", "via", "2001:db8:3::1")
         ip("-n", POD, "addr", "add", "169.254.7.7/16", "scope", "link", "dev", "eth0")
         ip("-n", FAR, "addr", "add", "169.254.7.1/16", "dev", "eth0")
-        out = self.inside("sh", "-c", "ip -o addr; ip route; ip -6 route; for i in 203.0.113.1 169.254.7.1 2001:db8:3::1; do "
+        source = re.search(r"src (\S+)", ip("-n", POD, "route", "get", "192.0.2.9")).group(1)
+        self.assertEqual(source, "203.0.113.2")  # neither the first one nor the one of the link alone
+        out = self.inside("sh", "-c", "ip route get 192.0.2.9; ip -o addr; ip route; ip -6 route; for i in 203.0.113.1 169.254.7.1 2001:db8:3::1; do "
                           "ping -c 1 -W 5 $i | grep -q ' 0% packet loss' && echo there $i; done")
-        for text in ("203.0.113.2/32", "203.0.113.1 dev eth0 scope link", "default via 203.0.113.1", "169.254.7.7/16",
+        for text in ("203.0.113.2/32", f"src {source}", "203.0.113.1 dev eth0 scope link", "default via 203.0.113.1", "169.254.7.7/16",
                      "default via 2001:db8:3::1", "there 203.0.113.1", "there 169.254.7.1", "there 2001:db8:3::1"):
             self.assertIn(text, out)
 
