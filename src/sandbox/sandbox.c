@@ -200,6 +200,17 @@ void sandbox_stop(struct sandbox *s)
 	cond_wake_all(&s->changed);
 }
 
+/* In a fiber of its own: a guest that does not answer holds up nobody's deadline. */
+static void ask_to_end(void *arg)
+{
+	struct process *p = arg;
+	struct err e;
+
+	if (process_kill(p, SIGTERM, false, &e) < 0)
+		log_info(&p->container->log, "SIGTERM before the stop: %s", e.msg);
+	process_unref(p);
+}
+
 void sandbox_ask_to_end(struct sandbox *s, int64_t deadline)
 {
 	struct process *asked[CONTAINERS_MAX];
@@ -215,8 +226,11 @@ void sandbox_ask_to_end(struct sandbox *s, int64_t deadline)
 		asked[count++] = p;
 	}
 	for (size_t i = 0; i < count; i++) {
-		if (process_kill(asked[i], SIGTERM, false, &e) < 0)
+		process_ref(asked[i]);
+		if (fiber_spawn(s->loop, "SIGTERM", ask_to_end, asked[i], NULL, &e) < 0) {
 			log_info(&s->log, "SIGTERM before the stop: %s", e.msg);
+			process_unref(asked[i]);
+		}
 	}
 	for (size_t i = 0; i < count; i++) {
 		while (asked[i]->state == PROCESS_RUNNING &&
