@@ -242,11 +242,11 @@ int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, str
 	const Grpc__LinuxResources *res = r->oci->linux ? r->oci->linux->resources : NULL;
 	struct renumbering *disks = arena_calloc(a, r->n_devices + 1, sizeof(*disks));
 	size_t disk_count = 0;
-	int rc = 0;
+	int rc;
 
 	if (!disks)
 		return err_oom(e, "devices");
-	for (size_t i = 0; rc == 0 && i < r->n_devices; i++) {
+	for (size_t i = 0; i < r->n_devices; i++) {
 		const Grpc__Device *d = r->devices[i];
 
 		if (is_block_type(d->type))
@@ -256,8 +256,12 @@ int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, str
 		else
 			rc = err_set(e, ERR_UNSUPPORTED, 0, "type '%.32s' is not supported",
 				     d->type);
-		if (rc < 0)
-			return err_wrap(e, "devices[%zu]", i);
+		if (rc == 0)
+			continue;
+		/* those say that there is no program, or that it may not be executed */
+		if (e->kind == ERR_NOT_FOUND || e->kind == ERR_DENIED)
+			e->kind = ERR_SYS;
+		return err_wrap(e, "devices[%zu]", i);
 	}
 	if (res)
 		device_rules_renumber(res->devices, res->n_devices, disks, disk_count);

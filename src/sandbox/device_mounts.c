@@ -48,6 +48,12 @@ static int use_block(struct container *c, const Grpc__Mount *m, const struct sta
 	return 0;
 }
 
+/* include/linux/fs.h: CHRDEV_MAJOR_DYN_END to 254, CHRDEV_MAJOR_DYN_EXT_END to 511. */
+static bool is_given_as_drivers_come(unsigned number)
+{
+	return (number >= 234 && number <= 254) || (number >= 384 && number <= 511);
+}
+
 /*
  * With the name that the kernel gives it: numbers that drivers get as they come are often
  * another device's in the guest.
@@ -56,10 +62,15 @@ static int use_char(struct container *c, const Grpc__Mount *m, const struct stat
 		    const char *source, struct err *e)
 {
 	char name[256] = "";
+	int rc =
+		device_name('c', major(st->st_rdev), minor(st->st_rdev), name, sizeof(name), e);
 
-	if (device_name('c', major(st->st_rdev), minor(st->st_rdev), name, sizeof(name), e) <
-		    0 ||
-	    add_device(c, m, st, "char", "", name, e) < 0)
+	if (rc > 0 && is_given_as_drivers_come(major(st->st_rdev)))
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "mount on '%.80s': no driver of the host has '%.80s' (c %u:%u): "
+			       "load it, or leave the mount out",
+			       m->destination, source, major(st->st_rdev), minor(st->st_rdev));
+	if (rc < 0 || add_device(c, m, st, "char", "", name, e) < 0)
 		return -1;
 	log_info(&c->log, "mount on '%s': the guest's own device %s in place of '%s'",
 		 m->destination, m->source, source);

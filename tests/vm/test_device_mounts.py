@@ -66,6 +66,11 @@ class DeviceMounts(ContainerdCase):
         self.assertIn("mount on '/etc/x': the guest has no device c 195:77", said)
         self.assertNotIn("\n", said.strip())
 
+    def test_host_without_the_driver(self):
+        """Of a number that is given as drivers come: nobody knows what the guest's would be."""
+        node = self.node("stale", stat.S_IFCHR, 511, 77)
+        self.assertIn("no driver of the host has", self.refused(*bind(node, "/etc/x")))
+
     def test_block(self):
         """What is written reaches the file behind the host's device."""
         node = self.loop_device(b"from the host\n")
