@@ -526,8 +526,7 @@ static void place_the_others(struct sandbox *s)
 {
 	struct err e;
 
-	if (s->container_count)
-		oom_score_apply(s);
+	oom_score_apply(s);
 	if (s->container_count && sandbox_need_ready(s, &e) == 0 && pinning_apply(s, &e) < 0)
 		log_warn(&s->log, "%s", e.msg);
 }
@@ -646,6 +645,7 @@ static int update_held(struct container *c, Grpc__LinuxResources *r, struct oci_
 		       struct err *e)
 {
 	Grpc__UpdateContainerRequest req = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
+	struct oci_notes edits = { 0 };
 
 	if (grow_for(c, r, e) < 0 || pinning_update(c, r, e) < 0)
 		return -1;
@@ -654,12 +654,34 @@ static int update_held(struct container *c, Grpc__LinuxResources *r, struct oci_
 	 * devices were fitted to the guest's numbers at the creation, and stay.
 	 */
 	r->n_devices = 0;
-	guest_resources_edit(r, notes);
+	guest_resources_edit(r, &edits);
+	if (edits.count)
+		log_info(&c->log, "update: %s", edits.text);
 	if (notes->count)
 		log_info(&c->log, "update: without effect: %s", notes->text);
 	req.container_id = c->id;
 	req.resources = r;
 	return agent_do(c->sandbox->agent, AGENT_UPDATE_CONTAINER, &req, e);
+}
+
+/* What the guest has refused is not counted on here either. */
+static int update_whole(struct container *c, Grpc__LinuxResources *r, struct oci_notes *notes,
+			struct err *e)
+{
+	const struct sizing_limits limits = c->limits;
+	const bool has_cpus = c->has_cpus;
+	const cpu_set_t cpus = c->cpus;
+	struct err later;
+
+	if (update_held(c, r, notes, e) == 0)
+		return 0;
+	c->limits = limits;
+	c->has_cpus = has_cpus;
+	c->cpus = cpus;
+	if (sandbox_need_ready(c->sandbox, &later) == 0 &&
+	    pinning_apply(c->sandbox, &later) < 0)
+		log_warn(&c->log, "%s", later.msg);
+	return -1;
 }
 
 int container_update(struct container *c, Grpc__LinuxResources *r, struct oci_notes *notes,
@@ -670,7 +692,7 @@ int container_update(struct container *c, Grpc__LinuxResources *r, struct oci_no
 	if (sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
 	c->refs++;
-	rc = update_held(c, r, notes, e);
+	rc = update_whole(c, r, notes, e);
 	container_unref(c);
 	return rc;
 }

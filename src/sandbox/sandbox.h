@@ -162,7 +162,7 @@ int container_pause(struct container *c, struct err *e);
 int container_resume(struct container *c, struct err *e);
 /*
  * Limits of the host's view; what of them has no meaning in the guest is taken out of `r`, and
- * logged with what `notes` has of it already.
+ * logged, as is what `notes` has. A failure leaves the container with what it had.
  */
 int container_update(struct container *c, Grpc__LinuxResources *r, struct oci_notes *notes,
 		     struct err *e);
