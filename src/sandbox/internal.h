@@ -43,7 +43,7 @@ struct sandbox {
 
 	/* the machine: see vm.c */
 	struct vmm *vmm;
-	int oom_score; /* of its process, see oom_score.h */
+	int oom_score, oom_score_refused; /* of its process, see oom_score.h */
 	struct share *share;
 	struct user_net *net;
 	struct forwarder *forwarder;         /* see forward.h; NULL: none */

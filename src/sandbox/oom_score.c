@@ -49,10 +49,16 @@ void oom_score_apply(struct sandbox *s)
 
 	if (pid <= 0 || score == s->oom_score)
 		return;
-	s->oom_score = score;
 	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
 	(void)snprintf(value, sizeof(value), "%d", score);
-	if (file_write_value(AT_FDCWD, path, value, &e) < 0)
-		log_info(&s->log, "the machine does not get oom_score_adj %d: %s", score,
-			 e.msg);
+	if (file_write_value(AT_FDCWD, path, value, &e) == 0) {
+		s->oom_score = score;
+		return;
+	}
+	if (score != s->oom_score_refused)
+		log_info(&s->log,
+			 "the machine keeps oom_score_adj %d in place of %d: %s (lowering it "
+			 "takes CAP_SYS_RESOURCE)",
+			 s->oom_score, score, e.msg);
+	s->oom_score_refused = score;
 }

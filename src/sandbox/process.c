@@ -526,7 +526,10 @@ int exec_create(struct container *c, const struct exec_config *x, struct process
 			       "sandbox '%s' runs %d processes of its callers, which is the "
 			       "most",
 			       c->sandbox->c.id, PROCESSES_MAX);
-	if (c->init && (c->init->state == PROCESS_STOPPED || c->init->state == PROCESS_PAUSED))
+	if (c->init && c->init->state == PROCESS_PAUSED)
+		return err_set(e, ERR_STATE, 0, "container '%s' is paused: resume it first",
+			       c->id);
+	if (c->init && (c->init->state >= PROCESS_STOPPED || c->init->state == PROCESS_NEW))
 		return err_set(e, ERR_STATE, 0, "container '%s' is %s: nothing can be executed",
 			       c->id, process_state_name(c->init->state));
 	forget_old_execs(c);

@@ -418,7 +418,7 @@ static int start_machine(struct plan *p, struct err *e)
 		return -1;
 	if (vmm_new(HYPERVISOR, s->loop, s->reaper, &p->vm, on_vm_exit, s, &s->vmm, e) < 0)
 		return -1;
-	s->oom_score = VMM_OOM_SCORE;
+	s->oom_score = s->oom_score_refused = VMM_OOM_SCORE;
 	if (vmm_start(s->vmm, p->deadline, e) < 0)
 		return -1;
 	if (s->net)
