@@ -18,6 +18,7 @@
 #include "cli/container_dir.h"
 #include "event/fiber.h"
 #include "sandbox/stream_log.h"
+#include "wire/json.h"
 
 enum {
 	BLOCK = 64 * 1024,
@@ -161,6 +162,22 @@ static int check_stopped(const struct place *p, struct err *e)
 		   : 0;
 }
 
+static int check_kept(const struct container_dir *d, const char *name, struct err *e)
+{
+	OWN(jval) struct jval *record = NULL;
+	struct err ignored;
+	bool kept = true;
+
+	/* one that is being made has no record yet, and may have a log */
+	if (container_dir_record(d, &record, &ignored) < 0 ||
+	    !jval_bool(jval_get(record, "log"), &kept) || kept)
+		return 0;
+	return err_set(e, ERR_STATE, 0,
+		       "container '%.80s' keeps no log: with --rm its output goes to its `kata "
+		       "run` alone",
+		       name);
+}
+
 static int show(struct cli *cli, const struct options *o, struct container_dir *d,
 		struct err *e)
 {
@@ -199,6 +216,8 @@ static int run(struct cli *cli, int argc, char **argv, struct err *e)
 
 	if (verb_parse(&verb_logs, argc, argv, &o, &first, 1, 1, e) < 0 ||
 	    container_dir_find(cli->root, argv[first], &d, e) < 0)
+		return -1;
+	if (check_kept(&d, argv[first], e) < 0)
 		return -1;
 	if (show(cli, &o, &d, e) == 0)
 		return 0;

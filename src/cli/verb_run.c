@@ -269,6 +269,13 @@ static int add_rm_hook(struct run *r, Grpc__Spec *s, struct err *e)
 	return 0;
 }
 
+/* What can be left can be looked at later; what goes with its `kata run` has been seen there.
+ */
+static bool keeps_log(const struct run *r)
+{
+	return r->o.detach || !r->o.rm || (r->o.tty && r->o.interactive);
+}
+
 static int write_record(struct run *r, const Grpc__Spec *s, struct err *e)
 {
 	OWN(jval) struct jval *v = jval_new_object();
@@ -293,7 +300,8 @@ static int write_record(struct run *r, const Grpc__Spec *s, struct err *e)
 	    jval_set_str(v, "network", r->o.network, e) < 0 ||
 	    jval_set_str(v, "stop_signal", r->image->config.stop_signal, e) < 0 ||
 	    jval_set_bool(v, "terminal", r->o.tty, e) < 0 ||
-	    jval_set_bool(v, "rm", r->o.rm, e) < 0)
+	    jval_set_bool(v, "rm", r->o.rm, e) < 0 ||
+	    jval_set_bool(v, "log", keeps_log(r), e) < 0)
 		return -1;
 	return container_dir_write_record(&r->dir, v, e);
 }
@@ -653,10 +661,7 @@ static int after_console(struct run *r, struct engine_client *en, enum console_e
 
 static int run_foreground(struct run *r, struct engine_client *en, struct err *e)
 {
-	/* what can be left can be looked at later */
-	bool may_leave = r->o.tty && r->o.interactive;
-	OWN(free)
-	char *log = r->o.rm && !may_leave ? NULL : container_dir_file(&r->dir, "output.log");
+	OWN(free) char *log = keeps_log(r) ? container_dir_file(&r->dir, "output.log") : NULL;
 	struct console_config cc = {
 		.interactive = r->o.interactive,
 		.terminal = r->o.tty,

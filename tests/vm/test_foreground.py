@@ -150,6 +150,17 @@ class BeingMade(ForegroundCase):
 
 
 class Signals(ForegroundCase):
+    def test_logs_of_one_that_keeps_none(self):
+        p = self.start("run", "--rm", "--name", "seen", "--network", "none", "busybox", "sh", "-c",
+                       "echo ready; exec sleep 1000")
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        for options in ((), ("-f",)):
+            done = self.kata("logs", *options, "seen")
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("'seen' keeps no log: with --rm its output goes to its `kata run` alone", done.stderr)
+        self.kata_ok("kill", "seen")
+        self.assertEqual(p.wait(LIMIT), 137)
+
     def test_all_are_passed_on(self):
         wanted = ("ALRM", "CONT", "USR1", "USR2", "VTALRM", "WINCH", "URG", "TSTP", "TERM")
         script = "".join(f"trap 'echo {name}' {name};" for name in wanted if name != "TERM")
