@@ -96,7 +96,11 @@ int paths_find_from(enum asset what, const char *bindir, struct arena *a, const 
 		if (!tried)
 			return err_oom(e, "a path");
 	}
-	return err_set(e, ERR_NOT_FOUND, 0, "no %s; looked for %s", assets[what].name, tried);
+	return err_set(e, ERR_NOT_FOUND, 0, "no %s%s; looked for %s", assets[what].name,
+		       what == ASSET_KERNEL || what == ASSET_INITRD || what == ASSET_BUSYBOX
+			       ? " (`make guest` prepares it)"
+			       : "",
+		       tried);
 }
 
 int paths_find(enum asset what, struct arena *a, const char **out, struct err *e)

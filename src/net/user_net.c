@@ -159,6 +159,9 @@ static void fill_guest(struct user_net *n)
 				 "container resolves no names",
 				 resolv);
 	}
+	if (!*g->ipv4 && has_ipv6())
+		log_warn(n->c.log,
+			 "the host has no IPv4 route: the container resolves no names");
 	if (has_ipv6()) {
 		(void)snprintf(g->ipv6, sizeof(g->ipv6), "%s", USER_NET_IPV6);
 		(void)snprintf(g->gateway6, sizeof(g->gateway6), "%s", USER_NET_GATEWAY6);

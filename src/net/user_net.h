@@ -34,7 +34,7 @@ struct user_net_port {
 };
 
 /*
- * "[addr:]host:guest[/tcp|/udp]" or "port[/proto]", as `-p` takes it; IPv6 addresses in
+ * "[addr:]host:guest[/tcp|/udp]", as `-p` takes it; IPv6 addresses in
  * brackets. ERR_INVALID names what is wrong. *addr_out (malloc'd, or NULL) holds the address
  * that out->host_addr points at.
  */

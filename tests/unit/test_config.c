@@ -248,7 +248,8 @@ static void test_paths(void **state)
 	want = str_printf("%s/guest/vmlinux", dir);
 	assert_int_equal(mkdir(bin, 0755), 0);
 	assert_err(paths_find_from(ASSET_BUSYBOX, bin, &a, &found, &e), &e, ERR_NOT_FOUND);
-	assert_non_null(strstr(e.msg, "no busybox image; looked for"));
+	assert_non_null(
+		strstr(e.msg, "no busybox image (`make guest` prepares it); looked for"));
 	assert_non_null(strstr(e.msg, "/guest/busybox.tar"));
 	assert_int_equal(mkdir(guest, 0755), 0);
 	put(guest, "vmlinux", "x");
