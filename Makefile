@@ -55,14 +55,15 @@ guest-image: all
 	@$(OWNER) guest/mkimage --agent build/agent/kata-agent --out build/guest/image
 
 ## guest-extras: pack a shell and tools for the guest itself (the debug console needs them)
-guest-extras: configured
+guest-extras:
 	@tools/packages check build
 	@$(OWNER) guest/mkinitrd --extras --out build/guest/extras
 
 ## guest-kernel: build the tuned guest kernel (10 minutes, once), used from then on
 guest-kernel:
-	@tools/packages install build kernel
+	@tools/packages install build run kernel
 	@$(OWNER) guest/build-kernel
+	@$(MAKE) guest
 
 ## run: install what is missing, build, and run a container in a virtual machine
 run:
@@ -85,6 +86,7 @@ fuzz:
 
 ## bench: print start-up times, sizes and throughput, of `kata` and under containerd (as root)
 bench: guest
+	@tools/packages check build run bench
 	@tools/as-root tests/bench/bench.py
 	@tools/as-root tests/bench/containerd.py
 
