@@ -89,8 +89,10 @@ class Results:
         closing = (f"{self.counts[PASS]} passed, {self.counts[FAIL]} failed, "
                    f"{self.counts[SKIP]} skipped")
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as out:
+        # one of root's, of a run before, may be in the place: the directory is ours
+        with open(path + ".new", "w", encoding="utf-8") as out:
             out.write(closing + "\n")
+        os.replace(path + ".new", path)
         self.say(closing)
         # A run without a single test that passed has tested nothing.
         return 1 if self.counts[FAIL] or not self.counts[PASS] else 0
