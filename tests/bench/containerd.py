@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3 -B
 # SPDX-License-Identifier: Apache-2.0
 """Measures the engine under containerd beside runc, and beside a bare QEMU, in the same run.
 
@@ -20,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [os.path.join(TREE, "tests/vm"), os.path.join(TREE, "guest"), HERE]
 import grpc_client as rpc  # noqa: E402
-from bench import CPU, ROUNDS, pss_kib, row, seconds  # noqa: E402
+from bench import NO_BARE, ROUNDS, accel_of, cpu_of, is_tuned, limited, pss_kib, row, seconds  # noqa: E402
 from containerd_case import IMAGE, missing  # noqa: E402
 from cri_case import CONTAINER, CriCase  # noqa: E402
 from guestlib import cpio  # noqa: E402
@@ -41,8 +41,12 @@ VIRTIOFSD = (("/usr/libexec/virtiofsd", ["--shared-dir={dir}", "--cache=auto"]),
 
 
 def compare(what, ours, theirs, unit, peer, digits=2):
+    """`theirs` may be the reason why there is no figure."""
     row(what, f"{ours:.{digits}f} {unit}")
-    row(f"  {peer}", f"{theirs:.{digits}f} {unit}", f"ratio {ours / theirs:.2f}")
+    if isinstance(theirs, str):
+        row(f"  {peer}", "-", theirs)
+    else:
+        row(f"  {peer}", f"{theirs:.{digits}f} {unit}", f"ratio {ours / theirs:.2f}")
 
 
 class Bench(CriCase):
@@ -101,7 +105,7 @@ def starts(bench):
 
 
 @contextlib.contextmanager
-def bare(folder, script, *devices, prefix=()):
+def bare(accel, folder, script, *devices):
     """QEMU with our kernel and arguments, whose guest runs a shell script; its output's pipe."""
     archive = cpio.Archive()
     for name, path in (("busybox", "/bin/busybox"), ("probe", PROBE)):
@@ -116,17 +120,26 @@ def bare(folder, script, *devices, prefix=()):
     initrd = os.path.join(folder, "bare.cpio")
     with open(initrd, "wb") as out:
         out.write(archive.pack())
-    argv = [*prefix, "qemu-system-x86_64", "-M", "q35,accel=tcg,hpet=off,memory-backend=mem", "-cpu", CPU,
-            "-m", "512", "-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-nodefaults",
+    argv = ["qemu-system-x86_64", "-M", f"q35,accel={accel},hpet=off,memory-backend=mem", "-cpu", cpu_of(accel), "-m",
+            "512", "-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-nodefaults",
             "-no-user-config", "-display", "none", "-no-reboot", "-kernel",
             os.path.join(GUEST, "vmlinux"), "-initrd", initrd, "-append",
             "console=hvc0 quiet panic=-1 mitigations=off init_on_alloc=1", "-device",
             "virtio-serial-pci", "-chardev", "stdio,id=c", "-device", "virtconsole,chardev=c", *devices]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as p:
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as p, limited(p):
         try:
             yield p.stdout
         finally:
             p.kill()
+
+
+def accel(bench):
+    """What kata's machines run on here."""
+    bench.run_by(KATA, "-d", command=("sleep", "1000"))
+    try:
+        return accel_of(processes())
+    finally:
+        bench.remove("bench")
 
 
 @contextlib.contextmanager
@@ -173,17 +186,23 @@ def files(bench, folder):
               for word in ("--mount", f"type=bind,src={source},dst={target},options=rbind:rw")]
     ours = figures(bench.run_by(KATA, "--rm", *mounts, command=(
         "/probe", "io", "/mnt", str(FILE_MIB))).splitlines())
+    theirs = bare_files(bench, folder, directory)
+    for word, (what, unit) in SHARE_ROWS.items():
+        compare(f"share: {what}", ours[word], theirs if isinstance(theirs, str) else theirs.get(
+            word, "it did not say"), unit, "bare QEMU, virtio-fs", 0)
+
+
+def bare_files(bench, folder, directory):
+    """Its figures, or why there are none."""
+    if not is_tuned():
+        return NO_BARE
     with virtiofsd(folder, directory) as path:
         if not path:
-            row("files on the share", "-", "no virtiofsd for the bare QEMU")
-            return
-        with bare(folder, f"busybox mount -t virtiofs share /mnt\nprobe io /mnt {FILE_MIB}",
+            return "there is no virtiofsd for it"
+        with bare(bench.accel, folder, f"busybox mount -t virtiofs share /mnt\nprobe io /mnt {FILE_MIB}",
                   "-chardev", f"socket,id=fs,path={path}", "-device",
                   "vhost-user-fs-pci,chardev=fs,tag=share") as said:
-            theirs = figures(said)
-    for word, (what, unit) in SHARE_ROWS.items():
-        if word in ours and word in theirs:
-            compare(f"share: {what}", ours[word], theirs[word], unit, "bare QEMU, virtio-fs", 0)
+            return figures(said)
 
 
 # ---- network ----
@@ -244,18 +263,22 @@ def network(bench, folder):
         bench.remove("bench")
     finally:
         ip("netns", "del", NET)
+    theirs = bare_traffic(bench, folder) if is_tuned() else (NO_BARE, NO_BARE)
+    compare("TCP to the container", ours[0], theirs[0], "MB/s", "bare QEMU on a tap", 0)
+    compare("TCP round trip", ours[1], theirs[1], "us", "bare QEMU on a tap", 0)
+
+
+def bare_traffic(bench, folder):
     ip("tuntap", "add", TAP, "mode", "tap")
     try:
         ip("addr", "add", "198.51.100.5/30", "dev", TAP)
         ip("link", "set", TAP, "up")
-        with bare(folder, "busybox ip addr add 198.51.100.6/30 dev eth0\nbusybox ip link set eth0 up\n"
+        with bare(bench.accel, folder, "busybox ip addr add 198.51.100.6/30 dev eth0\nbusybox ip link set eth0 up\n"
                   f"probe serve {PORT}", "-netdev", f"tap,id=n,ifname={TAP},script=no,downscript=no",
                   "-device", "virtio-net-pci,netdev=n"):
-            theirs = traffic("198.51.100.6")
+            return traffic("198.51.100.6")
     finally:
         ip("link", "del", TAP)
-    compare("TCP to the container", ours[0], theirs[0], "MB/s", "bare QEMU on a tap", 0)
-    compare("TCP round trip", ours[1], theirs[1], "us", "bare QEMU on a tap", 0)
 
 
 # ---- many ----
@@ -294,11 +317,12 @@ def main():
     lacks = missing() + [name for name in ("runc", "qemu-system-x86_64", "ip") if not shutil.which(name)]
     if lacks:
         sys.exit("bench: not on the PATH: " + ", ".join(lacks))
-    Bench.setUpClass()
     try:
+        Bench.setUpClass()
         bench = Bench("run_by")
         bench.before, bench.started = {}, []
         with tempfile.TemporaryDirectory(prefix="kata-bench.", dir="/var/tmp") as folder:
+            bench.accel = accel(bench)
             starts(bench)
             files(bench, folder)
             network(bench, folder)
