@@ -125,6 +125,22 @@ class Run(KataCase):
         self.assertIn("Linux version", out)
         self.assertTrue(out.endswith("ok\n"))
 
+    def test_nesting(self):
+        """User namespaces whatever the kernel's parameters, with an overlay in one; the children of a thread."""
+        path = os.path.join(self.root, "no-userns.toml")
+        with open(path, "w", encoding="ascii") as f:
+            f.write('[hypervisor.qemu]\nkernel_params = "sysctl.user.max_user_namespaces=0"\n')
+        done = self.kata("--config", path, "run", "--rm", "--network", "none", "busybox", "sh", "-c",
+                         "cat /proc/cmdline /proc/sys/user/max_user_namespaces; sleep 1000 & cat /proc/1/task/1/children; echo;"
+                         "mkdir /x; unshare -Urm sh -c 'mount -t tmpfs none /x && cd /x && mkdir l u w m && echo below >l/file &&"
+                         " mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr none m && cat m/file'")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        command, most, children, below = done.stdout.strip().split("\n")
+        self.assertIn("sysctl.user.max_user_namespaces=0", command)
+        self.assertGreater(int(most), 0)
+        self.assertTrue(children.strip(), "no child")
+        self.assertEqual(below, "below")
+
     def test_mounts_are_not_announced_to_the_guest(self):
         """A file system of the guest's for each of them has brought Linux 6.12 down."""
         self.kata_ok("run", "-d", "--name", "calm", "--network", "none", "busybox", "sleep", "100")
