@@ -289,7 +289,6 @@ def explained():
 
 
 class List(unittest.TestCase):
-    MAY_BE_EMPTY = {"bench"}  # measurements may do with what the others need
     ASKED = re.compile(r"tools/packages (?:missing|check|install)((?: [a-z-]+)+)")
 
     def test_columns(self):
@@ -306,8 +305,7 @@ class List(unittest.TestCase):
     def test_groups(self):
         """Each is explained in the list's head, and what is explained there has rows."""
         used = {group for row in rows() for group in row[0].split(",")}
-        self.assertEqual(explained() - self.MAY_BE_EMPTY, used - self.MAY_BE_EMPTY)
-        self.assertLessEqual(used, explained())
+        self.assertEqual(explained(), used)
 
     def test_asked_groups(self):
         """Whoever asks for packages names groups that there are."""
