@@ -647,7 +647,8 @@ static int update_held(struct container *c, Grpc__LinuxResources *r, struct oci_
 	Grpc__UpdateContainerRequest req = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
 	struct oci_notes edits = { 0 };
 
-	if (grow_for(c, r, e) < 0 || pinning_update(c, r, e) < 0)
+	if (grow_for(c, r, e) < 0 || pinning_take(c, r, e) < 0 ||
+	    pinning_apply(c->sandbox, e) < 0)
 		return -1;
 	/*
 	 * What names devices or processors of the host has no meaning in the guest. Rules for
@@ -664,7 +665,7 @@ static int update_held(struct container *c, Grpc__LinuxResources *r, struct oci_
 	return agent_do(c->sandbox->agent, AGENT_UPDATE_CONTAINER, &req, e);
 }
 
-/* What the guest has refused is not counted on here either. */
+/* What cannot be, here or in the guest, is not counted on: the container has what it had. */
 static int update_whole(struct container *c, Grpc__LinuxResources *r, struct oci_notes *notes,
 			struct err *e)
 {

@@ -152,21 +152,3 @@ int pinning_apply(struct sandbox *s, struct err *e)
 	s->placed = has;
 	return 0;
 }
-
-int pinning_update(struct container *c, const Grpc__LinuxResources *r, struct err *e)
-{
-	bool had = c->has_cpus;
-	cpu_set_t before = c->cpus;
-	struct err ignored;
-
-	if (pinning_take(c, r, e) < 0)
-		return -1;
-	if (pinning_apply(c->sandbox, e) == 0)
-		return 0;
-	c->has_cpus = had;
-	c->cpus = before;
-	if (sandbox_need_ready(c->sandbox, &ignored) == 0 &&
-	    pinning_apply(c->sandbox, &ignored) < 0)
-		log_warn(&c->log, "%s", ignored.msg);
-	return -1;
-}

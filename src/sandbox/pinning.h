@@ -21,8 +21,6 @@ int cpu_list_parse(const char *text, cpu_set_t *out, struct err *e);
 
 /* Notes which processors `r` names for the container; none: what it had stays. */
 int pinning_take(struct container *c, const Grpc__LinuxResources *r, struct err *e);
-/* pinning_take() and pinning_apply(); what the container had stays if one of them fails. */
-int pinning_update(struct container *c, const Grpc__LinuxResources *r, struct err *e);
 /*
  * After a change of containers, of their processors or of the machine: places the virtual
  * processors. ERR_INVALID if there is no such processor for the machine.

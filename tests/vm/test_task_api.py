@@ -57,16 +57,28 @@ class TaskApi(EngineCase):
         for cpus in ("1000-1001", "all"):
             self.refused(INVALID, "Update", {1: "x", 2: {1: "type", 2: json.dumps(
                 {"cpu": {"cpus": cpus}})}}, "linux.resources.cpu.cpus")
+        placed = self.machine_processors()
+        self.assertIn({0}, placed)
+        last = str(max(os.sched_getaffinity(0)))
         self.refused(STATE, "Update", {1: "x", 2: {1: "type", 2: json.dumps(
-            {"memory": {"limit": 4096, "checkBeforeUpdate": True}})}}, "checkBeforeUpdate", "in use")
+            {"memory": {"limit": 4096, "checkBeforeUpdate": True}, "cpu": {"cpus": last}})}},
+            "checkBeforeUpdate", "in use")
+        self.assertEqual(self.machine_processors(), placed)
         # which leaves nothing behind
         self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps({"memory": {"limit": 80 << 20}})}})
         self.end()
 
-    def machine_oom_score(self):
+    def machine(self):
         (pid,) = [pid for pid in os.listdir("/proc") if pid.isdigit() and self.is_our_machine(pid)]
-        with open(f"/proc/{pid}/oom_score_adj", encoding="ascii") as f:
+        return pid
+
+    def machine_oom_score(self):
+        with open(f"/proc/{self.machine()}/oom_score_adj", encoding="ascii") as f:
             return int(f.read())
+
+    def machine_processors(self):
+        """Those on which each of its threads may run, virtual processors among them."""
+        return [os.sched_getaffinity(int(thread)) for thread in sorted(os.listdir(f"/proc/{self.machine()}/task"))]
 
     def is_our_machine(self, pid):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
