@@ -131,6 +131,23 @@ class SandboxApi(EngineCase):
             self.assertEqual((rpc.number(state, 4), rpc.number(state, 9)), (STOPPED, status), name)
         self.api("ShutdownSandbox")
 
+    def test_stop_of_a_machine_that_does_not_answer(self):
+        """The time is for all of it, however many containers there are to be asked."""
+        self.create()
+        self.api("StartSandbox")
+        for name in ("one", "two", "three"):
+            self.container(name, "sleep", "1000")
+        (machine,) = [pid for pid, name in processes().items() if name.startswith("qemu")]
+        os.kill(machine, signal.SIGSTOP)
+        began = time.monotonic()
+        self.api("StopSandbox", {2: 2})
+        self.assertLess(time.monotonic() - began, 25 * SLOWNESS)
+        for name in ("one", "two", "three"):
+            state = self.task("State", {1: name})
+            self.assertEqual(rpc.number(state, 4), STOPPED, name)
+            self.assertIn(rpc.number(state, 9), (137, 255), name)  # killed, or nobody can say
+        self.api("ShutdownSandbox")
+
     def test_names_of_the_pod(self):
         """containerd makes no files for such a pod, and mounts none into its containers."""
         self.create({4: {1: ["10.96.0.10", "fd00::a"], 2: ["ns.svc.example", "svc.example"],
