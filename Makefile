@@ -15,6 +15,8 @@ FUZZ_SECONDS ?= 60
 CMD ?=
 ## FORMS: which forms `make lab-full` runs: those whose title holds this ("Debian 13")
 FORMS ?=
+## FILES: which tests of them: files and rows whose names hold one of these words; "rest": what has no result
+FILES ?=
 
 HOST := build/host
 AGENT := build/agent
@@ -98,6 +100,7 @@ lab:
 
 ## lab-full: every VM test in the laboratory, in each of its forms
 lab-full: export LAB_FORMS = $(value FORMS)
+lab-full: export LAB_FILES = $(value FILES)
 lab-full:
 	@tools/packages install build run check lab lab-full
 	@tests/run --suite lab-full

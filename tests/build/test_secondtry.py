@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The second try of VM tests, without a VM."""
+import contextlib
+import io
+import json
 import os
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from runner import programs, secondtry  # noqa: E402
+from runner import parallel, programs, secondtry, worker  # noqa: E402
 from runner.results import FAIL, PASS, Results  # noqa: E402
 
 PANIC = "x\nthe virtual machine ended (guest kernel panic): Kernel panic\ny"
@@ -25,7 +29,11 @@ class SecondTry(unittest.TestCase):
 
         self.addCleanup(setattr, programs, "run", programs.run)
         programs.run = run
-        secondtry.run(results, "vm", "path", {}, " (tuned)")
+        told = io.StringIO()
+        with contextlib.redirect_stdout(told):  # as the worker of a file tells its caller
+            secondtry.run(worker.Lines(""), "vm", "path", {}, " (tuned)")
+        for line in told.getvalue().splitlines():
+            parallel.take(results, threading.Lock(), json.loads(line))
         return (results.counts[PASS], results.counts[FAIL]), asked, "\n".join(lines)
 
     def test_a_panic_is_tried_again(self):
@@ -48,6 +56,15 @@ class SecondTry(unittest.TestCase):
     def test_another_failure_counts(self):
         counts, asked, _ = self.play([(NAME, FAIL, "1 != 0")], [(NAME, PASS, "")])
         self.assertEqual((counts, len(asked)), ((0, 1), 1))
+
+    def test_words_beside_the_exception_are_none(self):
+        """What other tests of the file printed, and the line of the program that failed."""
+        detail = (PANIC + "\nTraceback (most recent call last):\n  File \"x.py\", line 1, in test_a\n"
+                  "    self.refused(\"guest kernel panic\")\nAssertionError: 1 != 0\n")
+        counts, asked, _ = self.play([(NAME, FAIL, detail)], [(NAME, PASS, "")])
+        self.assertEqual((counts, len(asked)), ((0, 1), 1))
+        counts, asked, _ = self.play([(NAME, FAIL, detail.replace("1 != 0", PANIC))], [(NAME, PASS, "")])
+        self.assertEqual((counts, len(asked)), ((1, 0), 2))
 
     def test_parts_of_a_test_go_together(self):
         """The machine of one part died, and the others found what it had left."""

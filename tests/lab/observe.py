@@ -56,6 +56,19 @@ def program(pid):
         return ""
 
 
+def parent(pid):
+    return (read(f"/proc/{pid}/stat").rpartition(b")")[2].split() or [b"", b"0"])[1].decode()
+
+
+def descends(pid, ancestor):
+    """Whether one process comes from another, by its parents as they are now."""
+    while pid not in ("0", "1"):
+        if pid == str(ancestor):
+            return True
+        pid = parent(pid)
+    return False
+
+
 def version(path):
     """The number in what `PROGRAM --version` prints."""
     try:
@@ -79,9 +92,10 @@ def cgroup_layout():
 class Seen:
     """One process: from when to when it was seen, and what is known of it."""
 
-    def __init__(self, path, now):
+    def __init__(self, path, now, is_ours=True):
         self.path = path
         self.first = self.last = now
+        self.is_ours = is_ours
         self.facts = set()
 
     def look(self, pid, now):
@@ -136,7 +150,7 @@ class Observer(threading.Thread):
             self.machines[key] = Seen(path, now)
             self.machines[key].look(pid, now)
         elif name in MANAGERS:
-            self.managers[key] = Seen(path, now)
+            self.managers[key] = Seen(path, now, descends(pid, os.getpid()))
         elif now - self.young.setdefault(key, now) > SETTLED_S:
             self.others.add(key)
 
@@ -153,11 +167,15 @@ class Observer(threading.Thread):
                 for kind, some in zip(("monitors", "managers"), paths)}
 
     def during(self, begin, end):
-        """(facts of each machine, words about the managers) that were there between two moments."""
+        """(facts of each machine, words about the managers) that were there between two moments.
+
+        A manager that the machine itself has running counts where it was begun meanwhile.
+        """
         def alive(seen):
             return [one for one in seen.values() if one.first <= end and one.last >= begin - INTERVAL_S]
         with self.lock:
-            machines, managers = alive(self.machines), alive(self.managers)
+            machines = alive(self.machines)
+            managers = [one for one in alive(self.managers) if one.is_ours or one.first >= begin]
         return ([(one.facts, self.version_of(one.path)) for one in machines],
                 sorted({f"{os.path.basename(one.path)} {self.version_of(one.path)}"
                         for one in managers}))

@@ -27,6 +27,8 @@ def take(results, lock, record):
     with lock:
         if "say" in record:
             results.say(record["say"])
+        elif "first" in record:
+            results.add_second(**record)
         else:
             results.add(record["suite"], record["name"], record["status"], record["seconds"],
                         record["detail"], record["count"], record["window"])
@@ -50,8 +52,8 @@ def run_one(results, lock, job):
 def run(results, suite, paths, env, note=""):
     """Runs the files and counts their tests as they come."""
     lock = threading.Lock()
-    todo = [{"suite": suite, "path": path, "env": env, "note": note, "only": results.only}
+    turns = [{"suite": suite, "path": path, "env": env, "note": note, "only": results.only}
             for path in paths]
     with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
-        for done in [pool.submit(run_one, results, lock, job) for job in todo]:
+        for done in [pool.submit(run_one, results, lock, job) for job in turns]:
             done.result()

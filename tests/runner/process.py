@@ -17,6 +17,7 @@ PR_SET_CHILD_SUBREAPER = 36
 # Exit status by which a check says that it cannot run here; its output is the reason.
 SKIPPED = 77
 KILL_GRACE_S = 3
+ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 Done = namedtuple("Done", "ok status seconds text")
 
@@ -27,16 +28,27 @@ def status_of(done):
     return PASS if done.ok else FAIL
 
 
+class Ended(BaseException):
+    """A signal has asked for the end; `status` is the exit status that says so."""
+
+    def __init__(self, status):
+        super().__init__(f"ended by signal {status - 128}")
+        self.status = status
+
+
 class Reaper(threading.Thread):
     """Collects adopted orphans at once, as init would: tests look whether a process is gone."""
 
     def __init__(self):
         super().__init__(daemon=True)
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal's handler may come while it is held
         self.own = set()  # children that somebody here waits for
+        self.status = 0   # of Ended
 
     def spawn(self, argv, **how):
         with self.lock:
+            if self.status:
+                raise Ended(self.status)
             child = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL,
                                      start_new_session=True, **how)
             self.own.add(child.pid)
@@ -45,6 +57,14 @@ class Reaper(threading.Thread):
     def forget(self, child):
         with self.lock:
             self.own.discard(child.pid)
+
+    def end(self, status):
+        """There are no more children from now on, and those that are there are asked to end."""
+        with self.lock:
+            self.status = status
+            for pid in self.own:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGTERM)
 
     def look(self):
         with self.lock, contextlib.suppress(ChildProcessError):
@@ -63,12 +83,32 @@ class Reaper(threading.Thread):
 REAPER = Reaper()
 
 
+def end_by_signal(signum, _frame):
+    for each in ENDS:
+        signal.signal(each, signal.SIG_IGN)
+    REAPER.end(128 + signum)
+    raise Ended(128 + signum)
+
+
 def adopt_orphans():
-    """Daemons that tests start become this process's children, and so can be found."""
+    """Daemons that tests start become this process's children, and so can be found; also where a
+    signal ends it: main() is to be run by with_ends()."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
     REAPER.start()
+    for each in ENDS:
+        if signal.getsignal(each) != signal.SIG_IGN:  # as nohup asks
+            signal.signal(each, end_by_signal)
+
+
+def with_ends(main):
+    """The exit status of main(), or of the signal that ended it; nothing is left running then."""
+    try:
+        return main()
+    except Ended as ended:
+        end_leftovers()
+        return ended.status
 
 
 def stop(child):

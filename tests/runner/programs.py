@@ -124,7 +124,8 @@ def run(results, suite, path, env, note="", skip=(), among=()):
     title = os.path.relpath(path, process.ROOT)
     unmet = needs.unmet(mark(path, "NEEDS") or "")
     if unmet:
-        results.add(suite, f"{title}{note}: all of it", SKIP, 0, unmet)
+        status, why = unmet
+        results.add(suite, f"{title}{note}: all of it", status, 0, why)
         return
     limit = timeout_of(path)
     began = time.monotonic()

@@ -5,16 +5,19 @@ With QEMU 7.2's emulation about one guest in 250 dies while its kernel boots ("A
 idle task", "Fatal exception"), and one in some ten thousand takes QEMU with it: a write of the guest
 finds no memory region behind a stale entry of the emulator's TLB (memory_region_dispatch_write;
 QEMU 8.2 no longer changes the map under a processor that runs). Neither is under the control of the
-tests. A test that failed with such words is run once more, alone, and its line says so; any other
+tests. A test whose last exception has such words is run once more, alone, and its line says so; any other
 failure counts, and where more than RETRIES_MAX fail in one file it is no chance. The parts of one
 test (subTest) are one: what a machine did not survive may be in the way of those behind it.
 """
+
+import re
 
 from . import programs
 from .results import FAIL, PASS
 
 RETRIES_MAX = 2
-CHANCES = ("guest kernel panic", "qemu was killed by signal 11")
+CHANCES = (r"guest kernel panic", r"qemu was killed by signal 11")
+TRACEBACK = "Traceback (most recent call last):\n"
 
 
 class Held:
@@ -42,8 +45,17 @@ class Held:
             self.results.add(suite, name, status, seconds, detail, count, window)
 
 
+def message(detail):
+    """What the last exception says; neither the lines of code above it nor what was printed before."""
+    lines = detail.rpartition(TRACEBACK)[2].splitlines()
+    if TRACEBACK not in detail:
+        return detail
+    first = next((i for i, line in enumerate(lines) if not line.startswith(" ")), 0)
+    return "\n".join(lines[first:])
+
+
 def is_chance(text, chances=CHANCES):
-    return any(words in text for words in chances)
+    return any(re.search(pattern, message(text)) for pattern in chances)
 
 
 def by_test(failures, name_of):
@@ -57,7 +69,7 @@ def by_test(failures, name_of):
 
 def first_words(detail, chances=CHANCES):
     """The line that names it."""
-    return next(line.strip()[-160:] for line in detail.splitlines() if is_chance(line, chances))
+    return next(line.strip()[-160:] for line in message(detail).splitlines() if is_chance(line, chances))
 
 
 def again(results, suite, path, env, note, failures, chance):

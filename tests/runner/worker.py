@@ -31,6 +31,10 @@ class Lines:
         print(json.dumps({"suite": suite, "name": name, "status": status, "seconds": seconds,
                           "detail": detail, "count": count, "window": window}), flush=True)
 
+    def add_second(self, suite, name, seconds, first, count=1):
+        print(json.dumps({"suite": suite, "name": name, "seconds": seconds, "first": first,
+                          "count": count}), flush=True)
+
 
 def main():
     job = json.loads(sys.argv[1])
@@ -41,4 +45,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process.with_ends(main))

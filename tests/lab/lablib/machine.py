@@ -11,7 +11,6 @@ Channels are socket pairs, and files are memory: nothing of a run is in the file
 """
 
 import ctypes
-import math
 import os
 import re
 import selectors
@@ -24,7 +23,9 @@ import time
 CONSOLE_KEEP = 1 << 20
 READ_MAX = 65536
 CONSOLE_LOOK = READ_MAX + 80  # what one read brings, and the line before
-TAIL_LINES = 40
+TAIL_LINES, FATAL_LINES = 40, 200
+# What the end of a kernel begins with.
+FATAL = re.compile(r"Kernel panic|\bBUG: |\bOops\b|soft lockup|Out of memory: ")
 PR_SET_PDEATHSIG = 1
 # Without a sign of life for so long, the machine has locked up; it says "tick" every 5 s.
 SILENCE_S = 90
@@ -39,14 +40,31 @@ END_S = 60
 class Outcome:
     """How a run ended. `status`: the command's, or None; then `why` says what happened."""
 
-    def __init__(self, status, why, started, console):
+    def __init__(self, status, why, started, console, refused=False):
         self.status = status
         self.why = why
+        self.refused = refused  # QEMU has not run what it was told
         self.started = started
         self.console = console
 
     def console_tail(self):
-        return self.console.decode(errors="replace").splitlines()[-TAIL_LINES:]
+        """The end of the kernel's log, from the first line that is fatal if there is one."""
+        lines = self.console.decode(errors="replace").splitlines()
+        fatal = next((i for i, line in enumerate(lines) if FATAL.search(line)), len(lines))
+        return lines[min(fatal, max(0, len(lines) - TAIL_LINES)):][:FATAL_LINES]
+
+    def fatal(self):
+        """That line, or ""."""
+        lines = self.console.decode(errors="replace").splitlines()
+        return next((line for line in lines if FATAL.search(line)), "")
+
+
+class TimeUp(Exception):
+    """The limit for all of it: wherever the program waits."""
+
+
+def time_is_up(_signal, _frame):
+    raise TimeUp
 
 
 def memory_file(name, data):
@@ -61,6 +79,12 @@ def die_with_parent(signo=signal.SIGKILL, parent=None):
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signo, 0, 0, 0)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signo)
+
+
+def write_all(fd, data):
+    """Nothing stays in a buffer that would have to be written when the time is up."""
+    while data:
+        data = data[os.write(fd, data):]
 
 
 class Machine:
@@ -130,14 +154,20 @@ class Machine:
         try:
             for fd in self.pass_fds:
                 os.close(fd)
+            signal.signal(signal.SIGALRM, time_is_up)
+            signal.alarm(self.options.timeout)
             why = self.serve(process)
+            signal.alarm(0)
             if why is None:
                 process.wait(10)
                 said = process.stdout.read().decode(errors="replace").strip()
                 why = f"QEMU ended with status {process.returncode}" + (f": {said}" if said else "")
         except subprocess.TimeoutExpired:
             why = "QEMU does not end"
+        except TimeUp:
+            why = f"time limit of {self.options.timeout} s"
         finally:
+            signal.alarm(0)
             process.kill()
             process.wait()
             process.stdout.close()
@@ -145,11 +175,10 @@ class Machine:
                 end.close()
             self.selector.close()
         return Outcome(self.status, None if self.status is not None else why, self.started,
-                       bytes(self.console))
+                       bytes(self.console), process.returncode == 1 and not self.console)
 
     def serve(self, process):
-        """Moves bytes until QEMU's ends close (None) or time is up (what was exceeded)."""
-        end = time.monotonic() + (self.options.timeout or math.inf)
+        """Moves bytes until QEMU's ends close (None) or a limit of the machine's is exceeded (which)."""
         boot_end = time.monotonic() + BOOT_S
         self.heard = time.monotonic()
         for name, sock in self.ends.items():
@@ -164,8 +193,6 @@ class Machine:
             # a reader of ours that is slow says nothing about the machine
             self.heard += time.monotonic() - now
             now = time.monotonic()
-            if now > end:
-                return f"time limit of {self.options.timeout} s"
             if not self.started and now > boot_end:
                 return f"not booted within {BOOT_S} s"
             if self.started and now - self.heard > SILENCE_S and self.status is None:
@@ -199,12 +226,10 @@ class Machine:
             self.stuck_s = max(self.stuck_s, int(match.group(1)))
 
     def on_out(self, data):
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        write_all(sys.stdout.fileno(), data)
 
     def on_err(self, data):
-        sys.stderr.buffer.write(data)
-        sys.stderr.buffer.flush()
+        write_all(sys.stderr.fileno(), data)
 
     def on_terminal(self, data):
         self.options.terminal.write(data)
