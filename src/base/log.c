@@ -43,6 +43,12 @@ void log_set_level(enum log_level level)
 	config.level = level;
 }
 
+void log_set_names(const char *sandbox, const char *container)
+{
+	config.sandbox = sandbox;
+	config.container = container;
+}
+
 bool log_enabled(enum log_level level)
 {
 	return level <= config.level && config.fd >= 0;
@@ -129,10 +135,9 @@ static void record(struct line *l, enum log_level level, const struct log_ctx *c
 	line_field(l, "msg", msg);
 	line_field(l, "source", config.source);
 	line_field(l, "sandbox", ctx && ctx->sandbox ? ctx->sandbox : config.sandbox);
-	if (ctx) {
-		line_field(l, "container", ctx->container);
+	line_field(l, "container", ctx && ctx->container ? ctx->container : config.container);
+	if (ctx)
 		line_field(l, "exec", ctx->exec);
-	}
 	if (config.json)
 		line_raw(l, "}");
 }

@@ -27,13 +27,16 @@ struct log_config {
 	enum log_level level;
 	int fd; /* borrowed; -1 drops every record */
 	bool json;
-	bool plain;          /* "source: msg", for who sits at a terminal */
-	const char *source;  /* "agent", "shim" …; static string */
-	const char *sandbox; /* named where a record's context names none; borrowed, or NULL */
+	bool plain;         /* "source: msg", for who sits at a terminal */
+	const char *source; /* "agent", "shim" …; static string */
+	/* named where a record's context names none; borrowed, or NULL */
+	const char *sandbox, *container;
 };
 
 void log_setup(const struct log_config *config);
 void log_set_level(enum log_level level);
+/* The configuration's, in place of what they were. */
+void log_set_names(const char *sandbox, const char *container);
 bool log_enabled(enum log_level level);
 /* "error", "warning", "info", "debug" and common synonyms; false if unknown. */
 bool log_level_parse(const char *s, enum log_level *out);

@@ -23,6 +23,14 @@
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
+/* seccomp(2): the architecture that system calls' numbers are of */
+#if defined(__x86_64__)
+#define SYS_AUDIT_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define SYS_AUDIT_ARCH AUDIT_ARCH_AARCH64
+#else
+#error "no seccomp architecture for this processor"
+#endif
 /* clone3(2), Linux 5.3 and 5.7 */
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x00001000

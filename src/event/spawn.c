@@ -23,6 +23,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/own.h"
 #include "base/sys.h"
 #include "event/signal.h"
@@ -358,22 +359,45 @@ static int child_tie(int report_fd)
 	return 0;
 }
 
-static int child_rlimit(const struct spawn *s)
-{
-	struct rlimit lim = { 0, 0 };
+/* Before it was raised; 0: it was not. */
+static rlim_t files_before;
 
-	if (s->no_core && setrlimit(RLIMIT_CORE, &lim) < 0)
-		return -1;
-	if (!s->max_files)
+void spawn_raise_files(uint64_t max)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur >= lim.rlim_max ||
+	    lim.rlim_cur >= max)
+		return;
+	if (!files_before)
+		files_before = lim.rlim_cur;
+	lim.rlim_cur = lim.rlim_max < max ? lim.rlim_max : max;
+	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+		log_warn(NULL, "RLIMIT_NOFILE is not raised: %s", strerror(errno));
+}
+
+static int child_files(uint64_t max)
+{
+	struct rlimit lim;
+
+	if (!max && !files_before)
 		return 0;
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return -1;
-	/* raising the hard limit may be refused: use all of it */
-	if (lim.rlim_max < s->max_files)
-		lim.rlim_cur = lim.rlim_max;
+	if (max) /* raising the hard limit may be refused: use all of it */
+		lim.rlim_cur = lim.rlim_max < max ? lim.rlim_max : max;
 	else
-		lim.rlim_cur = s->max_files;
+		lim.rlim_cur = files_before;
 	return setrlimit(RLIMIT_NOFILE, &lim);
+}
+
+static int child_rlimit(const struct spawn *s)
+{
+	const struct rlimit none = { 0, 0 };
+
+	if (s->no_core && setrlimit(RLIMIT_CORE, &none) < 0)
+		return -1;
+	return child_files(s->max_files);
 }
 
 /* Runs the steps in order; returns the one that failed. */

@@ -52,7 +52,8 @@ struct spawn {
 	bool limit_caps; /* apply keep_caps */
 	bool no_new_privs;
 	bool new_session;
-	uint64_t max_files; /* RLIMIT_NOFILE if not 0 */
+	uint64_t max_files; /* RLIMIT_NOFILE if not 0; else what it was before
+			       spawn_raise_files() */
 	bool no_core;       /* never dumps core */
 	int oom_score_adj;  /* 0: the caller's */
 	/* With CLONE_NEWNS: its root holds these alone, in this order, and takes no more. At
@@ -64,6 +65,12 @@ struct spawn {
 	int (*setup)(void *arg);
 	void *setup_arg;
 };
+
+/*
+ * As many open files as this process may have, at most `max`; programs that are started get the
+ * limit it had before: who uses select(2) may not know more than 1024.
+ */
+void spawn_raise_files(uint64_t max);
 
 #define SPAWN_INIT                                                                             \
 	{                                                                                      \

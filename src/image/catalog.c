@@ -298,9 +298,10 @@ static int not_found(const char *name, struct err *e)
 {
 	char quoted[160];
 
-	return err_set(e, ERR_NOT_FOUND, 0,
-		       "image '%s' is not in the store; load it first (see \"kata load\")",
-		       str_quote(name, strlen(name), quoted, sizeof(quoted)));
+	return err_set(
+		e, ERR_NOT_FOUND, 0,
+		"image '%s' is not in the store: `kata images` lists what is, `kata load` adds to it",
+		str_quote(name, strlen(name), quoted, sizeof(quoted)));
 }
 
 /* "name@sha256:…": the image that came with this manifest and has a tag of this name. */

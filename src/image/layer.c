@@ -94,9 +94,14 @@ static void close_here(struct pump *p, int *fd)
 static int start_helper(struct pump *p, struct helper *h, const char *task, int in, int out,
 			int dir, uint64_t max_bytes, struct err *e)
 {
-	char bytes[24], entries[24];
-	char *argv[] = { (char *)(uintptr_t)p->job->unpacker, (char *)(uintptr_t)task, bytes,
-			 entries, NULL };
+	char bytes[24], entries[24], dev[24], ino[24];
+	char *argv[] = { (char *)(uintptr_t)p->job->unpacker,
+			 (char *)(uintptr_t)task,
+			 bytes,
+			 entries,
+			 dev,
+			 ino,
+			 NULL };
 	OWN(fd) int report_end = -1;
 	OWN(fd) int tree = -1;
 	struct spawn_fd fds[2] = { { .to = UNPACK_REPORT_FD }, { .to = UNPACK_DIR_FD } };
@@ -111,6 +116,8 @@ static int start_helper(struct pump *p, struct helper *h, const char *task, int 
 		return -1;
 	(void)snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)max_bytes);
 	(void)snprintf(entries, sizeof(entries), "%d", MAX_ENTRIES);
+	(void)snprintf(dev, sizeof(dev), "%llu", (unsigned long long)p->job->skip_dev);
+	(void)snprintf(ino, sizeof(ino), "%llu", (unsigned long long)p->job->skip_ino);
 	/* cloned here: in the helper's mount namespace this directory's mount is a foreign one
 	 */
 	if (dir >= 0) {
@@ -513,6 +520,10 @@ static int finish(struct pump *p, struct err *e)
 			return -1;
 	}
 	r->bytes = p->untar.said.done.bytes;
+	r->left_out = (struct left_out){
+		.sockets = p->pack.said.done.sockets,
+		.skipped = p->pack.said.done.skipped,
+	};
 	return 0;
 }
 

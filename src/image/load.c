@@ -5,6 +5,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,7 +22,8 @@
 #include "wire/json.h"
 
 enum {
-	DEFAULT_STALL_MS = 300000
+	DEFAULT_STALL_MS = 300000,
+	HASH_BLOCK = 256 << 10
 };
 
 void load_report(struct load *l, enum load_phase phase, size_t index, size_t count,
@@ -61,7 +64,12 @@ static int unpack_into(struct load *l, int at, const char *name, int input, bool
 		.progress_arg = l,
 	};
 	OWN(fd) int target = -1;
+	struct stat root;
 
+	if (fstat(l->s->root_fd, &root) < 0)
+		return err_sys(e, "stat the image store");
+	job.skip_dev = root.st_dev;
+	job.skip_ino = root.st_ino;
 	if (store_free_bytes(l->s, &job.max_bytes, e) < 0)
 		return -1;
 	if (mkdirat(at, name, 0755) < 0)
@@ -165,6 +173,36 @@ static int check_digest(const struct digest *want, const struct digest *got, con
 		       w);
 }
 
+/* Of a layer that is in the store already: a damaged archive is refused all the same. */
+static int check_known(struct load *l, const struct found_layer *layer, const char *what,
+		       struct err *e)
+{
+	OWN(hash) struct hash *h = NULL;
+	OWN(free) char *block = mem_zalloc(HASH_BLOCK);
+	OWN(fd) int fd = -1;
+	struct digest got;
+	uint64_t size;
+	ssize_t n;
+
+	if (!layer->blob)
+		return 0;
+	if (!block)
+		return err_oom(e, "a layer's blob");
+	if (load_open_file(l, layer->path, &fd, &size, e) < 0)
+		return err_wrap(e, "%s", what);
+	if (hash_new(&h, e) < 0)
+		return -1;
+	while ((n = read(fd, block, HASH_BLOCK)) > 0) {
+		hash_update(h, block, (size_t)n);
+		if (store_pause(l->s, 0, e) < 0)
+			return -1;
+	}
+	if (n < 0)
+		return err_sys(e, "%s", what);
+	hash_final(h, &got);
+	return check_digest(layer->blob, &got, what, "digest", e);
+}
+
 /* One layer of an image, unless it is in the store or the staging; `lower` are those below. */
 static int stage_layer(struct load *l, const struct found_image *f, size_t i, const char *key,
 		       const struct strv *lower, struct err *e)
@@ -183,7 +221,7 @@ static int stage_layer(struct load *l, const struct found_image *f, size_t i, co
 		       str_quote(layer->path, strlen(layer->path), path, sizeof(path)));
 	if (has_layer(l->s->layers_fd, key) || has_layer(l->layers_fd, key)) {
 		load_report(l, LOAD_LAYER, i + 1, f->n_layers, 1, 1);
-		return 0;
+		return check_known(l, layer, what, e);
 	}
 	if (load_open_file(l, layer->path, &fd, &size, e) < 0)
 		return err_wrap(e, "%s", what);
@@ -298,6 +336,31 @@ static int rootfs_config(const struct digest *diff, struct buf *out, struct err 
 	return jval_print(doc, false, out, e);
 }
 
+/* File systems that are mounted below a directory; the packer does not see them. */
+static uint64_t mounts_below(int dir)
+{
+	char link[32], path[PATH_MAX + 1];
+	const struct mntent *m;
+	uint64_t found = 0;
+	FILE *mounts;
+	ssize_t len;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
+	len = readlink(link, path, sizeof(path) - 1);
+	mounts = setmntent("/proc/self/mounts", "re");
+	if (len > 0 && mounts) {
+		path[len] = '\0';
+		if (len == 1) /* "/" */
+			len = 0;
+		while ((m = getmntent(mounts)))
+			found += strncmp(m->mnt_dir, path, (size_t)len) == 0 &&
+				 m->mnt_dir[len] == '/' && m->mnt_dir[len + 1];
+	}
+	if (mounts)
+		(void)endmntent(mounts);
+	return found;
+}
+
 /* Moves what was unpacked, or copies the tree given, to its place as the only layer. */
 static int stage_tree(struct load *l, struct digest *diff, char key[LAYER_KEY_LEN + 1],
 		      struct err *e)
@@ -311,6 +374,8 @@ static int stage_tree(struct load *l, struct digest *diff, char key[LAYER_KEY_LE
 		if (unpack_into(l, l->st.fd, "tree", l->src, true, "the directory", true, &r,
 				e) < 0)
 			return -1;
+		l->left_out = r.left_out;
+		l->left_mounts = mounts_below(l->src);
 		from = "tree";
 	}
 	*diff = r.diff;
@@ -401,6 +466,49 @@ static const struct archive_kind {
 	{ is_rootfs, load_stage_rootfs },
 };
 
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Whether a directory is `dir`, or below it. -1: nobody knows. */
+static int is_in(int fd, const struct stat *dir, struct err *e)
+{
+	OWN(fd) int at = openat(fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat here = { 0 }, below;
+
+	do {
+		int up;
+
+		below = here;
+		if (at < 0 || fstat(at, &here) < 0)
+			return err_sys(e, "look at the directories above it");
+		if (is_same(&here, dir))
+			return 1;
+		up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		fd_close(&at);
+		at = up;
+	} while (!is_same(&here, &below)); /* the root's parent is itself */
+	return 0;
+}
+
+/* Where it is unpacked into is no source: that would go on for ever. */
+static int check_source(struct load *l, const struct stat *src, struct err *e)
+{
+	struct stat root, tmp;
+	int inside;
+
+	if (fstat(l->s->root_fd, &root) < 0 || fstat(l->s->tmp_fd, &tmp) < 0)
+		return err_sys(e, "stat the image store");
+	inside = is_in(l->src, &tmp, e);
+	if (inside < 0)
+		return -1;
+	return inside || is_same(src, &root)
+		       ? err_set(e, ERR_INVALID, 0,
+				 "this is the image store's own directory ('%s')", l->s->root)
+		       : 0;
+}
+
 static int take_source(struct load *l, int fd, struct err *e)
 {
 	OWN(layer_result) struct layer_result r = { .bytes = 0 };
@@ -410,7 +518,7 @@ static int take_source(struct load *l, int fd, struct err *e)
 		return err_sys(e, "stat the archive");
 	if (S_ISDIR(st.st_mode)) {
 		l->src = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-		return l->src < 0 ? err_sys(e, "open the directory") : 0;
+		return l->src < 0 ? err_sys(e, "open the directory") : check_source(l, &st, e);
 	}
 	load_report(l, LOAD_READING, 0, 0, 0, S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0);
 	if (unpack_into(l, l->st.fd, "archive", fd, false, "the archive", true, &r, e) < 0)
@@ -513,7 +621,12 @@ static int commit(struct load *l, struct err *e)
 
 static int make_result(struct load *l, struct load_result *out, struct err *e)
 {
-	OWN(load_result) struct load_result r = { .n = 0 };
+	OWN(load_result)
+	struct load_result r = {
+		.left_mounts = l->left_mounts,
+		.left_sockets = l->left_out.sockets,
+		.left_store = l->left_out.skipped,
+	};
 
 	r.images = mem_calloc(l->n_images, sizeof(*r.images));
 	if (!r.images)

@@ -2,6 +2,7 @@
 /* What the files that load images share: one load in progress. Not for others. */
 #pragma once
 
+#include "image/layer.h"
 #include "image/reference.h"
 #include "image/store_internal.h"
 
@@ -25,6 +26,8 @@ struct load {
 	bool src_is_spool;        /* it was unpacked from a stream into the staging */
 	struct digest src_diff;   /* then: the digest of that stream … */
 	uint64_t src_bytes;       /* … and what it takes on disk */
+	struct left_out left_out; /* of a directory */
+	uint64_t left_mounts;     /* and file systems below it */
 	struct pending_image *images;
 	size_t n_images;
 	struct load_progress progress;

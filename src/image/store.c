@@ -439,14 +439,16 @@ static int begin_store(struct store *s, struct err *e)
 				      sizeof(version_text) - 1, 0644, true, e);
 }
 
-static int check_version(struct store *s, struct err *e)
+static bool has_version(int root_fd)
+{
+	return faccessat(root_fd, VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static int read_version(int root_fd, const char *root, struct err *e)
 {
 	char text[128], quoted[160];
 
-	if (faccessat(s->root_fd, VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
-	    begin_store(s, e) < 0)
-		return -1;
-	if (file_read_line(s->root_fd, VERSION_FILE, text, sizeof(text), e) < 0)
+	if (file_read_line(root_fd, VERSION_FILE, text, sizeof(text), e) < 0)
 		return -1;
 	if (strncmp(text, version_text, strlen(text)) != 0 ||
 	    strlen(text) != sizeof(version_text) - 2)
@@ -455,8 +457,23 @@ static int check_version(struct store *s, struct err *e)
 			"image store '%s' was written by another version ('%s'; this one "
 			"writes 'kata image store, format 1'): it is left untouched; use that "
 			"version, move the store away or use another directory",
-			s->root, str_quote(text, strlen(text), quoted, sizeof(quoted)));
+			root, str_quote(text, strlen(text), quoted, sizeof(quoted)));
 	return 0;
+}
+
+static int check_version(struct store *s, struct err *e)
+{
+	if (!has_version(s->root_fd) && begin_store(s, e) < 0)
+		return -1;
+	return read_version(s->root_fd, s->root, e);
+}
+
+int store_check(const char *root, struct err *e)
+{
+	OWN(fd) int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	/* whoever needs it says what is wrong with it */
+	return fd < 0 || !has_version(fd) ? 0 : read_version(fd, root, e);
 }
 
 static int open_parts(struct store *s, struct err *e)

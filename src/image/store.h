@@ -49,6 +49,8 @@ struct store_config {
  * marks, which only root can make). ERR_UNSUPPORTED: a store of another format.
  */
 int store_open(const struct store_config *config, struct store **out, struct err *e);
+/* ERR_UNSUPPORTED: a store of another format is there. None at all is no error. */
+int store_check(const char *root, struct err *e);
 /*
  * From when `fd` (a signalfd; borrowed) can be read from, loading and waiting for locks end
  * with ERR_CANCELLED.
@@ -113,6 +115,9 @@ struct loaded_image {
 struct load_result {
 	struct loaded_image *images;
 	size_t n;
+	/* what of a root file system's directory was left out */
+	uint64_t left_mounts, left_sockets;
+	bool left_store; /* this store itself */
 };
 void load_result_fini(struct load_result *r);
 static inline void own_load_result(struct load_result *r)

@@ -29,6 +29,10 @@ static int tool_load(struct store *s, char **argv, struct err *e)
 
 	if (store_load_path(s, argv[0], &o, &r, e) < 0)
 		return -1;
+	if (r.left_mounts || r.left_sockets || r.left_store)
+		printf("left out: %llu mounts, %llu sockets%s\n",
+		       (unsigned long long)r.left_mounts, (unsigned long long)r.left_sockets,
+		       r.left_store ? ", the store" : "");
 	for (size_t i = 0; i < r.n; i++) {
 		printf("loaded %s", r.images[i].id);
 		for (size_t n = 0; n < r.images[i].refs.n; n++)

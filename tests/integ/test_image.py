@@ -13,6 +13,7 @@ import lzma
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -389,6 +390,27 @@ class Kinds(Store):
         self.assertTrue(os.path.isdir(top + "/caf\u00e9"))
         self.assertEqual(os.listdir(tree + "/sub"), ["f"])
 
+    def test_rootfs_directory_around_the_store(self):
+        """It does not go into itself; nor do mounts, and sockets: all of it is counted."""
+        mounted = os.path.join(self.dir, "mounted")
+        os.makedirs(mounted)
+        subprocess.run(["mount", "-t", "tmpfs", "none", mounted], check=True)
+        self.addCleanup(subprocess.run, ["umount", mounted], check=True)
+        with open(mounted + "/inside", "w", encoding="ascii") as f:
+            f.write("inside")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(self.dir + "/socket")
+        for _ in range(2):
+            self.assertIn("left out: 1 mounts, 1 sockets, the store", self.ok("load", self.dir, "around"))
+        for inside in ("", "tmp"):
+            done = self.run_tool("load", os.path.join(self.root, inside), "inside")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"the image store", done.stderr)
+        self.ok("load", os.path.join(self.root, "layers"), "layers")
+        top = self.layers("around")[0]
+        self.assertEqual(sorted(os.listdir(top)), ["canary", "mounted", "store"])
+        self.assertEqual(os.listdir(top + "/mounted") + os.listdir(top + "/store"), [])
+
     def test_rootfs_directory_with_a_name_of_layers(self):
         tree = os.path.join(self.dir, "tree")
         os.makedirs(tree + "/a")
@@ -469,6 +491,13 @@ class Hostile(Store):
         other = gzip.compress(layer, mtime=77)
         self.assertEqual(len(other), len(files[blob]))
         self.refused(ia.pack_files({**files, blob: other}), "digest does not match")
+        self.load(ia.pack_files(files))  # nor is a blob not looked at whose layer is there
+        done = self.run_tool("load", "-", data=ia.pack_files({**files, blob: other}))
+        self.assertIn(b"digest does not match", done.stderr)
+        self.assert_clean(images=1)
+        done = self.run_tool("load", "-", data=ia.pack_files({n: d for n, d in files.items() if n != blob}))
+        self.assertIn(b"incomplete", done.stderr)
+        self.assert_clean(images=1)
 
     def test_documents(self):
         layer = tar(item("f", b"1"))

@@ -295,6 +295,33 @@ static void test_user(void **state)
 	assert_says(plain, "nnp=0 leader=0 ");
 }
 
+/* The limit that it had goes to its children, who may use select(2). */
+static void test_raised_files(void **state)
+{
+	char *what[] = { word("self"), NULL };
+	struct rlimit before, lim;
+	struct spawn s = SPAWN_INIT;
+	OWN(free) char *text = NULL;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	lim = (struct rlimit){ 100, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &lim), 0);
+	spawn_raise_files(200);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &lim), 0);
+	assert_int_equal(lim.rlim_cur, 200);
+	spawn_raise_files(150); /* it has more */
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &lim), 0);
+	assert_int_equal(lim.rlim_cur, 200);
+	assert_ok(said(&s, what, &text, &e), &e);
+	assert_says(text, "files=100 ");
+	spawn_raise_files(UINT64_MAX);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &lim), 0);
+	assert_int_equal(lim.rlim_cur, before.rlim_max);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static void test_netns(void **state)
 {
 	char *what[] = { word("=/proc/net/dev_mcast"), word("/proc/self/ns/net"), NULL };
@@ -489,6 +516,7 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_root),
 		cmocka_unit_test(test_user),
+		cmocka_unit_test(test_raised_files),
 		cmocka_unit_test(test_netns),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_streams),

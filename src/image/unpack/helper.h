@@ -18,8 +18,9 @@ struct err;
 #define WHITEOUT ".wh."
 
 struct unpack_limits {
-	uint64_t bytes;   /* most bytes to write or produce */
-	uint64_t entries; /* most entries of one archive */
+	uint64_t bytes;              /* most bytes to write or produce */
+	uint64_t entries;            /* most entries of one archive */
+	uint64_t skip_dev, skip_ino; /* pack: a directory that is not entered; zeroes: none */
 };
 
 /* The tasks; the confinement is in place when they run. */

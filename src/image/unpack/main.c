@@ -2,7 +2,7 @@
 /*
  * kata-unpack: the confined helper of the layer store, started by it alone.
  *
- *   kata-unpack untar|inflate|pack MAX_BYTES MAX_ENTRIES
+ *   kata-unpack untar|inflate|pack MAX_BYTES MAX_ENTRIES SKIP_DEV SKIP_INO
  *
  * Everything that parses archives or compressed data runs here and nowhere else. It stays in
  * the "C" locale: there libarchive keeps names as the bytes they are, while in a UTF-8 locale
@@ -62,12 +62,14 @@ static int run(int argc, char **argv, struct err *e)
 	struct unpack_limits limits;
 	struct report_done done = { 0 };
 
-	if (argc != 4 ||
+	if (argc != 6 ||
 	    str_to_u64(argv[2], 0, UINT64_MAX, "MAX_BYTES", &limits.bytes, e) < 0 ||
-	    str_to_u64(argv[3], 0, UINT64_MAX, "MAX_ENTRIES", &limits.entries, e) < 0)
+	    str_to_u64(argv[3], 0, UINT64_MAX, "MAX_ENTRIES", &limits.entries, e) < 0 ||
+	    str_to_u64(argv[4], 0, UINT64_MAX, "SKIP_DEV", &limits.skip_dev, e) < 0 ||
+	    str_to_u64(argv[5], 0, UINT64_MAX, "SKIP_INO", &limits.skip_ino, e) < 0)
 		return err_set(e, ERR_INVALID, 0,
 			       "usage: kata-unpack untar|inflate|pack MAX_BYTES MAX_ENTRIES "
-			       "(started by kata, not by hand)");
+			       "SKIP_DEV SKIP_INO (started by kata, not by hand)");
 	for (size_t i = 0; i < ARRAY_LEN(tasks); i++) {
 		if (strcmp(tasks[i].name, argv[1]) != 0)
 			continue;

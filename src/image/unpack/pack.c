@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Task "pack": the tree that is the helper's root, as a tar stream on descriptor 1. Mounts
- * in it are not entered and sockets are left out, as in a backup of a root file system.
+ * in it are not entered (the starter's clone of the tree has none) and sockets are left out, as
+ * in a backup of a root file system; nor is the directory entered that is to be skipped.
  */
 #include "image/unpack/helper.h"
 
@@ -129,6 +130,17 @@ static int put_entry(struct packer *p, struct archive_entry *entry, struct err *
 	return 0;
 }
 
+static void descend(struct packer *p, struct archive_entry *entry)
+{
+	if (archive_entry_filetype(entry) != AE_IFDIR)
+		return;
+	if ((uint64_t)archive_entry_dev(entry) == p->limits->skip_dev &&
+	    (uint64_t)archive_entry_ino64(entry) == p->limits->skip_ino)
+		p->done->skipped = 1;
+	else
+		(void)archive_read_disk_descend(p->in);
+}
+
 static int walk(struct packer *p, struct archive_entry_linkresolver *links, struct err *e)
 {
 	for (;;) {
@@ -139,9 +151,11 @@ static int walk(struct packer *p, struct archive_entry_linkresolver *links, stru
 			return 0;
 		if (rc < ARCHIVE_WARN)
 			return fail(p->in, "read the directory", e);
-		(void)archive_read_disk_descend(p->in);
-		if (archive_entry_filetype(entry) == AE_IFSOCK)
+		descend(p, entry);
+		if (archive_entry_filetype(entry) == AE_IFSOCK) {
+			p->done->sockets++;
 			continue;
+		}
 		/* with the tar strategy an entry is never held back: spare stays empty */
 		archive_entry_linkify(links, &entry, &spare);
 		if (entry && put_entry(p, entry, e) < 0)

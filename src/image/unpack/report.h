@@ -36,6 +36,8 @@ struct report_done {
 	uint64_t bytes;   /* written (or produced) */
 	uint64_t entries; /* of the archive */
 	uint64_t ended;   /* 1: tar's two zero blocks were there */
+	/* of a directory that was packed: what is not in it */
+	uint64_t sockets, skipped; /* skipped: 1 for unpack_limits' own directory */
 };
 
 enum {
