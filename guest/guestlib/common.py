@@ -63,10 +63,10 @@ def open_cache(path):
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise Problem(f"cannot make the cache directory {path}: {error.strerror}",
-                      f"name another with --cache or {CACHE_ENV}") from error
+                      f"name another with {CACHE_ENV}") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise Problem(f"the cache directory {path} is not writable",
-                      f"name another with --cache or {CACHE_ENV}")
+                      f"name another with {CACHE_ENV}")
     return path
 
 

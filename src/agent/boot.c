@@ -58,8 +58,12 @@ static const struct {
 	/* a kernel that has stopped one of its processes in the middle ends the machine */
 	{ "kernel/panic_on_oops", "1" },
 	{ "net/ipv4/ping_group_range", "0 2147483647" },
+	/* an address that goes takes no others of its subnet along */
+	{ "net/ipv4/conf/all/promote_secondaries", "1" },
+	{ "net/ipv4/conf/default/promote_secondaries", "1" },
 	{ "vm/overcommit_memory", "0" },
 	{ "fs/file-max", "9223372036854775807" },
+	{ "fs/nr_open", "1073741816" }, /* the largest that RLIMIT_NOFILE may then be */
 };
 
 /*

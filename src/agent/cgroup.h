@@ -34,9 +34,15 @@ int cgroup_add(const struct cgroup *c, pid_t pid, struct err *e);
  * place is the first process's.
  */
 int cgroup_join(const struct cgroup *c, pid_t first, pid_t pid, struct err *e);
-/* Applies what is set; a limit whose controller or file is missing is ERR_UNSUPPORTED. */
+/*
+ * Applies what is set; a limit whose controller or file is missing is ERR_UNSUPPORTED. What is
+ * not set stays as it is: a quota keeps its period, a period its quota. After an error all
+ * limits are what they were.
+ */
 int cgroup_apply(const struct cgroup *c, const Grpc__LinuxResources *r, struct err *e);
-/* Replaces the device rules (an eBPF program); part of cgroup_apply for a new container. */
+/* Device rules if there are any, and the limits: all of it, or nothing. */
+int cgroup_update(const struct cgroup *c, const Grpc__LinuxResources *r, struct err *e);
+/* Replaces the device rules (an eBPF program); part of making a new container's. */
 int cgroup_apply_devices(const struct cgroup *c, const Grpc__LinuxResources *r, struct err *e);
 int cgroup_freeze(const struct cgroup *c, bool frozen, struct err *e);
 /* Whether cgroup.events says that it is frozen as asked. */

@@ -53,9 +53,8 @@ int cgroup_apply_devices(const struct cgroup *c, const Grpc__LinuxResources *r, 
 	OWN(fd) int dir = -1;
 	size_t count;
 
-	if (!r || r->n_devices == 0)
-		return 0; /* nothing was asked for */
-	if (device_program(r->devices, r->n_devices, &code, &count, e) < 0 ||
+	/* without rules the container has the nodes that every one has, as runc's */
+	if (device_program(r ? r->devices : NULL, r ? r->n_devices : 0, &code, &count, e) < 0 ||
 	    load(code, count, &prog, e) < 0)
 		return -1;
 	dir = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* bpf refuses O_PATH */

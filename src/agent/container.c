@@ -10,6 +10,7 @@
 
 #include "agent/device.h"
 #include "agent/device_mounts.h"
+#include "agent/file_cache.h"
 #include "agent/sandbox.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -267,6 +268,8 @@ int container_create(struct sandbox *s, const Grpc__CreateContainerRequest *r, s
 
 int container_remove(struct container *c, int64_t deadline, struct err *e)
 {
+	struct sandbox *s = c->sandbox;
+
 	/* whoever asked for it may have given up, and wants to be sure of its end */
 	while (c->removing) {
 		if (cond_wait(&c->settled, deadline, e) < 0)
@@ -282,6 +285,7 @@ int container_remove(struct container *c, int64_t deadline, struct err *e)
 	}
 	log_info(&c->log, "container removed");
 	release(c);
+	file_cache_forget(s);
 	return 0;
 }
 

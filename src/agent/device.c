@@ -219,6 +219,35 @@ void device_rules_renumber(Grpc__LinuxDeviceCgroup *const *rules, size_t count,
 	}
 }
 
+void device_rates_renumber(Grpc__LinuxBlockIO *io, const struct renumbering *disks,
+			   size_t disk_count)
+{
+	const struct {
+		Grpc__LinuxThrottleDevice **list;
+		size_t count;
+	} all[] = {
+		{ io->throttlereadbpsdevice, io->n_throttlereadbpsdevice },
+		{ io->throttlewritebpsdevice, io->n_throttlewritebpsdevice },
+		{ io->throttlereadiopsdevice, io->n_throttlereadiopsdevice },
+		{ io->throttlewriteiopsdevice, io->n_throttlewriteiopsdevice },
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(all); k++) {
+		for (size_t i = 0; i < all[k].count; i++) {
+			Grpc__LinuxThrottleDevice *t = all[k].list[i];
+
+			for (size_t j = 0; j < disk_count; j++) {
+				if (makedev((unsigned)t->major, (unsigned)t->minor) !=
+				    disks[j].host)
+					continue;
+				t->major = major(disks[j].guest);
+				t->minor = minor(disks[j].guest);
+				break;
+			}
+		}
+	}
+}
+
 static int attach_disk(struct sandbox *s, const Grpc__CreateContainerRequest *r, size_t i,
 		       struct renumbering *out, struct arena *a, struct err *e)
 {
@@ -236,6 +265,23 @@ static int attach_disk(struct sandbox *s, const Grpc__CreateContainerRequest *r,
 	return set_numbers(r->oci->linux, d->container_path, st.st_rdev, &out->host, e);
 }
 
+/* One of linux.devices, which keeps its numbers. */
+static int check_named(const Grpc__Linux *lx, const Grpc__Device *d, struct err *e)
+{
+	char what[120];
+
+	(void)snprintf(what, sizeof(what), "linux.devices '%.90s'", d->container_path);
+	for (size_t i = 0; lx && i < lx->n_devices; i++) {
+		const Grpc__LinuxDevice *l = lx->devices[i];
+
+		if (str_eq(l->path, d->container_path))
+			return device_check_char(what, (unsigned)l->major, (unsigned)l->minor,
+						 d->vm_path, e);
+	}
+	return err_set(e, ERR_INVALID, 0, "'%.100s' is not in linux.devices",
+		       d->container_path);
+}
+
 int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, struct arena *a,
 		   struct err *e)
 {
@@ -251,8 +297,9 @@ int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, str
 
 		if (is_block_type(d->type))
 			rc = attach_disk(s, r, i, &disks[disk_count++], a, e);
-		else if (device_mount_is(d) && str_eq(d->type, "char"))
-			rc = device_mount_char(r, i, a, e);
+		else if (str_eq(d->type, "char"))
+			rc = device_mount_is(d) ? device_mount_char(r, i, a, e)
+						: check_named(r->oci->linux, d, e);
 		else
 			rc = err_set(e, ERR_UNSUPPORTED, 0, "type '%.32s' is not supported",
 				     d->type);
@@ -265,5 +312,7 @@ int devices_attach(struct sandbox *s, const Grpc__CreateContainerRequest *r, str
 	}
 	if (res)
 		device_rules_renumber(res->devices, res->n_devices, disks, disk_count);
+	if (res && res->blockio)
+		device_rates_renumber(res->blockio, disks, disk_count);
 	return 0;
 }

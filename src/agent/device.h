@@ -42,3 +42,6 @@ struct renumbering {
 /* Rules that name one of the disks by the host's numbers get the guest's, once each. */
 void device_rules_renumber(Grpc__LinuxDeviceCgroup *const *rules, size_t count,
 			   const struct renumbering *disks, size_t disk_count);
+/* The same for rates of I/O. */
+void device_rates_renumber(Grpc__LinuxBlockIO *io, const struct renumbering *disks,
+			   size_t disk_count);

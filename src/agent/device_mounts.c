@@ -136,30 +136,38 @@ static int find_char(unsigned major, unsigned minor, char *name, size_t size, st
 	return device_name('c', major, minor, name, size, e);
 }
 
-int device_mount_char(const Grpc__CreateContainerRequest *r, size_t i, struct arena *a,
+int device_check_char(const char *what, unsigned major, unsigned minor, const char *host_name,
 		      struct err *e)
 {
-	const char *host_name = r->devices[i]->vm_path;
-	struct source from;
 	char name[256];
-	int rc;
+	int rc = find_char(major, minor, name, sizeof(name), e);
 
-	if (find_source(r, i, &from, e) < 0)
-		return -1;
-	rc = find_char(from.major, from.minor, name, sizeof(name), e);
 	if (rc < 0)
 		return -1;
 	if (rc)
 		return err_set(e, ERR_UNSUPPORTED, 0,
-			       "mount on '%.80s': the guest has no device c %u:%u: use a guest "
-			       "kernel that has its driver, or leave the mount out",
-			       from.mount->destination, from.major, from.minor);
+			       "%.100s: the guest has no device c %u:%u: use a guest kernel "
+			       "that has its driver, or leave it out",
+			       what, major, minor);
 	if (*host_name && !str_eq(host_name, name))
 		return err_set(e, ERR_UNSUPPORTED, 0,
-			       "mount on '%.80s': the guest has no '%.40s': its device c %u:%u "
-			       "is '%.40s'; leave the mount out",
-			       from.mount->destination, host_name, from.major, from.minor,
-			       name);
+			       "%.100s: the guest has no '%.40s': its device c %u:%u is "
+			       "'%.40s'; leave it out",
+			       what, host_name, major, minor, name);
+	return 0;
+}
+
+int device_mount_char(const Grpc__CreateContainerRequest *r, size_t i, struct arena *a,
+		      struct err *e)
+{
+	struct source from;
+	char what[100];
+
+	if (find_source(r, i, &from, e) < 0)
+		return -1;
+	(void)snprintf(what, sizeof(what), "mount on '%.80s'", from.mount->destination);
+	if (device_check_char(what, from.major, from.minor, r->devices[i]->vm_path, e) < 0)
+		return -1;
 	return make_node(r, i, &from, S_IFCHR, makedev(from.major, from.minor), a, e);
 }
 

@@ -30,5 +30,11 @@ int device_mount_disk(const Grpc__CreateContainerRequest *r, size_t i, dev_t gue
 /* Device `i` is one of the guest's own. ERR_UNSUPPORTED if it has none of that kind. */
 int device_mount_char(const Grpc__CreateContainerRequest *r, size_t i, struct arena *a,
 		      struct err *e);
+/*
+ * ERR_UNSUPPORTED, about `what`, if the guest has no such device or, where the host's kernel
+ * has a name for it, another one.
+ */
+int device_check_char(const char *what, unsigned major, unsigned minor, const char *host_name,
+		      struct err *e);
 /* The container's nodes go; there may be none. */
 int device_mounts_remove(const char *container_id, struct err *e);

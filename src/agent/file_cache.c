@@ -60,6 +60,12 @@ static int count(long long *out, struct err *e)
 	return *out < 0 ? err_set(e, ERR_UNSUPPORTED, 0, STATE " is of an unknown form") : 0;
 }
 
+/* 2: names and inodes, and what is kept of their content. */
+static int forget(struct file_cache *f, struct err *e)
+{
+	return file_write_value(AT_FDCWD, DROP, "2", e) < 0 ? -1 : count(&f->kept, e);
+}
+
 static int forget_in_time(struct file_cache *f, struct err *e)
 {
 	long long now;
@@ -70,8 +76,7 @@ static int forget_in_time(struct file_cache *f, struct err *e)
 		f->kept = now;
 	if (now - f->kept <= f->max)
 		return 0;
-	/* 2: names and inodes, and what is kept of their content */
-	return file_write_value(AT_FDCWD, DROP, "2", e) < 0 ? -1 : count(&f->kept, e);
+	return forget(f, e);
 }
 
 static void give_up(struct sandbox *s, const struct err *e)
@@ -131,6 +136,14 @@ int file_cache_limit(struct sandbox *s, const char *text, struct err *e)
 	if (switches_start(&f->switches, s->loop, on_switches, &why) < 0)
 		go_by_clock(s, &why);
 	return 0;
+}
+
+void file_cache_forget(struct sandbox *s)
+{
+	struct err e;
+
+	if (s->file_cache.max && forget(&s->file_cache, &e) < 0)
+		log_warn(&s->log, "files of a removed container are not forgotten: %s", e.msg);
 }
 
 void file_cache_processors(struct sandbox *s)

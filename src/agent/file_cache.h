@@ -14,6 +14,11 @@ struct sandbox;
  * remembered. ERR_INVALID if that is no number.
  */
 int file_cache_limit(struct sandbox *s, const char *text, struct err *e);
+/*
+ * Forgets what nobody uses now. Of a container that has been removed: what the host removes of
+ * it would keep its room on the host's disk as long as its files are open there.
+ */
+void file_cache_forget(struct sandbox *s);
 /* How many names /proc/sys/fs/dentry-state says are remembered: -1 if it is no such text. */
 long long file_cache_count(const char *state);
 /* After processors came on-line. */

@@ -35,9 +35,9 @@ enum {
 	ONLINE_POLL_MS = 10
 };
 
-static const char *const extra_features[] = { "kata-c.spec.1", "kata-c.processes.1",
+static const char *const extra_features[] = { "kata-c.spec.1",    "kata-c.processes.1",
 					      "kata-c.forward.1", "kata-c.parts.1",
-					      "kata-c.sysctls.1" };
+					      "kata-c.sysctls.1", "kata-c.pidns.1" };
 
 /* ---- details ---- */
 

@@ -134,31 +134,73 @@ static bool shares_pid_ns(struct process *p, const struct launch *l)
 	return !l->join && (p->container->sandbox->share_pidns || l->request->sandbox_pidns);
 }
 
-/* The first container's pid namespace is the sandbox's, where that is shared. */
-static struct process *shared_pid_owner(struct process *p, const struct launch *l)
+static bool has_pid_ns(const struct process *init)
 {
-	struct sandbox *s = p->container->sandbox;
+	return init && init->child.pid && !init->child.exited && init->pidfd >= 0;
+}
 
-	if (!shares_pid_ns(p, l))
-		return NULL;
+/* Upstream's engine counts on it: the first container's pid namespace is the sandbox's. */
+static struct process *first_that_lives(const struct process *p)
+{
+	const struct sandbox *s = p->container->sandbox;
+
 	list_for_each(n, tmp, &s->containers) {
 		struct container *c = list_entry(n, struct container, node);
 
-		if (c != p->container && c->init && c->init->child.pid &&
-		    !c->init->child.exited)
+		if (c != p->container && has_pid_ns(c->init))
 			return c->init;
 	}
 	return NULL;
+}
+
+/* Of a container that is named: debuggers join it ("kubectl debug --target"). */
+static int find_pid_ns_of(struct sandbox *s, const char *id, int *pidfd, struct err *e)
+{
+	struct container *c;
+
+	/* ERR_NOT_FOUND would be the program's that is to be started (stage.h) */
+	if (container_find(s, id, &c, e) < 0 || !has_pid_ns(c->init))
+		return err_set(e, ERR_STATE, 0, "pid_of: container '%.64s' has no process", id);
+	*pidfd = c->init->pidfd;
+	return 0;
+}
+
+/* A namespace of the agent's keeping. */
+static bool is_of_agent(const struct launch *l)
+{
+	return !l->join && l->request->sandbox_pidns && l->request->agent_pidns;
+}
+
+/* A process of the namespace that the new one joins; -1 if it joins none of ours. */
+static int find_pid_ns(struct process *p, const struct launch *l, int *pidfd, struct err *e)
+{
+	struct sandbox *s = p->container->sandbox;
+	struct process *first;
+
+	*pidfd = -1;
+	if (l->join) {
+		*pidfd = p->container->init->pidfd;
+	} else if (*l->request->pid_of) {
+		return find_pid_ns_of(s, l->request->pid_of, pidfd, e);
+	} else if (is_of_agent(l)) {
+		*pidfd = s->pidns.pidfd;
+	} else if (shares_pid_ns(p, l)) {
+		first = first_that_lives(p);
+		*pidfd = first ? first->pidfd : -1;
+	}
+	return 0;
 }
 
 static int prepare_pid_ns(struct process *p, const struct launch *l, uint64_t *flags,
 			  struct err *e)
 {
 	const Grpc__LinuxNamespace *ns = find_ns(l, "pid");
-	struct process *owner = l->join ? p->container->init : shared_pid_owner(p, l);
+	int pidfd;
 
-	if (owner) {
-		if (setns(owner->pidfd, CLONE_NEWPID) < 0)
+	if (find_pid_ns(p, l, &pidfd, e) < 0)
+		return -1;
+	if (pidfd >= 0) {
+		if (setns(pidfd, CLONE_NEWPID) < 0)
 			return err_sys(e, "join the pid namespace");
 		return 0;
 	}
@@ -226,6 +268,31 @@ static int clone_child(struct process *p, const struct launch *l,
 	}
 	come_back(p->container->sandbox);
 	return pid < 0 ? -1 : (int)pid;
+}
+
+/*
+ * Into a namespace whose first process ends nobody is born any more, even while that one still
+ * waits for the others to be reaped: setns(2) fails with ESRCH or, if it came first, clone(2)
+ * with ENOMEM (kernel/nsproxy.c, kernel/pid.c of 6.12). The next one takes its place.
+ */
+static int clone_into_kept(struct process *p, const struct launch *l,
+			   const struct child_setup *setup, struct err *e)
+{
+	struct sandbox *s = p->container->sandbox;
+	struct err again;
+	pid_t first;
+	int pid;
+
+	/* before this process is in other namespaces, which it must not wait in */
+	if (pidns_begin(s, 0, e) < 0)
+		return -1;
+	first = s->pidns.child.pid;
+	pid = clone_child(p, l, setup, e);
+	if (pid >= 0 || (e->sys != ENOMEM && e->sys != ESRCH))
+		return pid;
+	if (pidns_begin(s, first, &again) < 0)
+		return err_wrap(e, "%s", again.msg);
+	return clone_child(p, l, setup, e);
 }
 
 /* ---- streams ---- */
@@ -525,7 +592,7 @@ int process_launch(struct process *p, const struct launch *l, struct err *e)
 	setup.wait_for_maps = user && !*user->path && !l->join;
 	if (l->join)
 		setup.pidfd = p->container->init->pidfd;
-	pid = clone_child(p, l, &setup, e);
+	pid = is_of_agent(l) ? clone_into_kept(p, l, &setup, e) : clone_child(p, l, &setup, e);
 	if (pid < 0)
 		return -1;
 	process_ref(p); /* the child's, until it is reaped */

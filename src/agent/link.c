@@ -164,3 +164,13 @@ int link_change(int nl, int index, const char *name, uint32_t mtu, unsigned flag
 		nl_put_u32(&r, IFLA_MTU, mtu);
 	return nl_call(nl, &r, NULL, NULL, e);
 }
+
+int link_set_mac(int nl, int index, const uint8_t mac[LINK_MAC_LEN], struct err *e)
+{
+	struct ifinfomsg info = { .ifi_family = AF_UNSPEC, .ifi_index = index };
+	struct nl_request r;
+
+	nl_start(&r, RTM_NEWLINK, 0, &info, sizeof(info));
+	nl_put(&r, IFLA_ADDRESS, mac, LINK_MAC_LEN);
+	return nl_call(nl, &r, NULL, NULL, e);
+}

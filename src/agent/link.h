@@ -46,6 +46,7 @@ int link_each(int nl, int (*each)(const struct link *l, void *arg, struct err *e
 /* false if there is none. */
 int link_find(int nl, const char *name, const uint8_t *mac, struct link *out, bool *found,
 	      struct err *e);
+int link_set_mac(int nl, int index, const uint8_t mac[LINK_MAC_LEN], struct err *e);
 /* Any of: a new name (or NULL), MTU (or 0), flags to set under a mask. */
 int link_change(int nl, int index, const char *name, uint32_t mtu, unsigned flags,
 		unsigned mask, struct err *e);

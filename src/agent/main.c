@@ -16,6 +16,7 @@
 #include "agent/fault.h"
 #include "agent/guest_log.h"
 #include "agent/modules.h"
+#include "agent/pidns.h"
 #include "agent/sandbox.h"
 #include "agent/service.h"
 #include "agent/stage.h"
@@ -138,6 +139,8 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && str_eq(argv[0], STAGE_ARGV0) && str_eq(argv[1], STAGE_ARGV1))
 		return stage_main();
+	if (argc == 1 && str_eq(argv[0], PIDNS_ARGV0) && getpid() == 1)
+		pidns_main();
 	if (argc > 0 && str_ends(argv[0], "modprobe"))
 		return modprobe_main(argc, argv);
 	if (argc == 2 && str_eq(argv[1], "--version")) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Interfaces, addresses and neighbours. Routes: routes.c. */
+/* Interfaces and addresses. Routes: routes.c, neighbours: neighbors.c. */
 #include "agent/network.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/neighbour.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +13,8 @@
 #include "agent/link.h"
 #include "agent/sandbox.h"
 #include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -23,12 +25,13 @@
 
 enum {
 	LINK_POLL_MS = 10,
-	LIST_MAX = 4096
+	LIST_MAX = 4096,
+	ADDRESS_FLAGS = IFA_F_NOPREFIXROUTE | IFA_F_DEPRECATED
 };
 
 /* ---- UpdateInterface ---- */
 
-/* By its place if that is told, for several may have one hardware address. */
+/* By its place if that is told: several may have one hardware address, or it is a new one. */
 static int find_link(int nl, const char *path, const uint8_t *mac, struct link *out,
 		     bool *found, struct err *e)
 {
@@ -39,7 +42,13 @@ static int find_link(int nl, const char *path, const uint8_t *mac, struct link *
 		return link_find(nl, NULL, mac, out, found, e);
 	rc = device_find_net(path, name, sizeof(name), e);
 	*found = false;
-	return rc ? (rc < 0 ? -1 : 0) : link_find(nl, name, mac, out, found, e);
+	if (rc != 0 || link_find(nl, name, NULL, out, found, e) < 0)
+		return rc > 0 ? 0 : -1;
+	if (!*found || (out->has_mac && memcmp(out->mac, mac, sizeof(out->mac)) == 0))
+		return 0;
+	if (link_set_mac(nl, out->index, mac, e) < 0)
+		return err_wrap(e, "change the hardware address");
+	return 0;
 }
 
 /* It may be plugged in just now. */
@@ -90,54 +99,87 @@ static int rename_link(int nl, const struct link *l, const char *name, struct er
 	return 0;
 }
 
-static int change_address(int nl, int type, int index, const struct ip *ip, struct err *e)
+struct address {
+	struct ip ip;
+	bool given;     /* by the engine */
+	bool own;       /* of whoever runs here */
+	uint32_t flags; /* ADDRESS_FLAGS */
+	int scope;      /* RT_SCOPE_* */
+};
+
+static int change_address(int nl, int type, int index, const struct address *a, struct err *e)
 {
+	const struct ip *ip = &a->ip;
+	const struct ifa_cacheinfo life = {
+		.ifa_prefered = a->flags & IFA_F_DEPRECATED ? 0 : UINT32_MAX,
+		.ifa_valid = UINT32_MAX, /* for ever */
+	};
+	const uint8_t given = NETWORK_GIVEN;
 	struct ifaddrmsg m = {
 		.ifa_family = (uint8_t)ip->family,
 		.ifa_prefixlen = (uint8_t)ip->prefix,
 		.ifa_index = (uint32_t)index,
 	};
+	uint32_t flags = a->flags & IFA_F_NOPREFIXROUTE;
 	struct nl_request r;
 
-	/* the host's side is known to be free: no time is lost on asking for duplicates */
+	/* the host's kernel asks for duplicates: no time is lost on doing so once more */
 	if (ip->family == AF_INET6)
-		m.ifa_flags = IFA_F_NODAD;
+		flags |= IFA_F_NODAD;
 	nl_start(&r, (uint16_t)type, type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_REPLACE : 0, &m,
 		 sizeof(m));
 	nl_put(&r, IFA_LOCAL, ip->bytes, ip->len);
 	nl_put(&r, IFA_ADDRESS, ip->bytes, ip->len);
+	nl_put(&r, IFA_PROTO, &given, sizeof(given));
+	nl_put_u32(&r, IFA_FLAGS, flags);
+	nl_put(&r, IFA_CACHEINFO, &life, sizeof(life));
 	return nl_call(nl, &r, NULL, NULL, e);
 }
 
 struct addresses {
 	int index; /* of the link; 0: any */
-	struct ip list[64];
-	size_t n;
+	struct address *list;
+	size_t n, room;
 };
 
 static int collect_address(const struct nlmsghdr *m, void *arg, struct err *e)
 {
+	const uint8_t given = NETWORK_GIVEN;
 	struct addresses *a = arg;
-	struct nl_attr t[IFA_LOCAL + 1];
+	struct nl_attr t[IFA_PROTO + 1];
 	const struct nl_attr *which;
+	struct address row = { 0 };
 	struct ifaddrmsg info;
-	struct ip ip = { 0 };
 
 	(void)e;
-	if (m->nlmsg_type != RTM_NEWADDR || nl_parse(m, sizeof(info), t, IFA_LOCAL) < 0)
+	if (m->nlmsg_type != RTM_NEWADDR || nl_parse(m, sizeof(info), t, IFA_PROTO) < 0)
 		return 0;
 	memcpy(&info, m + 1, sizeof(info));
-	if ((a->index && (int)info.ifa_index != a->index) || info.ifa_scope == RT_SCOPE_LINK)
+	if (a->index && (int)info.ifa_index != a->index)
 		return 0;
 	which = t[IFA_LOCAL].data ? &t[IFA_LOCAL] : &t[IFA_ADDRESS];
-	if (!which->data || (which->len != 4 && which->len != 16) || a->n >= ARRAY_LEN(a->list))
+	if (!which->data || (which->len != 4 && which->len != 16) || a->n >= a->room)
 		return 0;
-	ip.family = info.ifa_family;
-	ip.len = which->len;
-	ip.prefix = info.ifa_prefixlen;
-	memcpy(ip.bytes, which->data, which->len);
-	a->list[a->n++] = ip;
+	row.ip.family = info.ifa_family;
+	row.ip.len = which->len;
+	row.ip.prefix = info.ifa_prefixlen;
+	row.scope = info.ifa_scope;
+	row.flags = info.ifa_flags;
+	(void)nl_get_u32(&t[IFA_FLAGS], &row.flags);
+	row.flags &= ADDRESS_FLAGS;
+	memcpy(row.ip.bytes, which->data, which->len);
+	row.own = !t[IFA_PROTO].data; /* the kernel marks what it makes itself, Linux 5.18 */
+	row.given = t[IFA_PROTO].data && t[IFA_PROTO].len == sizeof(given) &&
+		    memcmp(t[IFA_PROTO].data, &given, sizeof(given)) == 0;
+	a->list[a->n++] = row;
 	return 0;
+}
+
+static int addresses_init(struct addresses *out, struct arena *a, size_t room, struct err *e)
+{
+	*out = (struct addresses){ .room = room };
+	out->list = arena_calloc(a, room, sizeof(*out->list));
+	return out->list ? 0 : err_oom(e, "addresses");
 }
 
 static int list_addresses(int nl, int index, struct addresses *out, struct err *e)
@@ -151,47 +193,145 @@ static int list_addresses(int nl, int index, struct addresses *out, struct err *
 	return nl_call(nl, &r, collect_address, out, e);
 }
 
-static bool same_address(const struct ip *a, const struct ip *b)
+/* An address is not made one without a route later, nor one with it (IPv4). */
+static bool has_address(const struct addresses *a, const struct address *like)
 {
-	return a->family == b->family && a->prefix == b->prefix &&
-	       memcmp(a->bytes, b->bytes, a->len) == 0;
+	for (size_t i = 0; i < a->n; i++) {
+		const struct address *other = &a->list[i];
+
+		if (other->ip.family == like->ip.family &&
+		    other->ip.prefix == like->ip.prefix &&
+		    memcmp(other->ip.bytes, like->ip.bytes, like->ip.len) == 0 &&
+		    (like->ip.family == AF_INET6 ||
+		     !((other->flags ^ like->flags) & IFA_F_NOPREFIXROUTE)))
+			return true;
+	}
+	return false;
 }
 
-static int set_addresses(int nl, int index, const Types__Interface *want, struct err *e)
+static int read_addresses(const Types__Interface *from, struct addresses *out, struct err *e)
 {
-	struct addresses have;
-	struct ip ip;
-
-	if (list_addresses(nl, index, &have, e) < 0)
-		return -1;
-	for (size_t i = 0; i < want->n_ipaddresses; i++) {
-		const Types__IPAddress *a = want->ipaddresses[i];
+	for (; out->n < from->n_ipaddresses; out->n++) {
+		const Types__IPAddress *a = from->ipaddresses[out->n];
 		char text[96];
 
 		(void)snprintf(text, sizeof(text), "%.60s%s%.8s", a->address,
 			       *a->mask ? "/" : "", a->mask);
-		if (ip_parse(text, &ip, e) < 0)
-			return err_wrap(e, "IPAddresses[%zu]", i);
-		for (size_t j = 0; j < have.n; j++) {
-			if (same_address(&have.list[j], &ip))
-				have.list[j].len = 0; /* stays */
-		}
-		if (change_address(nl, RTM_NEWADDR, index, &ip, e) < 0)
-			return err_wrap(e, "IPAddresses[%zu] %s", i, text);
+		if (ip_parse(text, &out->list[out->n].ip, e) < 0)
+			return err_wrap(e, "IPAddresses[%zu]", out->n);
+		out->list[out->n].flags = a->flags & ADDRESS_FLAGS;
 	}
-	for (size_t j = 0; j < have.n; j++) {
-		if (have.list[j].len &&
-		    change_address(nl, RTM_DELADDR, index, &have.list[j], e) < 0 &&
-		    e->sys != EADDRNOTAVAIL)
-			return err_wrap(e, "remove an address");
-	}
-	err_clear(e);
 	return 0;
 }
 
-static int apply_interface(struct sandbox *s, const Types__Interface *want, struct err *e)
+static bool is_own(const struct addresses *have, const struct ip *ip)
+{
+	for (size_t i = 0; i < have->n; i++) {
+		const struct address *a = &have->list[i];
+
+		if (a->own && a->ip.family == ip->family && a->ip.prefix == ip->prefix &&
+		    memcmp(a->ip.bytes, ip->bytes, ip->len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* fe80::/10 (RFC 4291, section 2.4) */
+static bool is_link_local(const struct ip *ip)
+{
+	return ip->family == AF_INET6 && ip->bytes[0] == 0xfe && (ip->bytes[1] & 0xc0) == 0x80;
+}
+
+/*
+ * All that can be; the first that cannot is the error. But a link-local address, which the host
+ * has wherever it has IPv6: a kernel without IPv6 (ipv6.disable=1) does without it.
+ */
+static int give_addresses(int nl, int index, const struct addresses *have,
+			  const struct addresses *want, struct err *e)
+{
+	struct err first = ERR_INIT;
+
+	for (size_t i = 0; i < want->n; i++) {
+		if (is_own(have, &want->list[i].ip) ||
+		    change_address(nl, RTM_NEWADDR, index, &want->list[i], e) == 0 ||
+		    first.kind != ERR_NONE)
+			continue;
+		if (is_link_local(&want->list[i].ip)) {
+			log_warn(NULL, "IPAddresses[%zu]: %s", i, e->msg);
+			err_clear(e);
+			continue;
+		}
+		first = *e;
+		(void)err_wrap(&first, "IPAddresses[%zu]", i);
+	}
+	if (first.kind == ERR_NONE)
+		return 0;
+	*e = first;
+	return -1;
+}
+
+/*
+ * New ones first, so that a link never loses its last one, and all routes with it. A new one
+ * in the subnet of one that goes is its secondary until then, and goes with it unless
+ * promote_secondaries says otherwise; whoever runs here may have changed that.
+ */
+static int set_addresses(int nl, int index, const Types__Interface *told, struct arena *a,
+			 struct err *e)
+{
+	struct addresses have, want;
+	struct err refused = ERR_INIT;
+	bool gone = false;
+
+	if (addresses_init(&have, a, LIST_MAX, e) < 0 ||
+	    addresses_init(&want, a, told->n_ipaddresses, e) < 0 ||
+	    list_addresses(nl, index, &have, e) < 0 || read_addresses(told, &want, e) < 0)
+		return -1;
+	(void)give_addresses(nl, index, &have, &want, &refused);
+	for (size_t i = 0; i < have.n; i++) {
+		const struct address *old = &have.list[i];
+
+		if (!old->given || has_address(&want, old))
+			continue;
+		if (change_address(nl, RTM_DELADDR, index, old, e) < 0 &&
+		    e->sys != EADDRNOTAVAIL)
+			return err_wrap(e, "remove an address");
+		err_clear(e);
+		gone = true;
+	}
+	if (refused.kind != ERR_NONE) {
+		*e = refused;
+		return -1;
+	}
+	return gone ? give_addresses(nl, index, &have, &want, e) : 0;
+}
+
+/* What this kernel does not have, or take, is said; the link is of use without it. */
+static int set_parameters(const char *link, const Types__Interface *want, struct err *e)
+{
+	OWN(fd) int sys = open("/proc/sys/net", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (want->n_parameters && sys < 0)
+		return err_sys(e, "open /proc/sys/net");
+	for (size_t i = 0; i < want->n_parameters; i++) {
+		const char *key = want->parameters[i]->key, *name = strchr(key, '/');
+		char path[128];
+		struct err why;
+
+		if (!name || strchr(name + 1, '/') || strstr(key, "..") || strlen(key) > 64 ||
+		    (strncmp(key, "ipv4/", 5) != 0 && strncmp(key, "ipv6/", 5) != 0))
+			return err_set(e, ERR_INVALID, 0, "parameters '%.64s'", key);
+		(void)snprintf(path, sizeof(path), "%.4s/conf/%.15s%s", key, link, name);
+		if (file_write_value(sys, path, want->parameters[i]->value, &why) < 0)
+			log_warn(NULL, "interface '%.15s': %s", link, why.msg);
+	}
+	return 0;
+}
+
+static int apply_interface(struct sandbox *s, const Types__Interface *want, struct arena *a,
+			   struct err *e)
 {
 	unsigned flags = IFF_UP | (want->raw_flags & IFF_NOARP);
+	struct err mtu_refused = ERR_INIT;
 	OWN(fd) int nl = -1;
 	struct link l;
 
@@ -201,13 +341,20 @@ static int apply_interface(struct sandbox *s, const Types__Interface *want, stru
 		return -1;
 	if (*want->name && rename_link(nl, &l, want->name, e) < 0)
 		return -1;
-	if (want->mtu && link_change(nl, l.index, NULL, (uint32_t)want->mtu, 0, 0, e) < 0)
-		return err_wrap(e, "mtu %llu", (unsigned long long)want->mtu);
-	if (set_addresses(nl, l.index, want, e) < 0)
+	/* before the addresses, since IPv6 needs 1280; but they can be without it */
+	if (want->mtu &&
+	    link_change(nl, l.index, NULL, (uint32_t)want->mtu, 0, 0, &mtu_refused) < 0)
+		(void)err_wrap(&mtu_refused, "mtu %llu", (unsigned long long)want->mtu);
+	if (set_parameters(*want->name ? want->name : l.name, want, e) < 0)
+		return -1;
+	if (set_addresses(nl, l.index, want, a, e) < 0)
 		return -1;
 	if (link_change(nl, l.index, NULL, 0, flags, IFF_UP | IFF_NOARP, e) < 0)
 		return err_wrap(e, "bring it up");
-	return 0;
+	if (mtu_refused.kind == ERR_NONE)
+		return 0;
+	*e = mtu_refused;
+	return -1;
 }
 
 int network_update_interface(struct ttrpc_call *call, const void *request, void *response,
@@ -217,7 +364,7 @@ int network_update_interface(struct ttrpc_call *call, const void *request, void 
 
 	if (!r->interface)
 		return err_set(e, ERR_INVALID, 0, "interface is missing");
-	if (apply_interface(call->context, r->interface, e) < 0)
+	if (apply_interface(call->context, r->interface, call->arena, e) < 0)
 		return err_wrap(e, "interface '%.16s'", r->interface->name);
 	*(Types__Interface *)response = *r->interface;
 	return 0;
@@ -228,6 +375,7 @@ int network_update_interface(struct ttrpc_call *call, const void *request, void 
 struct listing {
 	struct arena *arena;
 	int nl;
+	struct addresses addresses; /* of one link at a time */
 	Grpc__Interfaces *out;
 };
 
@@ -275,18 +423,20 @@ static int describe_link(const struct link *l, void *arg, struct err *e)
 static int add_addresses(struct listing *x, Types__Interface *i, struct err *e)
 {
 	static char no_type[] = "";
-	struct addresses list;
+	struct addresses *list = &x->addresses;
 	int64_t index;
 
 	if (str_to_i64(i->type, 1, INT32_MAX, "link", &index, e) < 0 ||
-	    list_addresses(x->nl, (int)index, &list, e) < 0)
+	    list_addresses(x->nl, (int)index, list, e) < 0)
 		return -1;
 	i->type = no_type;
-	i->ipaddresses = arena_calloc(x->arena, list.n, sizeof(*i->ipaddresses));
+	i->ipaddresses = arena_calloc(x->arena, list->n, sizeof(*i->ipaddresses));
 	if (!i->ipaddresses)
 		return err_oom(e, "addresses");
-	for (size_t j = 0; j < list.n; j++) {
-		if (add_address(x->arena, i, &list.list[j], e) < 0)
+	for (size_t j = 0; j < list->n; j++) {
+		if (list->list[j].scope == RT_SCOPE_LINK)
+			continue;
+		if (add_address(x->arena, i, &list->list[j].ip, e) < 0)
 			return -1;
 	}
 	return 0;
@@ -302,62 +452,13 @@ int network_list_interfaces(struct ttrpc_call *call, const void *request, void *
 	x.out->interfaces = arena_calloc(call->arena, LIST_MAX, sizeof(*x.out->interfaces));
 	if (!x.out->interfaces)
 		return err_oom(e, "interfaces");
-	if (nl_open(&nl, e) < 0 || link_each(nl, describe_link, &x, e) < 0)
+	if (addresses_init(&x.addresses, call->arena, LIST_MAX, e) < 0 || nl_open(&nl, e) < 0 ||
+	    link_each(nl, describe_link, &x, e) < 0)
 		return -1;
 	x.nl = nl;
 	for (size_t i = 0; i < x.out->n_interfaces; i++) {
 		if (add_addresses(&x, x.out->interfaces[i], e) < 0)
 			return -1;
-	}
-	return 0;
-}
-
-/* ---- AddARPNeighbors ---- */
-
-static int add_neighbor(int nl, const Types__ARPNeighbor *n, struct err *e)
-{
-	struct ndmsg m = {
-		.ndm_state = n->state ? (uint16_t)n->state : NUD_PERMANENT,
-		.ndm_flags = (uint8_t)n->flags,
-	};
-	uint8_t mac[LINK_MAC_LEN];
-	struct nl_request r;
-	struct link l;
-	struct ip ip;
-	bool found;
-
-	if (!n->toipaddress)
-		return err_set(e, ERR_INVALID, 0, "toIPAddress is missing");
-	if (ip_parse(n->toipaddress->address, &ip, e) < 0)
-		return -1;
-	if (*n->lladdr && !mac_parse(n->lladdr, mac))
-		return err_set(e, ERR_INVALID, 0, "lladdr '%.40s'", n->lladdr);
-	if (link_find(nl, n->device, NULL, &l, &found, e) < 0)
-		return -1;
-	if (!found)
-		return err_set(e, ERR_NOT_FOUND, 0, "no link '%.16s'", n->device);
-	m.ndm_family = (uint8_t)ip.family;
-	m.ndm_ifindex = l.index;
-	nl_start(&r, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &m, sizeof(m));
-	nl_put(&r, NDA_DST, ip.bytes, ip.len);
-	if (*n->lladdr)
-		nl_put(&r, NDA_LLADDR, mac, sizeof(mac));
-	return nl_call(nl, &r, NULL, NULL, e);
-}
-
-int network_add_neighbors(struct ttrpc_call *call, const void *request, void *response,
-			  struct err *e)
-{
-	const Grpc__AddARPNeighborsRequest *r = request;
-	OWN(fd) int nl = -1;
-
-	(void)call;
-	(void)response;
-	if (nl_open(&nl, e) < 0)
-		return -1;
-	for (size_t i = 0; r->neighbors && i < r->neighbors->n_arpneighbors; i++) {
-		if (add_neighbor(nl, r->neighbors->arpneighbors[i], e) < 0)
-			return err_wrap(e, "ARPNeighbors[%zu]", i);
 	}
 	return 0;
 }

@@ -4,11 +4,13 @@
  * and its streams read to the end (an exec) or its container is removed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/sandbox.h"
@@ -17,6 +19,10 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+
+enum {
+	LOOKS = 3 /* at a process that may be between two states */
+};
 
 /* An ended exec that somebody waited for is the first to go when the table is full. */
 static void evict_one(struct container *c)
@@ -134,25 +140,67 @@ int process_wait(struct process *p, int64_t deadline, struct err *e)
 	return 0;
 }
 
-/* Whether the process has a handler for the signal (or ignores it): SigCgt, SigIgn. */
-static bool handles_signal(pid_t pid, uint32_t sig)
+/* rt_sigtimedwait(2), in which what is waited for is unblocked for the while. */
+static bool takes_signals(pid_t pid)
 {
+	char path[64], text[128];
+	struct err ignored;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+	return file_read_line(AT_FDCWD, path, text, sizeof(text), &ignored) == 0 &&
+	       *text >= '0' && *text <= '9' && strtol(text, NULL, 10) == SYS_rt_sigtimedwait;
+}
+
+/* The innermost namespace's number is the last of the line. */
+static bool is_first_of_namespace(const char *status)
+{
+	const char *p = strstr(status, "\nNSpid:");
+
+	p = p ? p + strlen("\nNSpid:") : "";
+	while (*p == '\t' || *p == ' ') {
+		char *end;
+		long number = strtol(p, &end, 10);
+
+		if (*end == '\n')
+			return number == 1;
+		p = end;
+	}
+	return true;
+}
+
+/* SigCgt, SigIgn, SigBlk; and that it is no PID 1, for which the kernel drops nothing. */
+static bool looks_deaf_to(pid_t pid, uint32_t sig)
+{
+	static const char *const masks[] = { "\nSigCgt:", "\nSigIgn:", "\nSigBlk:" };
 	OWN(free) char *text = NULL;
 	char path[64];
 	struct err ignored;
 	uint64_t mask = 0;
-	const char *p;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	if (file_read(-1, path, 64 * 1024, &text, NULL, &ignored) < 0)
-		return true;
-	p = strstr(text, "\nSigCgt:");
-	if (p)
-		mask |= strtoull(p + 8, NULL, 16);
-	p = strstr(text, "\nSigIgn:");
-	if (p)
-		mask |= strtoull(p + 8, NULL, 16);
-	return mask >> (sig - 1) & 1;
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(masks); i++) {
+		const char *p = strstr(text, masks[i]);
+
+		if (p)
+			mask |= strtoull(p + strlen(masks[i]), NULL, 16);
+	}
+	return !(mask >> (sig - 1) & 1) && is_first_of_namespace(text);
+}
+
+/*
+ * Whether the kernel would drop the signal (proc(5)): for PID 1 of its namespace, where it
+ * neither handles, ignores nor blocks it. Who blocks it takes it by sigwait(3), as tini does,
+ * and comes and goes there while we look.
+ */
+static bool is_deaf_to(pid_t pid, uint32_t sig)
+{
+	for (int i = 0; i < LOOKS; i++) {
+		if (!looks_deaf_to(pid, sig) || takes_signals(pid))
+			return false;
+	}
+	return true;
 }
 
 int process_signal(struct process *p, uint32_t signal, struct err *e)
@@ -165,8 +213,7 @@ int process_signal(struct process *p, uint32_t signal, struct err *e)
 		return 0; /* as upstream: a process that is gone is no error */
 	if (p == c->init && signal == SIGKILL)
 		return cgroup_kill(&c->cgroup, e);
-	/* the first process of a pid namespace is deaf to signals it has no handler for */
-	if (p == c->init && signal == SIGTERM && !handles_signal(p->child.pid, signal))
+	if (p == c->init && signal == SIGTERM && is_deaf_to(p->child.pid, signal))
 		signal = SIGKILL;
 	if (child_kill(&p->child, (int)signal, e) < 0 && e->sys != ESRCH)
 		return -1;

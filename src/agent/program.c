@@ -52,8 +52,10 @@ static int program_error(const char *name, int sys, struct err *e)
 	bool is_path = strchr(name, '/');
 
 	switch (sys) {
-	case ENOENT:
 	case ENOTDIR:
+		return err_set(e, ERR_NOT_FOUND, 0,
+			       "exec: \"%.200s\": stat %.200s: not a directory", name, name);
+	case ENOENT:
 		return is_path ? err_set(e, ERR_NOT_FOUND, 0,
 					 "exec: \"%.200s\": stat %.200s: no such file or directory",
 					 name, name)
@@ -144,5 +146,11 @@ int program_exec(struct stage *s, struct err *e)
 			return err_oom(e, "the environment");
 	}
 	(void)execve(s->program, argv, envp);
+	if (errno == ENOENT || errno == ENOTDIR) /* it was there when it was looked for */
+		return err_set(
+			e, ERR_NOT_FOUND, 0,
+			"exec %.200s: no such file or directory: the interpreter or loader "
+			"that it names",
+			argv[0]);
 	return program_error(argv[0], errno, e);
 }

@@ -68,7 +68,6 @@ static bool parse_route(const struct nlmsghdr *m, struct route *out)
 }
 
 struct routes {
-	struct arena *arena;
 	struct route *list;
 	size_t n;
 };
@@ -89,7 +88,7 @@ static int list_routes(int nl, struct arena *a, struct routes *out, struct err *
 	struct rtmsg m = { .rtm_family = AF_UNSPEC };
 	struct nl_request r;
 
-	*out = (struct routes){ .arena = a };
+	*out = (struct routes){ .n = 0 };
 	out->list = arena_calloc(a, ROUTES_MAX, sizeof(*out->list));
 	if (!out->list)
 		return err_oom(e, "routes");
@@ -100,35 +99,6 @@ static int list_routes(int nl, struct arena *a, struct routes *out, struct err *
 }
 
 /* ---- UpdateRoutes ---- */
-
-/* What the kernel made for an address goes and comes with the address. */
-static int delete_old(int nl, struct arena *a, struct err *e)
-{
-	struct nl_request req;
-	struct routes all;
-
-	if (list_routes(nl, a, &all, e) < 0)
-		return -1;
-	for (size_t i = 0; i < all.n; i++) {
-		const struct route *r = &all.list[i];
-
-		if (r->m.rtm_protocol == RTPROT_KERNEL || r->m.rtm_protocol == RTPROT_RA)
-			continue;
-		nl_start(&req, RTM_DELROUTE, 0, &r->m, sizeof(r->m));
-		if (r->dst.len)
-			nl_put(&req, RTA_DST, r->dst.bytes, r->dst.len);
-		if (r->gateway.len)
-			nl_put(&req, RTA_GATEWAY, r->gateway.bytes, r->gateway.len);
-		if (r->device)
-			nl_put_u32(&req, RTA_OIF, (uint32_t)r->device);
-		if (r->priority)
-			nl_put_u32(&req, RTA_PRIORITY, r->priority);
-		if (nl_call(nl, &req, NULL, NULL, e) < 0 && e->sys != ESRCH)
-			return err_wrap(e, "delete an old route");
-	}
-	err_clear(e);
-	return 0;
-}
 
 static int parse_optional(const char *s, struct ip *out, struct err *e)
 {
@@ -163,65 +133,199 @@ static int find_device(int nl, const char *name, int *out, struct err *e)
 	return 0;
 }
 
-static void put_route(struct nl_request *req, const Types__Route *r, const struct ip *dst,
-		      const struct ip *gateway, const struct ip *source, int device)
+static int read_wanted(int nl, const Types__Route *from, struct route *out, struct err *e)
 {
-	struct rtmsg m = {
-		.rtm_family = (uint8_t)family_of(r, dst, gateway),
-		.rtm_dst_len = (uint8_t)(dst->len ? dst->prefix : 0),
-		.rtm_table = RT_TABLE_MAIN,
-		.rtm_protocol = RTPROT_BOOT,
-		.rtm_scope = (uint8_t)r->scope,
-		.rtm_type = RTN_UNICAST,
-		.rtm_flags = r->flags & RTNH_F_ONLINK,
-	};
-	size_t metrics;
+	struct route r = { 0 };
 
-	nl_start(req, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &m, sizeof(m));
-	if (dst->len && dst->prefix)
-		nl_put(req, RTA_DST, dst->bytes, dst->len);
-	if (gateway->len)
-		nl_put(req, RTA_GATEWAY, gateway->bytes, gateway->len);
-	if (source->len)
-		nl_put(req, RTA_PREFSRC, source->bytes, source->len);
-	if (device)
-		nl_put_u32(req, RTA_OIF, (uint32_t)device);
-	if (r->mtu) {
-		metrics = nl_nest(req, RTA_METRICS);
-		nl_put_u32(req, RTAX_MTU, r->mtu);
-		nl_nest_end(req, metrics);
-	}
-}
-
-static int add_route(int nl, const Types__Route *r, struct err *e)
-{
-	struct ip dst, gateway, source;
-	struct nl_request req;
-	int device;
-
-	if (parse_optional(r->dest, &dst, e) < 0 ||
-	    parse_optional(r->gateway, &gateway, e) < 0 ||
-	    parse_optional(r->source, &source, e) < 0 ||
-	    find_device(nl, r->device, &device, e) < 0)
+	if (parse_optional(from->dest, &r.dst, e) < 0 ||
+	    parse_optional(from->gateway, &r.gateway, e) < 0 ||
+	    parse_optional(from->source, &r.source, e) < 0 ||
+	    find_device(nl, from->device, &r.device, e) < 0)
 		return -1;
-	put_route(&req, r, &dst, &gateway, &source, device);
-	return nl_call(nl, &req, NULL, NULL, e);
+	r.m = (struct rtmsg){
+		.rtm_family = (uint8_t)family_of(from, &r.dst, &r.gateway),
+		.rtm_dst_len = (uint8_t)(r.dst.len ? r.dst.prefix : 0),
+		.rtm_table = RT_TABLE_MAIN,
+		.rtm_protocol = NETWORK_GIVEN,
+		.rtm_scope = (uint8_t)from->scope,
+		.rtm_type = RTN_UNICAST,
+		.rtm_flags = from->flags & RTNH_F_ONLINK,
+	};
+	if (r.m.rtm_dst_len == 0)
+		r.dst.len = 0; /* "0.0.0.0/0", as the kernel tells it */
+	r.mtu = from->mtu;
+	/* what the kernel makes of none */
+	r.priority = r.m.rtm_family == AF_INET6 ? IP6_RT_PRIO_USER : 0;
+	*out = r;
+	return 0;
 }
 
-/* A gateway must be reachable when it is named: routes without one come first. */
-static int add_all(int nl, const Grpc__Routes *want, bool with_gateway, struct err *e)
+static bool same_ip(const struct ip *a, const struct ip *b)
 {
-	for (size_t i = 0; i < want->n_routes; i++) {
-		const Types__Route *r = want->routes[i];
+	return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+}
 
-		if ((*r->gateway != '\0') != with_gateway)
-			continue;
-		if (add_route(nl, r, e) < 0)
-			return err_wrap(e, "Routes[%zu] to '%.40s' by '%.40s' on '%.16s'", i,
-					r->dest, r->gateway, r->device);
+/* The kernel has one route of that kind. */
+static bool same_place(const struct route *a, const struct route *b)
+{
+	return a->m.rtm_family == b->m.rtm_family && a->m.rtm_dst_len == b->m.rtm_dst_len &&
+	       same_ip(&a->dst, &b->dst) && a->priority == b->priority;
+}
+
+static bool is_wanted(const struct route *have, const struct route *want)
+{
+	return same_place(have, want) && same_ip(&have->gateway, &want->gateway) &&
+	       same_ip(&have->source, &want->source) && have->mtu == want->mtu &&
+	       (have->device == want->device || want->device == 0) &&
+	       (have->m.rtm_flags & RTNH_F_ONLINK) == want->m.rtm_flags &&
+	       /* IPv6 knows no scopes */
+	       (have->m.rtm_scope == want->m.rtm_scope || have->m.rtm_family == AF_INET6);
+}
+
+static bool is_given(const struct route *have)
+{
+	return have->m.rtm_protocol == NETWORK_GIVEN;
+}
+
+/* Of whoever runs here, and not to be touched. */
+static bool is_foreign(const struct route *have)
+{
+	return !is_given(have) && have->m.rtm_protocol != RTPROT_KERNEL &&
+	       have->m.rtm_protocol != RTPROT_RA;
+}
+
+static int delete_route(int nl, const struct route *r, struct err *e)
+{
+	struct nl_request req;
+
+	nl_start(&req, RTM_DELROUTE, 0, &r->m, sizeof(r->m));
+	if (r->dst.len)
+		nl_put(&req, RTA_DST, r->dst.bytes, r->dst.len);
+	if (r->gateway.len)
+		nl_put(&req, RTA_GATEWAY, r->gateway.bytes, r->gateway.len);
+	if (r->device)
+		nl_put_u32(&req, RTA_OIF, (uint32_t)r->device);
+	if (r->priority)
+		nl_put_u32(&req, RTA_PRIORITY, r->priority);
+	if (nl_call(nl, &req, NULL, NULL, e) == 0)
+		return 0;
+	if (e->sys != ESRCH)
+		return err_wrap(e, "delete an old route");
+	err_clear(e);
+	return 0;
+}
+
+/* What was given before and is not wanted any more. */
+static int delete_old(int nl, const struct routes *have, const struct routes *want,
+		      struct err *e)
+{
+	for (size_t i = 0; i < have->n; i++) {
+		bool wanted = !is_given(&have->list[i]);
+
+		for (size_t j = 0; !wanted && j < want->n; j++)
+			wanted = is_wanted(&have->list[i], &want->list[j]);
+		if (!wanted && delete_route(nl, &have->list[i], e) < 0)
+			return -1;
 	}
 	return 0;
 }
+
+static bool is_there(const struct routes *have, const struct route *want)
+{
+	for (size_t i = 0; i < have->n; i++) {
+		const struct route *r = &have->list[i];
+
+		if (is_given(r) ? is_wanted(r, want) : is_foreign(r) && same_place(r, want))
+			return true;
+	}
+	return false;
+}
+
+static int add_route(int nl, const struct route *r, struct err *e)
+{
+	struct nl_request req;
+	size_t metrics;
+
+	nl_start(&req, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &r->m, sizeof(r->m));
+	if (r->dst.len)
+		nl_put(&req, RTA_DST, r->dst.bytes, r->dst.len);
+	if (r->gateway.len)
+		nl_put(&req, RTA_GATEWAY, r->gateway.bytes, r->gateway.len);
+	if (r->source.len)
+		nl_put(&req, RTA_PREFSRC, r->source.bytes, r->source.len);
+	if (r->device)
+		nl_put_u32(&req, RTA_OIF, (uint32_t)r->device);
+	if (r->mtu) {
+		metrics = nl_nest(&req, RTA_METRICS);
+		nl_put_u32(&req, RTAX_MTU, r->mtu);
+		nl_nest_end(&req, metrics);
+	}
+	return nl_call(nl, &req, NULL, NULL, e);
+}
+
+/*
+ * A gateway must be reachable when it is named: routes without one come first. One that is
+ * refused takes none of the others with it; the first of them is the error in the end.
+ */
+static void add_missing(int nl, const struct routes *have, const struct routes *want,
+			const Grpc__Routes *told, bool with_gateway, struct err *first)
+{
+	struct err e;
+
+	for (size_t i = 0; i < want->n; i++) {
+		const Types__Route *r = told->routes[i];
+
+		if (!want->list[i].m.rtm_family || /* see read_all() */
+		    (want->list[i].gateway.len != 0) != with_gateway ||
+		    is_there(have, &want->list[i]) || add_route(nl, &want->list[i], &e) == 0 ||
+		    first->kind != ERR_NONE)
+			continue;
+		*first = e;
+		(void)err_wrap(first, "Routes[%zu] to '%.40s' by '%.40s' on '%.16s'", i,
+			       r->dest, r->gateway, r->device);
+	}
+}
+
+/* One that cannot be read, for want of its link perhaps, has no family. */
+static int read_all(int nl, struct arena *a, const Grpc__Routes *told, struct routes *out,
+		    struct err *first, struct err *e)
+{
+	out->list = arena_calloc(a, told->n_routes, sizeof(*out->list));
+	if (!out->list)
+		return err_oom(e, "routes");
+	for (; out->n < told->n_routes; out->n++) {
+		struct route *r = &out->list[out->n];
+		struct err why;
+
+		if (read_wanted(nl, told->routes[out->n], r, &why) == 0)
+			continue;
+		memset(r, 0, sizeof(*r));
+		if (first->kind != ERR_NONE)
+			continue;
+		*first = why;
+		(void)err_wrap(first, "Routes[%zu]", out->n);
+	}
+	return 0;
+}
+
+/* Those of the workload stay, also where one is in the place of a given one. */
+static int update(int nl, struct arena *a, const Grpc__Routes *told, struct err *e)
+{
+	struct routes have, want = { 0 };
+	struct err first = ERR_INIT;
+
+	if (read_all(nl, a, told, &want, &first, e) < 0 || list_routes(nl, a, &have, e) < 0 ||
+	    delete_old(nl, &have, &want, e) < 0)
+		return -1;
+	add_missing(nl, &have, &want, told, false, &first);
+	add_missing(nl, &have, &want, told, true, &first);
+	if (first.kind == ERR_NONE)
+		return 0;
+	*e = first;
+	return -1;
+}
+
+/* ---- the answer, and ListRoutes ---- */
 
 static int name_link(const struct link *l, void *arg, struct err *e)
 {
@@ -284,8 +388,7 @@ int network_update_routes(struct ttrpc_call *call, const void *request, void *re
 
 	if (!r->routes)
 		return err_set(e, ERR_INVALID, 0, "routes are missing");
-	if (nl_open(&nl, e) < 0 || delete_old(nl, call->arena, e) < 0 ||
-	    add_all(nl, r->routes, false, e) < 0 || add_all(nl, r->routes, true, e) < 0)
+	if (nl_open(&nl, e) < 0 || update(nl, call->arena, r->routes, e) < 0)
 		return -1;
 	return describe(nl, call->arena, response, e);
 }

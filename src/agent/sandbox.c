@@ -24,7 +24,8 @@
 #define RUN_DIR "/run/kata-containers"
 
 enum {
-	DESTROY_MS = 20 * 1000
+	DESTROY_MS = 20 * 1000,
+	WISHES_MAX = 32
 };
 
 /*
@@ -47,6 +48,7 @@ static int open_self(int *out, struct err *e)
 int sandbox_init(struct sandbox *s, struct loop *l, const struct agent_config *c, struct err *e)
 {
 	*s = (struct sandbox){ .loop = l, .config = *c, .exe_fd = -1, .oom_fd = -1 };
+	pidns_init(&s->pidns, l);
 	list_init(&s->containers);
 	list_init(&s->storages);
 	list_init(&s->forwards);
@@ -69,6 +71,7 @@ static int write_dns(const Grpc__CreateSandboxRequest *r, struct err *e)
 		if (buf_printf(&text, e, "%s\n", r->dns[i]) < 0)
 			return err_wrap(e, "dns");
 	}
+	/* the guest's /etc/resolv.conf is a link to it */
 	return file_replace(AT_FDCWD, RUN_DIR "/sandbox/resolv.conf", buf_head(&text),
 			    buf_len(&text), 0644, false, e);
 }
@@ -83,6 +86,35 @@ static int load_modules(struct sandbox *s, const Grpc__CreateSandboxRequest *r, 
 		log_info(&s->log, "loaded module %s", m->name);
 	}
 	return 0;
+}
+
+static bool set_wish(int proc, const char *text, struct err *e)
+{
+	const char *equals = strchr(text, '=');
+	char key[96];
+
+	if (!equals || (size_t)(equals - text) >= sizeof(key) || !str_starts(text, "net/"))
+		return err_set(e, ERR_INVALID, 0, "'%.80s' is no parameter", text) == 0;
+	(void)snprintf(key, sizeof(key), "%.*s", (int)(equals - text), text);
+	return sysctl_set(proc, key, equals + 1, e) == 0;
+}
+
+/*
+ * Those of the caller's namespace: the guest is of use without one that its kernel refuses. One
+ * may hang on another that comes later (port ranges): refused ones are tried again.
+ */
+static void set_wishes(const struct sandbox *s, const Grpc__CreateSandboxRequest *r)
+{
+	OWN(fd) int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	bool refused[WISHES_MAX] = { false };
+	struct err e;
+
+	for (size_t i = 0; i < r->n_network_sysctls && i < WISHES_MAX; i++)
+		refused[i] = !set_wish(proc, r->network_sysctls[i], &e);
+	for (size_t i = 0; i < r->n_network_sysctls && i < WISHES_MAX; i++) {
+		if (refused[i] && !set_wish(proc, r->network_sysctls[i], &e))
+			log_warn(&s->log, "%.80s: %s", r->network_sysctls[i], e.msg);
+	}
 }
 
 static int set_sysctls(const Grpc__CreateSandboxRequest *r, struct err *e)
@@ -112,7 +144,10 @@ static int create(struct sandbox *s, const Grpc__CreateSandboxRequest *r, struct
 		return -1;
 	if (*r->hostname && sethostname(r->hostname, strlen(r->hostname)) < 0)
 		return err_sys(e, "hostname '%.64s'", r->hostname);
-	if (load_modules(s, r, e) < 0 || set_sysctls(r, e) < 0)
+	if (load_modules(s, r, e) < 0)
+		return -1;
+	set_wishes(s, r);
+	if (set_sysctls(r, e) < 0)
 		return -1;
 	for (size_t i = 0; i < r->n_storages; i++) {
 		if (storage_add(s, r->storages[i], &ignored, e) < 0)
@@ -169,6 +204,8 @@ int sandbox_destroy(struct sandbox *s, struct err *e)
 	}
 	if (rc == 0 && !list_empty(&s->containers))
 		rc = err_set(e, ERR_STATE, 0, "a container is being made or removed");
+	if (rc == 0)
+		pidns_end(&s->pidns);
 	while (rc == 0 && !list_empty(&s->storages)) {
 		struct storage *st = list_entry(s->storages.prev, struct storage, node);
 

@@ -14,6 +14,7 @@
 #include "agent/cgroup.h"
 #include "agent/hugepages.h"
 #include "agent/config.h"
+#include "agent/pidns.h"
 #include "agent/storage.h"
 #include "agent/stream.h"
 #include "agent/switches.h"
@@ -97,6 +98,7 @@ struct sandbox {
 	size_t container_count;
 	struct list storages;
 	int exe_fd;                /* read-only mount of our own program */
+	struct pidns pidns;        /* the shared one, if the agent keeps it */
 	int own_pidns, own_timens; /* to come back to after making children elsewhere; -1 */
 	uint64_t clean_disks[64];  /* their sequence numbers, see partition.c */
 	size_t clean_next;

@@ -156,9 +156,7 @@ HANDLER(update_container)
 			       c->id);
 	if (!r->resources)
 		return 0;
-	if (cgroup_apply(&c->cgroup, r->resources, e) < 0)
-		return -1;
-	return r->resources->n_devices ? cgroup_apply_devices(&c->cgroup, r->resources, e) : 0;
+	return cgroup_update(&c->cgroup, r->resources, e);
 }
 
 static int set_frozen(struct ttrpc_call *call, const char *id, bool frozen, struct err *e)

@@ -53,6 +53,10 @@ int sysctl_apply(struct stage *s, struct err *e)
 		const char *key = s->linux_->sysctl[i]->key,
 			   *value = s->linux_->sysctl[i]->value;
 
+		if (str_eq(key, "kernel.hostname") || str_eq(key, "kernel/hostname"))
+			return err_set(e, ERR_INVALID, 0,
+				       "linux.sysctl '%s': the field for that is hostname",
+				       key);
 		if (sysctl_set(s->proc_fd, key, value, e) < 0)
 			return err_wrap(e, "linux.sysctl '%.80s'", key);
 	}

@@ -33,9 +33,9 @@ static void test_health(struct test *t)
 
 static void test_details(struct test *t)
 {
-	static const char *const features[] = { "kata-c.spec.1", "kata-c.processes.1",
+	static const char *const features[] = { "kata-c.spec.1",    "kata-c.processes.1",
 						"kata-c.forward.1", "kata-c.parts.1",
-						"kata-c.sysctls.1" };
+						"kata-c.sysctls.1", "kata-c.pidns.1" };
 	Grpc__GuestDetailsRequest r = GRPC__GUEST_DETAILS_REQUEST__INIT;
 	Grpc__GuestDetailsResponse *resp;
 
@@ -116,6 +116,35 @@ static void test_signal_status(struct test *t)
 	      "%s", t->e.msg);
 }
 
+/*
+ * A first process that blocks the signal and takes it by sigwait(3), as tini does, gets it; so
+ * does one that is not the first of its namespace, for which the kernel drops nothing.
+ */
+static void test_signal_that_counts(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("/bin/take_signal"));
+	OWN(arena) struct arena a = { .limit = MIB };
+	uint8_t *p;
+	int status;
+
+	CHECK(t, create(t, r) == 0 && start(t, r->container_id) == 0, "%s", t->e.msg);
+	CHECK(t, read_stream(t, r->container_id, "", false, 10, &a, &p) == 6, "%s", t->e.msg);
+	(void)fiber_sleep(t->loop, 200, &t->e); /* where it waits it blocks nothing */
+	CHECK(t, kill_process(t, r->container_id, "", SIGTERM) == 0, "%s", t->e.msg);
+	status = wait_for(t, r->container_id, "");
+	CHECK(t, status == 5, "%d", status);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+
+	r = make_container(t, ARGS("sleep", "1000"));
+	r->oci->linux->namespaces[0]->type = dup_str(t, "uts"); /* was "pid" */
+	r->oci->linux->n_namespaces = 1;
+	CHECK(t, create(t, r) == 0 && start(t, r->container_id) == 0, "%s", t->e.msg);
+	CHECK(t, kill_process(t, r->container_id, "", SIGTERM) == 0, "%s", t->e.msg);
+	status = wait_for(t, r->container_id, "");
+	CHECK(t, status == 128 + SIGTERM, "%d", status);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
 static void test_not_found(struct test *t)
 {
 	Grpc__CreateContainerRequest *r = make_container(t, ARGS("no-such-program"));
@@ -137,6 +166,15 @@ static void test_not_found(struct test *t)
 	CHECK(t, create(t, r) == 0, "%s", t->e.msg);
 	CHECK(t, start(t, r->container_id) < 0 && t->e.kind == ERR_DENIED, "%s", t->e.msg);
 	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+	r = make_container(t, ARGS("/etc/lost-script"));
+	CHECK(t, create(t, r) == 0, "%s", t->e.msg);
+	CHECK(t,
+	      start(t, r->container_id) < 0 && t->e.kind == ERR_NOT_FOUND &&
+		      strstr(t->e.msg, "no such file or directory: the interpreter"),
+	      "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+	r = make_container(t, ARGS("/etc/passwd/x"));
+	CHECK(t, create(t, r) < 0 && strstr(t->e.msg, "not a directory"), "%s", t->e.msg);
 }
 
 static void test_bad_requests(struct test *t)
@@ -457,78 +495,6 @@ static void test_never_started(struct test *t)
 	CHECK(t, wait_for(t, r->container_id, "") == 137, "%s", t->e.msg);
 	CHECK(t, start(t, r->container_id) < 0, "started");
 	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
-}
-
-/* The loopback link is the one link every namespace has: its hardware address is all zero. */
-static void test_network(struct test *t)
-{
-	Grpc__UpdateInterfaceRequest r = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
-	Grpc__UpdateRoutesRequest routes = GRPC__UPDATE_ROUTES_REQUEST__INIT;
-	Grpc__ListInterfacesRequest list = GRPC__LIST_INTERFACES_REQUEST__INIT;
-	Grpc__Routes want = GRPC__ROUTES__INIT, *have;
-	Grpc__Interfaces *links;
-	Types__Interface *i = new_message(t, &types__interface__descriptor);
-	Types__Route *route = new_message(t, &types__route__descriptor);
-	bool found = false;
-
-	for (int n = 0; n < 2; n++) {
-		Types__IPAddress *a = new_message(t, &types__ipaddress__descriptor);
-
-		a->family = n ? TYPES__IPFAMILY__v6 : TYPES__IPFAMILY__v4;
-		a->address = dup_str(t, n ? "fd00:9::7" : "10.9.8.7");
-		a->mask = dup_str(t, n ? "64" : "24");
-		add_ptr(t, &i->ipaddresses, &i->n_ipaddresses, a);
-	}
-	i->name = dup_str(t, "lo");
-	i->hwaddr = dup_str(t, "00:00:00:00:00:00");
-	i->mtu = 40000;
-	r.interface = i;
-	CHECK(t,
-	      call(t, AGENT, "UpdateInterface", &r.base, &types__interface__descriptor, NULL) ==
-		      0,
-	      "%s", t->e.msg);
-	route->dest = dup_str(t, "192.168.77.0/24");
-	route->gateway = dup_str(t, "10.9.8.1");
-	route->device = dup_str(t, "lo");
-	add_ptr(t, &want.routes, &want.n_routes, route);
-	route = new_message(t, &types__route__descriptor);
-	route->dest = dup_str(t, "10.9.8.0/24");
-	route->device = dup_str(t, "lo");
-	route->scope = 253;
-	route->mtu = 1400;
-	add_ptr(t, &want.routes, &want.n_routes, route);
-	routes.routes = &want;
-	for (int n = 0; n < 2; n++) { /* the second time replaces the first */
-		CHECK(t,
-		      call(t, AGENT, "UpdateRoutes", &routes.base, &grpc__routes__descriptor,
-			   &have) == 0,
-		      "%s", t->e.msg);
-		found = false;
-		for (size_t j = 0; have && j < have->n_routes; j++)
-			found = found || (str_eq(have->routes[j]->dest, "192.168.77.0/24") &&
-					  str_eq(have->routes[j]->gateway, "10.9.8.1"));
-		CHECK(t, found, "%zu routes", have ? have->n_routes : 0);
-	}
-	CHECK(t,
-	      call(t, AGENT, "ListInterfaces", &list.base, &grpc__interfaces__descriptor,
-		   &links) == 0,
-	      "%s", t->e.msg);
-	found = false;
-	for (size_t j = 0; j < links->n_interfaces; j++) {
-		const Types__Interface *l = links->interfaces[j];
-
-		for (size_t k = 0; k < l->n_ipaddresses; k++)
-			found = found || (str_eq(l->name, "lo") && l->mtu == 40000 &&
-					  str_eq(l->ipaddresses[k]->address, "fd00:9::7") &&
-					  str_eq(l->ipaddresses[k]->mask, "64"));
-	}
-	CHECK(t, found, "%zu links", links->n_interfaces);
-	i->hwaddr = dup_str(t, "02:00:00:00:00:99");
-	CHECK(t,
-	      call(t, AGENT, "UpdateInterface", &r.base, &types__interface__descriptor, NULL) <
-			      0 &&
-		      t->e.kind == ERR_NOT_FOUND,
-	      "%s", t->e.msg);
 }
 
 /* What a container has put where a copy goes leads nobody elsewhere, and stops nobody. */
@@ -859,6 +825,7 @@ static const struct {
 	{ "kernel parameters", test_kernel_parameters, false },
 	{ "exit codes", test_exit_codes, false },
 	{ "signals", test_signal_status, false },
+	{ "signals that are taken", test_signal_that_counts, false },
 	{ "not found and not executable", test_not_found, false },
 	{ "refused requests", test_bad_requests, false },
 	{ "64 MiB both ways", test_streams, false },
@@ -873,8 +840,15 @@ static const struct {
 	{ "tmpfs", test_tmpfs, false },
 	{ "hostile root file system", test_hostile_rootfs, false },
 	{ "pause", test_pids, false },
+	{ "kept process namespace", test_kept_pid_namespace, false },
+	{ "killed process namespace", test_killed_pid_namespace, false },
+	{ "process namespace of another", test_pid_namespace_of_another, false },
 	{ "never started", test_never_started, false },
 	{ "network", test_network, false },
+	{ "neighbors", test_neighbors, false },
+	{ "link_parameters", test_link_parameters, false },
+	{ "address_flags", test_address_flags, false },
+	{ "network_of_the_workload", test_network_of_the_workload, false },
 	{ "copied files", test_copy_file, false },
 	{ "statistics", test_stats, false },
 	{ "user and time namespaces", test_user_and_time, false },

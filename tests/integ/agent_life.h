@@ -97,3 +97,17 @@ Grpc__CreateContainerRequest *running_shell(struct test *t, const char *script);
 void test_files(struct test *t);
 void test_tmpfs(struct test *t);
 void test_hostile_rootfs(struct test *t);
+
+/* ---- tests of agent_life_network.c ---- */
+
+void test_network(struct test *t);
+void test_neighbors(struct test *t);
+void test_link_parameters(struct test *t);
+void test_address_flags(struct test *t);
+void test_network_of_the_workload(struct test *t);
+
+/* ---- tests of agent_life_pidns.c ---- */
+
+void test_kept_pid_namespace(struct test *t);
+void test_killed_pid_namespace(struct test *t);
+void test_pid_namespace_of_another(struct test *t);
