@@ -383,14 +383,9 @@ static void restore_terminal(struct console *c)
 static void wait_run(void *arg)
 {
 	struct console *c = arg;
-	OWN(arena) struct arena a = { .limit = 64 * 1024 };
-	Containerd__Task__WaitRequest req = CONTAINERD__TASK__WAIT_REQUEST__INIT;
-	Containerd__Task__WaitResponse *resp;
 
-	req.id = (char *)(uintptr_t)c->id;
-	req.exec_id = (char *)(uintptr_t)c->exec_id;
-	if (engine_call(c->engine, TASK_WAIT, &req, &a, &resp, &c->wait_err) == 0)
-		c->status = resp->exit_status;
+	if (engine_wait(c->engine, c->id, c->exec_id, &c->status, &c->wait_err) == 0)
+		c->wait_err = (struct err)ERR_INIT;
 	c->waited = true;
 	c->running--;
 	cond_wake_all(&c->changed);
@@ -467,6 +462,12 @@ static enum console_end how_it_ended(struct console *c, uint32_t *status)
 	return CONSOLE_BROKEN;
 }
 
+/* With all output; an engine that does not answer gives none. */
+static bool is_over(const struct console *c)
+{
+	return c->waited && (output_done(c) || c->wait_err.kind == ERR_TIMEOUT);
+}
+
 int console_run(struct console *c, struct engine_client *en, const char *id,
 		const char *exec_id, uint32_t *status, enum console_end *end, struct err *e)
 {
@@ -479,7 +480,7 @@ int console_run(struct console *c, struct engine_client *en, const char *id,
 	signals_take(c->c.signals, on_signal, c);
 	if (c->c.terminal)
 		send_size(c);
-	while (!c->detached && !c->broken && !c->left_by && !(c->waited && output_done(c))) {
+	while (!c->detached && !c->broken && !c->left_by && !is_over(c)) {
 		if (cond_wait(&c->changed, DEADLINE_NONE, e) < 0)
 			break;
 	}

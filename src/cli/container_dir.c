@@ -21,6 +21,7 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "cli/engine_client.h"
+#include "image/store.h"
 #include "task.pb-c.h"
 #include "wire/json.h"
 
@@ -152,6 +153,8 @@ int container_dir_find(const char *root, const char *ref, struct container_dir *
 	char id[CONTAINER_ID_LEN + 1];
 	int rc = 1;
 
+	if (store_check(root, e) < 0)
+		return -1;
 	if (is_id(root, ref))
 		return fill(root, ref, out, e);
 	if (path_is_component(ref)) {
@@ -245,7 +248,7 @@ int container_dir_each(const char *root, int (*each)(struct container_dir *d, vo
 	OWN(free) struct entry *list = NULL;
 	size_t n;
 
-	if (list_entries(root, &list, &n, e) < 0)
+	if (store_check(root, e) < 0 || list_entries(root, &list, &n, e) < 0)
 		return -1;
 	if (n)
 		qsort(list, n, sizeof(*list), newest_first);
@@ -488,6 +491,11 @@ bool container_dir_why_lost(struct loop *l, const struct container_dir *d, char 
 	else
 		return false;
 	return true;
+}
+
+int container_dir_deaf(const struct container_dir *d, struct err *e)
+{
+	return err_wrap(e, "container '%.12s' does not answer, `kata rm -f` ends it", d->id);
 }
 
 int container_dir_blame(struct loop *l, const struct container_dir *d, struct err *e)

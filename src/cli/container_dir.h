@@ -40,7 +40,10 @@ static inline void own_container_dir(struct container_dir *d)
 /* Makes a directory with a fresh id and takes `name` (NULL: the id's first 12 digits). */
 int container_dir_create(const char *root, const char *name, struct container_dir *out,
 			 struct err *e);
-/* By id, name, or an unambiguous beginning of an id, in this order. ERR_NOT_FOUND names it. */
+/*
+ * By id, name, or an unambiguous beginning of an id, in this order. ERR_NOT_FOUND names it;
+ * ERR_UNSUPPORTED: another version wrote what is there (store_check()).
+ */
 int container_dir_find(const char *root, const char *ref, struct container_dir *out,
 		       struct err *e);
 /* Calls `each` for every container, newest first; stops when it returns non-zero. */
@@ -97,5 +100,8 @@ enum {
  */
 bool container_dir_why_lost(struct loop *l, const struct container_dir *d, char *out,
 			    size_t size);
+/* After a call without an answer in time, the engine's or the guest's: *e says so. Returns -1.
+ */
+int container_dir_deaf(const struct container_dir *d, struct err *e);
 /* After a call that ended with the connection: *e is what became of the engine. Returns -1. */
 int container_dir_blame(struct loop *l, const struct container_dir *d, struct err *e);

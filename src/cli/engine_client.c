@@ -31,11 +31,18 @@ enum {
 	CONNECT_MS = 5 * 1000,
 	CONNECT_PAUSE_MS = 20,
 	CALL_MS = 30 * 1000,
+	STATE_MS =
+		5 * 1000, /* known without the guest: who is slow with that is asked by many */
+	LOOK_MS = 60 * 1000, /* between two looks whether the engine lives, in a wait */
 	KILL_MS = 8 * 1000, /* a guest that takes no signal is ended otherwise; Shutdown answers
 			       at once */
-	CREATE_MS = 480 * 1000, /* with the wait for other machines to start, and its own */
+	/* with the wait for other machines to start, a kernel's trial, which another start may
+	   be at before, and its own */
+	CREATE_MS = 620 * 1000,
 	OUTPUT_MAX = 16 * 1024
 };
+
+#define SERVICE "containerd.task.v2.Task"
 
 #define EMPTY      &google__protobuf__empty__descriptor
 #define REQ(type)  &containerd__task__##type##_request__descriptor
@@ -43,9 +50,9 @@ enum {
 
 static const struct {
 	struct ttrpc_method method;
-	int64_t timeout_ms; /* -1: waits for an event */
+	int64_t timeout_ms;
 } rows[] = {
-	[TASK_STATE] = { { "State", REQ(state), RESP(state), NULL }, CALL_MS },
+	[TASK_STATE] = { { "State", REQ(state), RESP(state), NULL }, STATE_MS },
 	[TASK_CREATE] = { { "Create", REQ(create_task), RESP(create_task), NULL }, CREATE_MS },
 	[TASK_START] = { { "Start", REQ(start), RESP(start), NULL }, CALL_MS },
 	[TASK_DELETE] = { { "Delete", REQ(delete), RESP(delete), NULL }, CALL_MS },
@@ -55,7 +62,7 @@ static const struct {
 	[TASK_CLOSE_IO] = { { "CloseIO", &containerd__task__close_iorequest__descriptor, EMPTY,
 			      NULL },
 			    CALL_MS },
-	[TASK_WAIT] = { { "Wait", REQ(wait), RESP(wait), NULL }, -1 },
+	[TASK_WAIT] = { { "Wait", REQ(wait), RESP(wait), NULL }, LOOK_MS },
 	[TASK_CONNECT] = { { "Connect", REQ(connect), RESP(connect), NULL }, CALL_MS },
 	[TASK_SHUTDOWN] = { { "Shutdown", REQ(shutdown), EMPTY, NULL }, KILL_MS },
 };
@@ -116,11 +123,54 @@ void engine_client_free(struct engine_client *c)
 	free(c);
 }
 
+bool engine_is_gone(const struct engine_client *c)
+{
+	return !ttrpc_conn_is_open(c->conn);
+}
+
 int engine_call(struct engine_client *c, enum task_method m, const void *request,
 		struct arena *a, void *response_out, struct err *e)
 {
-	return ttrpc_call(c->conn, "containerd.task.v2.Task", &rows[m].method, request,
-			  rows[m].timeout_ms, a, response_out, e);
+	return ttrpc_call(c->conn, SERVICE, &rows[m].method, request, rows[m].timeout_ms, a,
+			  response_out, e);
+}
+
+/* Whether the engine answers anything. It may be slow: who takes it for dead leaves it. */
+static int look(struct engine_client *c, const char *id, struct err *e)
+{
+	Containerd__Task__StateRequest req = CONTAINERD__TASK__STATE_REQUEST__INIT;
+	OWN(arena) struct arena a = { .limit = 64 * 1024 };
+	Containerd__Task__StateResponse *resp;
+
+	req.id = (char *)(uintptr_t)id;
+	if (ttrpc_call(c->conn, SERVICE, &rows[TASK_STATE].method, &req, CALL_MS, &a, &resp,
+		       e) == 0 ||
+	    e->kind != ERR_TIMEOUT)
+		return 0; /* what is wrong, the next Wait says */
+	return err_set(e, ERR_TIMEOUT, 0,
+		       "container '%.12s': its engine does not answer, `kata rm -f` ends it",
+		       id);
+}
+
+int engine_wait(struct engine_client *c, const char *id, const char *exec_id, uint32_t *status,
+		struct err *e)
+{
+	Containerd__Task__WaitRequest req = CONTAINERD__TASK__WAIT_REQUEST__INIT;
+
+	req.id = (char *)(uintptr_t)id;
+	req.exec_id = (char *)(uintptr_t)exec_id;
+	for (;;) {
+		OWN(arena) struct arena a = { .limit = 64 * 1024 };
+		Containerd__Task__WaitResponse *resp;
+
+		err_clear(e); /* of the round before: who waits looks at it, too */
+		if (engine_call(c, TASK_WAIT, &req, &a, &resp, e) == 0) {
+			*status = resp->exit_status;
+			return 0;
+		}
+		if (e->kind != ERR_TIMEOUT || look(c, id, e) < 0)
+			return -1;
+	}
 }
 
 /* Whether the process is the engine of that id: the number may be another's by now. */
@@ -246,9 +296,13 @@ int engine_start(struct loop *l, const char *dir, const char *id, bool debug,
 		return err_wrap(e, "start the engine");
 	if (status != 0) {
 		const char *why = buf_cstr(&words);
+		int len = why ? (int)strcspn(why, "\n") : 0;
 
-		return err_set(e, ERR_SYS, 0, "%.*s", why ? (int)strcspn(why, "\n") : 0,
-			       why ? why : "");
+		if (len)
+			return err_set(e, ERR_SYS, 0, "%.*s", len, why);
+		return err_set(e, ERR_SYS, 0, "'%s' ended %s %d without a word", program,
+			       WIFSIGNALED(status) ? "by signal" : "with status",
+			       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	}
 	if (!buf_cstr(&address))
 		return err_oom(e, "an address");

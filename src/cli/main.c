@@ -121,7 +121,11 @@ static void manual(FILE *f)
 		"kata, 126 if the program cannot be executed, 127 if it does not exist, "
 		"128+n if signal n ended it.\n.PP\nA verb's options may stand before, between "
 		"and behind its other words, up to --; those of run and exec stand before, "
-		"since what follows is a command with options of its own.\n.SH OPTIONS\n",
+		"since what follows is a command with options of its own.\n.PP\n"
+		"On a terminal Ctrl-P Ctrl-Q leaves the program running; all other keys are "
+		"its own. An address that ports are published on stands in brackets if it is "
+		"of IPv6: [::1]:8080:80.\n"
+		".SH OPTIONS\n",
 		KATA_VERSION);
 	args_manual(f, global_options, ARRAY_LEN(global_options));
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
@@ -224,6 +228,30 @@ static size_t verb_of(const char *name)
 	return i;
 }
 
+static int no_verb(const char *name)
+{
+	(void)fprintf(stderr, "kata: '%s' is no verb, see kata --help\n", name);
+	return EXIT_OURS;
+}
+
+/* "help", or "help VERB". */
+static int help(int argc, char **argv)
+{
+	size_t about = argc == 2 ? verb_of(argv[1]) : ARRAY_LEN(verbs);
+
+	if (argc > 2) {
+		(void)fprintf(stderr, "kata: usage: kata help [VERB]\n");
+		return EXIT_OURS;
+	}
+	if (about < ARRAY_LEN(verbs))
+		verb_usage(verbs[about]);
+	else if (argc == 2 && !str_eq(argv[1], "help"))
+		return no_verb(argv[1]);
+	else
+		usage(stdout);
+	return flush_output(0, EXIT_OURS);
+}
+
 int main(int argc, char **argv)
 {
 	OWN(free) char *root = NULL;
@@ -257,15 +285,14 @@ int main(int argc, char **argv)
 	}
 	argv += 1 + first;
 	argc -= 1 + first;
-	asked = argc == 2 && str_eq(argv[0], "help") ? verb_of(argv[1]) : ARRAY_LEN(verbs);
-	if (asked < ARRAY_LEN(verbs)) {
-		verb_usage(verbs[asked]);
-		return flush_output(0, EXIT_OURS);
+	if (g.help)
+		return help(1, NULL);
+	if (argc == 0) {
+		usage(stderr);
+		return EXIT_OURS;
 	}
-	if (g.help || argc == 0 || str_eq(argv[0], "help")) {
-		usage(g.help || argc ? stdout : stderr);
-		return flush_output(g.help || argc ? 0 : EXIT_OURS, EXIT_OURS);
-	}
+	if (str_eq(argv[0], "help"))
+		return help(argc, argv);
 	if (make_absolute(&g.root, &root, &e) < 0 ||
 	    make_absolute(&g.config, &config, &e) < 0) {
 		(void)fprintf(stderr, "kata: %s\n", e.msg);
@@ -281,6 +308,5 @@ int main(int argc, char **argv)
 	asked = verb_of(argv[0]);
 	if (asked < ARRAY_LEN(verbs))
 		return run_verb(&c, verbs[asked], argc - 1, argv + 1);
-	(void)fprintf(stderr, "kata: '%s' is no verb, see kata --help\n", argv[0]);
-	return EXIT_OURS;
+	return no_verb(argv[0]);
 }

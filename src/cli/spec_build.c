@@ -386,6 +386,11 @@ static int add_volume(struct builder *b, Grpc__Spec *s, size_t first, const char
 		return -1;
 	if (!realpath(v, path))
 		return err_sys(e, "-v '%.200s': source", text);
+	if (!utf8_valid(path, strlen(path)))
+		return err_set(e, ERR_INVALID, 0,
+			       "-v '%.200s': its source is a link to a name that is no UTF-8, "
+			       "which no specification can have",
+			       text);
 	add_mount(b, s, dst, "bind", path, read_only ? ro : rw, 3);
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "cli/container_dir.h"
 #include "cli/engine_client.h"
 #include "cli/signal_name.h"
+#include "cli/table.h"
 #include "event/fiber.h"
 #include "image/store.h"
 #include "oci/spec.h"
@@ -67,17 +68,9 @@ struct ps {
 	struct ps_opts o;
 	struct err *e;
 	unsigned failed;
-	bool headed;
+	struct table table;
+	int rc;
 };
-
-/* Once, and not above an error that is all there is. */
-static void ps_head(struct ps *p)
-{
-	if (!p->o.quiet && !p->headed)
-		(void)printf("%-12s  %-24s  %-30s  %-19s  %-13s  %s\n", "ID", "IMAGE",
-			     "COMMAND", "CREATED", "STATUS", "NAME");
-	p->headed = true;
-}
 
 /* One damaged container must not hide the others. */
 static int ps_damaged(struct ps *p, const struct container_dir *d)
@@ -124,7 +117,7 @@ static int ps_row(struct container_dir *d, void *arg)
 	struct ps *p = arg;
 	OWN(jval) struct jval *record = NULL;
 	struct container_state st;
-	char command[31], status[24];
+	char id[SHORT_ID + 1], command[31], created[20], status[24];
 
 	if (container_dir_state(p->cli->loop, d, &st, p->e) < 0)
 		return p->e->kind == ERR_NOT_FOUND ? 0 : ps_damaged(p, d);
@@ -139,23 +132,32 @@ static int ps_row(struct container_dir *d, void *arg)
 		return ps_damaged(p, d);
 	command_text(record, command, sizeof(command));
 	status_text(&st, status, sizeof(status));
-	ps_head(p);
-	(void)printf("%.*s  %-24s  %-30s  %-19.19s  %-13s  %s\n", SHORT_ID, d->id,
-		     member(record, "image"), command, member(record, "created"), status,
-		     member(record, "name"));
-	return 0;
+	(void)snprintf(id, sizeof(id), "%.*s", SHORT_ID, d->id);
+	(void)snprintf(created, sizeof(created), "%s", member(record, "created"));
+	p->rc = table_add(&p->table,
+			  (const char *const[]){ id, member(record, "image"), command, created,
+						 status, member(record, "name") },
+			  p->e);
+	return p->rc;
 }
 
 static int run_ps(struct cli *cli, int argc, char **argv, struct err *e)
 {
-	struct ps p = { .cli = cli, .e = e };
-	int first;
+	static const char *const head[] = { "ID",      "IMAGE",  "COMMAND",
+					    "CREATED", "STATUS", "NAME" };
+	struct ps p = { .cli = cli, .e = e, .table = { .columns = ARRAY_LEN(head) } };
+	int first, rc;
 
 	if (verb_parse(&verb_ps, argc, argv, &p.o, &first, 0, 0, e) < 0)
 		return -1;
-	if (container_dir_each(cli->root, ps_row, &p, e) < 0)
+	rc = p.o.quiet ? 0 : table_add(&p.table, head, e);
+	if (rc == 0)
+		rc = container_dir_each(cli->root, ps_row, &p, e);
+	if (rc == 0 && p.rc == 0)
+		table_print(&p.table, stdout);
+	table_fini(&p.table);
+	if (rc < 0 || p.rc < 0)
 		return -1;
-	ps_head(&p);
 	if (p.failed)
 		return err_set(e, ERR_INVALID, 0,
 			       "%u damaged: `kata rm CONTAINER` removes what is left",
@@ -262,8 +264,10 @@ static int send_signal(struct engine_client *en, struct container_dir *d, int si
 	req.signal = (uint32_t)sig;
 	if (engine_call(en, TASK_KILL, &req, NULL, NULL, e) == 0)
 		return 0;
-	/* its engine is about to end */
-	return e->kind == ERR_NOT_FOUND ? not_running(d, e) : -1;
+	if (e->kind == ERR_NOT_FOUND) /* its engine is about to end */
+		return not_running(d, e);
+	return e->kind == ERR_TIMEOUT || e->kind == ERR_CANCELLED ? container_dir_deaf(d, e)
+								  : -1;
 }
 
 struct kill_opts {
@@ -339,7 +343,7 @@ static int end_by_force(struct cli *cli, struct container_dir *d, struct engine_
 	Containerd__Task__ShutdownRequest req = CONTAINERD__TASK__SHUTDOWN_REQUEST__INIT;
 	bool killed = false;
 
-	if (!no_signal && (send_signal(en, d, SIGKILL, e) == 0 || e->kind == ERR_NOT_FOUND ||
+	if (!no_signal && (send_signal(en, d, SIGKILL, e) == 0 || e->kind == ERR_STATE ||
 			   e->kind == ERR_PEER)) {
 		if (wait_engine_end(cli, d, KILLED_MS, e) == 0)
 			return 0;
@@ -421,7 +425,7 @@ static int stop_one(struct cli *cli, struct container_dir *d, void *arg, struct 
 		(void)printf("%.*s\n", SHORT_ID, d->id); /* it has ended, as was asked */
 		return 0;
 	}
-	if (send_signal(en, d, stop_signal_of(d), e) < 0 && e->kind != ERR_NOT_FOUND &&
+	if (send_signal(en, d, stop_signal_of(d), e) < 0 && e->kind != ERR_STATE &&
 	    e->kind != ERR_PEER) {
 		is_deaf = e->kind == ERR_TIMEOUT || e->kind == ERR_CANCELLED;
 		if (!is_deaf)
@@ -460,17 +464,14 @@ const struct verb verb_stop = {
 static int wait_status(struct cli *cli, struct container_dir *d, int *status, struct err *e)
 {
 	OWN(engine_client) struct engine_client *en = NULL;
-	OWN(arena) struct arena a = { .limit = 64 * 1024 };
-	Containerd__Task__WaitRequest req = CONTAINERD__TASK__WAIT_REQUEST__INIT;
-	Containerd__Task__WaitResponse *resp;
 	struct container_state st;
+	uint32_t told;
 
 	if (engine_connect(cli->loop, d->id, &en, e) < 0 && e->kind != ERR_NOT_FOUND)
 		return -1;
 	if (en) {
-		req.id = d->id;
-		if (engine_call(en, TASK_WAIT, &req, &a, &resp, e) == 0) {
-			*status = (int)resp->exit_status;
+		if (engine_wait(en, d->id, "", &told, e) == 0) {
+			*status = (int)told;
 			return 0;
 		}
 		if (e->kind != ERR_PEER && e->kind != ERR_NOT_FOUND)

@@ -118,14 +118,11 @@ static int explain(struct exec *x, struct err *e)
 	struct container_state st;
 	struct err ignored;
 
-	if (e->kind == ERR_TIMEOUT)
-		return err_wrap(e, "container '%.12s' does not answer, `kata rm -f` ends it",
-				x->dir.id);
 	if ((e->kind == ERR_NOT_FOUND || e->kind == ERR_STATE || e->kind == ERR_PEER) &&
 	    container_dir_state(x->cli->loop, &x->dir, &st, &ignored) == 0 &&
 	    (st.status == CONTAINER_EXITED || st.status == CONTAINER_DEAD))
 		return err_set(e, ERR_STATE, 0, "container '%.12s' is not running", x->dir.id);
-	return -1;
+	return e->kind == ERR_TIMEOUT ? container_dir_deaf(&x->dir, e) : -1;
 }
 
 static int add_exec(struct exec *x, struct engine_client *en, const char *in, const char *out,
@@ -259,7 +256,7 @@ static int exec_flow(struct exec *x, struct err *e)
 		return err_set(
 			e, ERR_INVALID, 0,
 			"--detach and --interactive exclude each other: nobody would write");
-	if (x->o.tty && x->o.interactive && !isatty(STDIN_FILENO))
+	if (x->o.tty && !x->o.detach && x->o.interactive && !isatty(STDIN_FILENO))
 		return err_set(e, ERR_INVALID, 0, "--tty: standard input is no terminal");
 	if (rand_hex(x->id, 16, e) < 0)
 		return -1;

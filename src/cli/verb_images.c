@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "cli/cli.h"
+#include "cli/table.h"
 #include "event/signal.h"
 #include "image/reference.h"
 #include "image/store.h"
@@ -37,7 +38,7 @@ struct load_opts {
 
 static const struct arg_option load_options[] = {
 	{ "name", 0, ARG_STRING, offsetof(struct load_opts, name), "NAME",
-	  "name of the image; needed for a root file system" },
+	  "name of the image; a root file system needs one (mounts below it stay out)" },
 	{ "quiet", 'q', ARG_FLAG, offsetof(struct load_opts, quiet), NULL, "show no progress" },
 };
 
@@ -90,6 +91,22 @@ static int open_source(const char **path, int argc, char **argv, int first, stru
 	return 0;
 }
 
+/* Nobody expects less than what is there. */
+static void say_left_out(const struct load_result *r)
+{
+	if (r->left_mounts)
+		(void)fprintf(stderr,
+			      "kata: left out: what %" PRIu64 " file system%s mounted in the "
+			      "directory hold%s\n",
+			      r->left_mounts, r->left_mounts == 1 ? "" : "s",
+			      r->left_mounts == 1 ? "s" : "");
+	if (r->left_sockets)
+		(void)fprintf(stderr, "kata: left out: %" PRIu64 " socket%s\n", r->left_sockets,
+			      r->left_sockets == 1 ? "" : "s");
+	if (r->left_store)
+		(void)fprintf(stderr, "kata: left out: what is in the image store itself\n");
+}
+
 static int run_load(struct cli *cli, int argc, char **argv, struct err *e)
 {
 	OWN(store) struct store *st = NULL;
@@ -119,6 +136,7 @@ static int run_load(struct cli *cli, int argc, char **argv, struct err *e)
 		end_by_signal(&ends);
 		return -1;
 	}
+	say_left_out(&result);
 	for (size_t i = 0; i < result.n; i++) {
 		for (size_t j = 0; j < result.images[i].refs.n; j++)
 			(void)printf("Loaded image: %s\n",
@@ -143,60 +161,67 @@ const struct verb verb_load = {
 /* ---- images ---- */
 
 struct images_opts {
-	bool quiet, headed;
+	bool quiet;
 };
 
 static const struct arg_option images_options[] = {
 	{ "quiet", 'q', ARG_FLAG, offsetof(struct images_opts, quiet), NULL, "ids only" },
 };
 
-/* Once, and not above an error that is all there is. */
-static void print_head(struct images_opts *o)
-{
-	if (!o->quiet && !o->headed)
-		(void)printf("%-40s %-14s %-19s %11s\n", "IMAGE", "ID", "LOADED", "SIZE");
-	o->headed = true;
-}
+struct images {
+	struct images_opts o;
+	struct table table;
+	struct err *e;
+};
 
-static void print_row(const struct image *image, const char *ref)
+static int add_row(struct images *i, const struct image *image, const char *ref)
 {
-	const char *familiar = ref ? reference_familiar(ref) : "<none>";
-	char when[TIME_RFC3339_LEN];
+	char id[SHORT_ID + 1], when[TIME_RFC3339_LEN], size[32];
 
+	(void)snprintf(id, sizeof(id), "%.*s", SHORT_ID, short_id(image->id));
 	time_rfc3339(image->loaded_ns, when);
-	(void)printf("%-40s %.*s   %.19s %8.1f MB\n", familiar, SHORT_ID, short_id(image->id),
-		     when, (double)image->size / 1e6);
+	when[19] = '\0'; /* seconds are enough */
+	(void)snprintf(size, sizeof(size), "%.1f MB", (double)image->size / 1e6);
+	return table_add(&i->table,
+			 (const char *const[]){ ref ? reference_familiar(ref) : "<none>", id,
+						when, size },
+			 i->e);
 }
 
 static int list_image(void *arg, const struct image *image)
 {
-	struct images_opts *o = arg;
+	struct images *i = arg;
 
-	print_head(o);
-	if (o->quiet) {
+	if (i->o.quiet) {
 		(void)printf("%.*s\n", SHORT_ID, short_id(image->id));
 		return 0;
 	}
 	if (image->refs.n == 0)
-		print_row(image, NULL);
-	for (size_t i = 0; i < image->refs.n; i++)
-		print_row(image, image->refs.v[i]);
+		return add_row(i, image, NULL);
+	for (size_t n = 0; n < image->refs.n; n++) {
+		if (add_row(i, image, image->refs.v[n]) < 0)
+			return -1;
+	}
 	return 0;
 }
 
 static int run_images(struct cli *cli, int argc, char **argv, struct err *e)
 {
+	static const char *const head[] = { "IMAGE", "ID", "LOADED", "SIZE" };
 	OWN(store) struct store *st = NULL;
-	struct images_opts o = { 0 };
-	int first;
+	struct images i = { .table = { .columns = ARRAY_LEN(head) }, .e = e };
+	int first, rc;
 
-	if (verb_parse(&verb_images, argc, argv, &o, &first, 0, 0, e) < 0 ||
+	if (verb_parse(&verb_images, argc, argv, &i.o, &first, 0, 0, e) < 0 ||
 	    cli_open_store(cli, &st, e) < 0)
 		return -1;
-	if (store_list(st, list_image, &o, e) < 0)
-		return -1;
-	print_head(&o);
-	return 0;
+	rc = i.o.quiet ? 0 : table_add(&i.table, head, e);
+	if (rc == 0)
+		rc = store_list(st, list_image, &i, e);
+	if (rc == 0)
+		table_print(&i.table, stdout);
+	table_fini(&i.table);
+	return rc;
 }
 
 const struct verb verb_images = {

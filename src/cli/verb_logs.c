@@ -183,24 +183,24 @@ static int show(struct cli *cli, const struct options *o, struct container_dir *
 {
 	OWN(free) char *path = container_dir_file(d, "output.log");
 	struct place p = { .o = o, .path = path, .text = { .limit = LINE_LIMIT }, .fd = -1 };
-	struct container_state st;
+	struct container_state st = { .status = CONTAINER_MAKING };
 	int rc;
 
 	if (!path)
 		return err_oom(e, "a path");
 	rc = print_more(&p, e); /* at once, whatever the engine says, and when */
-	do {
+	while (rc == 0 && o->follow && !is_over(&st)) {
 		/* asked before reading: what was written until then is read */
-		if (rc == 0)
-			rc = container_dir_state(cli->loop, d, &st, e);
+		rc = container_dir_state(cli->loop, d, &st, e);
 		if (rc < 0 && e->kind == ERR_NOT_FOUND) { /* at its end, as --rm asks */
 			rc = 0;
 			st.status = CONTAINER_DEAD;
 		}
 		if (rc == 0)
 			rc = print_more(&p, e);
-	} while (rc == 0 && o->follow && !is_over(&st) &&
-		 (rc = fiber_sleep(cli->loop, POLL_MS, e)) == 0);
+		if (rc == 0 && !is_over(&st))
+			rc = fiber_sleep(cli->loop, POLL_MS, e);
+	}
 	if (rc == 0)
 		rc = check_stopped(&p, e);
 	fd_close(&p.fd);

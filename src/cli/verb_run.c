@@ -547,10 +547,13 @@ static int exit_code_of(const struct err *e)
 }
 
 /* Says why and what a shell is to know: 126 and 127 are about the program. */
-static int give_up(struct run *r, struct engine_client *en, const struct err *e)
+static int give_up(struct run *r, struct engine_client *en, struct err *e)
 {
-	if (!r->signals.ended_by)
+	if (!r->signals.ended_by) {
+		if (engine_is_gone(en))
+			(void)container_dir_blame(r->cli->loop, &r->dir, e);
 		(void)fprintf(stderr, "kata: %s\n", e->msg);
+	}
 	abandon(r, en);
 	return r->signals.ended_by ? 128 + r->signals.ended_by : exit_code_of(e);
 }

@@ -4,6 +4,7 @@
  *	io.katacontainers.config.<hypervisor|agent|runtime>.<key> = text
  * as far as the configuration allows it.
  */
+#include <ctype.h>
 #include <fnmatch.h>
 #include <regex.h>
 #include <stdio.h>
@@ -75,22 +76,63 @@ static const struct config_reserved *reserved_of(const char *section, const char
 	return row ? row : find_row(config_annotations, config_annotation_count, section, name);
 }
 
-/* A name of no row, or of a key that is the node's alone. */
-static int fail_name(const struct reader *r, const struct toml_value *v, const char *section)
+/* Such a key of the section, which is the node's alone. */
+static const struct config_key *node_key_of(const char *section, const char *name)
 {
 	for (size_t i = 0; i < config_key_count; i++) {
 		const struct config_key *k = &config_keys[i];
 
-		if (!str_eq(k->section, section) || !str_eq(k->key, v->key))
-			continue;
-		if (k->type == CONFIG_BOOL &&
-		    str_eq(v->string,
-			   *(const bool *)((const char *)r->c + k->offset) ? "true" : "false"))
-			return 0; /* what the node has chosen */
+		if (!k->annotation && str_eq(k->section, section) && str_eq(k->key, name))
+			return k;
+	}
+	return NULL;
+}
+
+/* Another part that has the name, or NULL. */
+static const struct part *home_of(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		if (key_of(parts[i].section, name) || reserved_of(parts[i].section, name))
+			return &parts[i];
+	}
+	return NULL;
+}
+
+/* In TOML's word: upstream takes those of Go's strconv.ParseBool. As it is if it is none. */
+static const char *truth_of(const char *text)
+{
+	static const char *const words[][2] = {
+		{ "1", "true" },      { "t", "true" },    { "T", "true" },
+		{ "TRUE", "true" },   { "True", "true" }, { "0", "false" },
+		{ "f", "false" },     { "F", "false" },   { "FALSE", "false" },
+		{ "False", "false" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (str_eq(words[i][0], text))
+			return words[i][1];
+	}
+	return text;
+}
+
+/* A name of no row, or of a key that is the node's alone. */
+static int fail_name(const struct reader *r, const struct toml_value *v, const char *section)
+{
+	const struct config_key *k = node_key_of(section, v->key);
+	const struct part *home = home_of(v->key);
+
+	if (k && k->type == CONFIG_BOOL &&
+	    str_eq(truth_of(v->string),
+		   *(const bool *)((const char *)r->c + k->offset) ? "true" : "false"))
+		return 0; /* what the node has chosen */
+	if (home)
+		return config_key_fail(r, v, section, ERR_INVALID,
+				       "unknown key; did you mean '" PREFIX "%s%s'?",
+				       home->name, v->key);
+	if (k)
 		return config_key_fail(r, v, section, ERR_DENIED,
 				       "only configuration.toml sets it");
-	}
-	return config_fail_unknown(r, v, section);
+	return config_fail_unknown_annotation(r, v, section);
 }
 
 /* ---- permission ---- */
@@ -189,17 +231,21 @@ static int read_mib(const struct reader *r, const struct config_key *k, const ch
 	struct err ignored;
 	uint64_t bytes;
 
-	*out = (struct toml_value){ .type = TOML_INTEGER, .key = k->key };
+	out->key = k->key;
 	if (str_to_bytes(text, k->key, &bytes, &ignored) < 0)
 		return config_key_fail(r, out, k->section, ERR_INVALID,
 				       "'%s': a number of MiB, or with a unit: Ki, Mi, Gi, Ti "
 				       "(or K, M, G, T, which are the same)",
 				       str_quote(text, strlen(text), shown, sizeof(shown)));
+	out->type = TOML_INTEGER;
 	out->integer = (int64_t)(bytes / MIB + (bytes % MIB != 0));
 	return 0;
 }
 
-/* Text is taken as it is; numbers, truth and lists (JSON's are TOML's) are read. */
+/*
+ * *out is a string of the annotation's title, and becomes what the key needs. Text is taken as
+ * it is; numbers, truth and lists (JSON's are TOML's) are read.
+ */
 static int read_value(const struct reader *r, const struct config_key *k, const char *text,
 		      struct toml_value *out)
 {
@@ -209,24 +255,93 @@ static int read_value(const struct reader *r, const struct config_key *k, const 
 
 	if (has_control(text))
 		return err_set(r->e, ERR_INVALID, 0, "%s: control characters in the value",
-			       r->name);
+			       out->file);
 	if (is_text(k->type)) {
-		*out = (struct toml_value){ .type = TOML_STRING, .key = k->key };
+		out->key = k->key;
 		out->string = arena_strdup(&r->c->arena, text);
 		return out->string ? 0 : err_oom(r->e, "an annotation");
 	}
 	if (k->in_mib && has_unit(text))
 		return read_mib(r, k, text, out);
-	line = arena_printf(&r->c->arena, "v = %s\n", text);
+	line = arena_printf(&r->c->arena, "v = %s\n",
+			    k->type == CONFIG_BOOL ? truth_of(text) : text);
 	if (!line)
 		return err_oom(r->e, "an annotation");
-	if (toml_parse(line, strlen(line), r->name, &r->c->arena, &root, r->e) < 0)
+	if (toml_parse(line, strlen(line), out->file, &r->c->arena, &root, r->e) < 0)
 		return -1;
 	only = toml_get(root, "v");
 	BUG_ON(!only || root->list.count != 1);
 	*out = *only;
 	out->key = k->key;
 	out->line = 0;
+	return 0;
+}
+
+/* ---- words of a line ---- */
+
+/* As the kernel splits its line: quotes hold blanks together. */
+static const char *next_word(const char *s, size_t *len)
+{
+	bool quoted = false;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	for (*len = 0; s[*len] && (quoted || !isspace((unsigned char)s[*len])); ++*len)
+		quoted ^= s[*len] == '"';
+	return s;
+}
+
+static size_t name_len(const char *word, size_t len)
+{
+	const char *equals = memchr(word, '=', len);
+
+	return equals ? (size_t)(equals - word) : len;
+}
+
+static bool names(const char *line, const char *word, size_t len)
+{
+	size_t n, want = name_len(word, len);
+
+	for (const char *w = next_word(line, &n); n; w = next_word(w + n, &n)) {
+		if (name_len(w, n) == want && memcmp(w, word, want) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Appends the words of `line`, but for those that `but` (if any) has a word for. */
+static void put_words(char *out, const char *line, const char *but)
+{
+	size_t n, at = strlen(out);
+
+	for (const char *w = next_word(line, &n); n; w = next_word(w + n, &n)) {
+		if (but && names(but, w, n))
+			continue;
+		if (at)
+			out[at++] = ' ';
+		memcpy(out + at, w, n);
+		at += n;
+	}
+	out[at] = '\0';
+}
+
+/* The node's words stay, save those that the pod names with a value of its own. */
+static int merge_words(const struct reader *r, const struct config_key *k, const char *pod)
+{
+	const char **node = (const char **)(void *)((char *)r->c + k->offset);
+	size_t n;
+	char *out;
+
+	(void)next_word(pod, &n);
+	if (n == 0)
+		return 0;
+	out = arena_alloc(&r->c->arena, strlen(*node) + strlen(pod) + 2);
+	if (!out)
+		return err_oom(r->e, "an annotation");
+	*out = '\0';
+	put_words(out, *node, pod);
+	put_words(out, pod, NULL);
+	*node = out;
 	return 0;
 }
 
@@ -254,11 +369,27 @@ static void warn_of(struct kata_config *c, const char *name)
 	}
 }
 
+/*
+ * Of upstream's, and of no effect here: a number or a truth must be one all the same. Lists are
+ * upstream's own: each of those annotations has separators of its own.
+ */
+static int read_reserved(const struct reader *r, const struct config_reserved *row,
+			 const char *text, struct toml_value *v)
+{
+	const struct config_key as_key = { row->section, row->key, row->type };
+
+	if ((row->type == CONFIG_BOOL || row->type == CONFIG_UINT) &&
+	    (read_value(r, &as_key, text, v) < 0 ||
+	     config_check_type(r, v, row->section, row->type) < 0))
+		return -1;
+	return config_read_reserved(r, v, row);
+}
+
 int config_annotate(struct kata_config *c, const char *name, const char *value, struct err *e)
 {
 	char title[200];
-	struct reader r = { .c = c, .name = title, .e = e };
-	struct toml_value v = { .type = TOML_STRING };
+	const struct reader r = { .c = c, .e = e };
+	struct toml_value v = { .type = TOML_STRING, .file = title };
 	const struct config_reserved *reserved;
 	const struct config_key *k;
 	const struct part *part;
@@ -285,8 +416,10 @@ int config_annotate(struct kata_config *c, const char *name, const char *value, 
 	if (part->gated && check_enabled(c, name, key, e) < 0)
 		return -1;
 	if (reserved)
-		return config_read_reserved(&r, &v, reserved);
+		return read_reserved(&r, reserved, value, &v);
 	if (k->allowed_by && check_path(c, name, k->allowed_by, value, e) < 0)
 		return -1;
-	return read_value(&r, k, value, &v) < 0 ? -1 : config_read_key(&r, &v, k);
+	if (read_value(&r, k, value, &v) < 0)
+		return -1;
+	return k->has_words ? merge_words(&r, k, v.string) : config_read_key(&r, &v, k);
 }

@@ -110,7 +110,7 @@ struct kata_config {
 	struct config_runtime runtime;
 	const char *file; /* the main file that was read; NULL: built-in defaults */
 	unsigned drop_ins;
-	struct oci_notes warnings; /* keys without effect here: one log line */
+	struct oci_notes warnings; /* keys without effect here */
 	struct arena arena;        /* holds every string above */
 };
 
@@ -134,16 +134,18 @@ int config_parse(struct kata_config *c, const char *text, size_t len, const char
  * <prefix>/share/defaults/kata-containers/configuration.toml with <prefix> the running
  * program's installation, /usr and /opt/kata. The first two must exist when given, and what a
  * link in one of the other places leads to. Over it come the files config.d/<name>.toml beside
- * it, by name. None at all: the built-in defaults and (*out)->file is NULL, which the caller
- * says in one log line. What is wrong with a file begins with "load TOML config failed", as
- * upstream says it.
+ * it, by name; where it is a link, those beside what it leads to, then those beside the link,
+ * if that is another directory. All of them are laid upon each other before anything is judged.
+ * None at all: the built-in defaults and (*out)->file is NULL, which the caller says in one log
+ * line. What is wrong with a file begins with "load TOML config failed", as upstream says it.
  */
 int config_load(const char *path, struct kata_config **out, struct err *e);
 /*
  * Lays an annotation over what `c` has. Those that do not begin with
  * "io.katacontainers.config." are nothing to it. A key of the hypervisor must match one of
  * enable_annotations, a path one of its list's patterns: ERR_DENIED says what to add. Unknown
- * names and bad values are errors as in a file. Call it once all files are read.
+ * names and bad values are errors as in a file; kernel_params are added to the node's. Call it
+ * once all files are read.
  */
 int config_annotate(struct kata_config *c, const char *name, const char *value, struct err *e);
 /*

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "config/config.h"
 #include "config/paths.h"
+#include "config/reader.h"
 #include "wire/toml.h"
 
 #define CONFIG_FILE "share/defaults/kata-containers/configuration.toml"
@@ -74,14 +75,19 @@ static int find_main(const char *explicit, struct arena *a, const char **out, st
 	return 0;
 }
 
-static int read_file(struct kata_config *c, const char *path, struct err *e)
+/* Lays a file upon `root`. What it says is judged once all are there: one may mend another. */
+static int read_file(struct kata_config *c, const char *path, struct toml_value *root,
+		     struct err *e)
 {
 	OWN(free) char *text = NULL;
+	struct toml_value *tree;
 	size_t len;
 
-	if (file_read(AT_FDCWD, path, TOML_MAX_BYTES, &text, &len, e) < 0)
+	if (file_read(AT_FDCWD, path, TOML_MAX_BYTES, &text, &len, e) < 0 ||
+	    toml_parse(text, len, path, &c->arena, &tree, e) < 0)
 		return -1;
-	return config_parse(c, text, len, path, e);
+	config_merge(root, tree);
+	return 0;
 }
 
 static int is_drop_in(const struct dirent *d)
@@ -90,7 +96,7 @@ static int is_drop_in(const struct dirent *d)
 }
 
 static int read_names(struct kata_config *c, const char *dir, struct dirent **names, int n,
-		      struct err *e)
+		      struct toml_value *root, struct err *e)
 {
 	if (n > DROP_INS_MAX)
 		return err_set(e, ERR_INVALID, 0, "%s: more than %d files", dir, DROP_INS_MAX);
@@ -99,35 +105,71 @@ static int read_names(struct kata_config *c, const char *dir, struct dirent **na
 
 		if (!path)
 			return err_oom(e, "a path");
-		if (read_file(c, path, e) < 0)
+		if (read_file(c, path, root, e) < 0)
 			return -1;
 		c->drop_ins++;
 	}
 	return 0;
 }
 
-static int read_drop_ins(struct kata_config *c, struct err *e)
+static int read_directory(struct kata_config *c, const char *dir, struct toml_value *root,
+			  struct err *e)
 {
-	const char *slash = strrchr(c->file, '/');
-	const char *dir = slash ? arena_printf(&c->arena, "%.*s/config.d",
-					       (int)(slash - c->file), c->file)
-				: "config.d";
 	struct dirent **names = NULL;
 	int n, rc;
 
-	if (!dir)
-		return err_oom(e, "a path");
 	n = scandir(dir, &names, is_drop_in, alphasort);
 	if (n < 0) {
 		if (errno == ENOENT || errno == ENOTDIR)
 			return 0;
 		return err_sys(e, "configuration directory '%s'", dir);
 	}
-	rc = read_names(c, dir, names, n, e);
+	rc = read_names(c, dir, names, n, root, e);
 	for (int i = 0; i < n; i++)
 		free(names[i]);
 	free(names);
 	return rc;
+}
+
+static int find_beside(const char *file, struct arena *a, const char **out, struct err *e)
+{
+	const char *slash = strrchr(file, '/');
+
+	*out = slash ? arena_printf(a, "%.*s/config.d", (int)(slash - file), file) : "config.d";
+	return *out ? 0 : err_oom(e, "a path");
+}
+
+static bool is_same(const char *path, const char *other)
+{
+	struct stat a, b;
+
+	return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+/* Those of the file that a link leads to, as upstream, and over them those beside the link. */
+static int read_drop_ins(struct kata_config *c, struct toml_value *root, struct err *e)
+{
+	OWN(free) char *real = realpath(c->file, NULL);
+	const char *named, *resolved;
+
+	if (!real)
+		return err_sys(e, "configuration '%s'", c->file);
+	if (find_beside(c->file, &c->arena, &named, e) < 0 ||
+	    find_beside(real, &c->arena, &resolved, e) < 0)
+		return -1;
+	if (!is_same(resolved, named) && read_directory(c, resolved, root, e) < 0)
+		return -1;
+	return read_directory(c, named, root, e);
+}
+
+static int read_all(struct kata_config *c, struct err *e)
+{
+	struct toml_value root = { .type = TOML_TABLE };
+
+	if (read_file(c, c->file, &root, e) < 0 || read_drop_ins(c, &root, e) < 0)
+		return -1;
+	return config_read_tree(c, &root, e);
 }
 
 int config_load(const char *path, struct kata_config **out, struct err *e)
@@ -138,7 +180,7 @@ int config_load(const char *path, struct kata_config **out, struct err *e)
 		return -1;
 	if (find_main(path, &c->arena, &c->file, e) < 0)
 		return -1;
-	if (c->file && (read_file(c, c->file, e) < 0 || read_drop_ins(c, e) < 0))
+	if (c->file && read_all(c, e) < 0)
 		return err_wrap(e, "load TOML config failed");
 	*out = TAKE(c);
 	return 0;

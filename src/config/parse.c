@@ -19,7 +19,6 @@
 enum {
 	CONFIG_ARENA_BYTES = 64 << 20, /* for the trees of all files together */
 	NAME_MAX_LEN = 64,
-	DISTANCE_MAX = 3, /* a key further away is no suggestion */
 };
 
 int config_key_fail(const struct reader *r, const struct toml_value *v, const char *section,
@@ -31,75 +30,47 @@ int config_key_fail(const struct reader *r, const struct toml_value *v, const ch
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (v->line == 0) /* of no file: the name says it all */
-		return err_set(r->e, kind, 0, "%s: %s", r->name, text);
+	if (v->line == 0) /* the name says it all */
+		return err_set(r->e, kind, 0, "%s: %s", v->file, text);
 	(void)str_quote(v->key, strlen(v->key), key, sizeof(key));
 	if (!section[0])
-		return err_set(r->e, kind, 0, "%s:%u: %s: %s", r->name, v->line, key, text);
-	return err_set(r->e, kind, 0, "%s:%u: [%s] %s: %s", r->name, v->line, section, key,
+		return err_set(r->e, kind, 0, "%s:%u: %s: %s", v->file, v->line, key, text);
+	return err_set(r->e, kind, 0, "%s:%u: [%s] %s: %s", v->file, v->line, section, key,
 		       text);
 }
 
-/* Levenshtein's distance of two short names. */
-static unsigned distance(const char *a, const char *b)
+int config_check_type(const struct reader *r, const struct toml_value *v, const char *section,
+		      enum config_type type)
 {
-	unsigned row[NAME_MAX_LEN + 1];
-	size_t n = strlen(b);
+	static const struct {
+		enum toml_type type, element;
+		const char *words;
+	} shapes[] = {
+		[CONFIG_STRING] = { TOML_STRING, .words = "a string" },
+		[CONFIG_BOOL] = { TOML_BOOL, .words = "true or false" },
+		[CONFIG_UINT] = { TOML_INTEGER, .words = "an integer" },
+		[CONFIG_REAL] = { TOML_FLOAT, .words = "a number" },
+		[CONFIG_CHOICE] = { TOML_STRING, .words = "a string" },
+		[CONFIG_WORD] = { TOML_STRING, .words = "a string" },
+		[CONFIG_LIST] = { TOML_ARRAY, TOML_STRING, "an array of strings" },
+		[CONFIG_TABLES] = { TOML_ARRAY, TOML_TABLE, "an array of tables" },
+		[CONFIG_TABLE] = { TOML_TABLE, .words = "a table" },
+	};
+	const char *words = shapes[type].words;
 
-	if (strlen(a) > NAME_MAX_LEN || n > NAME_MAX_LEN)
-		return NAME_MAX_LEN;
-	for (size_t k = 0; k <= n; k++)
-		row[k] = (unsigned)k;
-	for (size_t i = 0; a[i]; i++) {
-		unsigned diagonal = row[0];
-
-		row[0] = (unsigned)i + 1;
-		for (size_t k = 0; k < n; k++) {
-			unsigned best = diagonal + (a[i] != b[k]);
-
-			diagonal = row[k + 1];
-			if (row[k] + 1 < best)
-				best = row[k] + 1;
-			if (diagonal + 1 < best)
-				best = diagonal + 1;
-			row[k + 1] = best;
-		}
+	_Static_assert(ARRAY_LEN(shapes) == CONFIG_TYPE_COUNT_, "every type has a shape");
+	if (v->type != shapes[type].type && !(type == CONFIG_REAL && v->type == TOML_INTEGER))
+		return config_key_fail(r, v, section, ERR_INVALID, "must be %s, is %s", words,
+				       toml_type_name(v->type));
+	if (v->type != TOML_ARRAY)
+		return 0;
+	for (const struct toml_value *one = v->list.first; one; one = one->next) {
+		if (one->type != shapes[type].element)
+			return config_key_fail(r, v, section, ERR_INVALID,
+					       "must be %s, holds %s", words,
+					       toml_type_name(one->type));
 	}
-	return row[n];
-}
-
-static void suggest(const char *name, const char *candidate, const char **best, unsigned *least)
-{
-	unsigned d = distance(name, candidate);
-
-	if (d < *least) {
-		*least = d;
-		*best = candidate;
-	}
-}
-
-int config_fail_unknown(const struct reader *r, const struct toml_value *v, const char *section)
-{
-	unsigned least = DISTANCE_MAX + 1;
-	const char *best = NULL;
-
-	for (size_t i = 0; i < config_key_count; i++)
-		if (strcmp(config_keys[i].section, section) == 0)
-			suggest(v->key, config_keys[i].key, &best, &least);
-	for (size_t i = 0; i < config_reserved_count; i++)
-		if (strcmp(config_reserved[i].section, section) == 0)
-			suggest(v->key, config_reserved[i].key, &best, &least);
-	if (best)
-		return config_key_fail(r, v, section, ERR_INVALID,
-				       "unknown key; did you mean '%s'?", best);
-	return config_key_fail(r, v, section, ERR_INVALID, "unknown key");
-}
-
-static int fail_type(const struct reader *r, const struct toml_value *v,
-		     const struct config_key *k, const char *want)
-{
-	return config_key_fail(r, v, k->section, ERR_INVALID, "must be %s, is %s", want,
-			       toml_type_name(v->type));
+	return 0;
 }
 
 static int read_number(const struct reader *r, const struct toml_value *v,
@@ -108,8 +79,6 @@ static int read_number(const struct reader *r, const struct toml_value *v,
 	bool real = k->type == CONFIG_REAL;
 	double d;
 
-	if (v->type != TOML_INTEGER && !(real && v->type == TOML_FLOAT))
-		return fail_type(r, v, k, real ? "a number" : "an integer");
 	d = v->type == TOML_FLOAT ? v->real : (double)v->integer;
 	if (!(d >= (double)k->min && d <= (double)k->max))
 		return config_key_fail(r, v, k->section, ERR_INVALID,
@@ -145,24 +114,16 @@ static int read_choice(const struct reader *r, const struct toml_value *v,
 			       list);
 }
 
-static int read_list(const struct reader *r, const struct toml_value *v,
-		     const struct config_key *k, void *at)
+static int read_list(const struct reader *r, const struct toml_value *v, void *at)
 {
 	const char **list;
 	size_t n = 0;
 
-	if (v->type != TOML_ARRAY)
-		return fail_type(r, v, k, "an array of strings");
 	list = arena_calloc(&r->c->arena, v->list.count + 1, sizeof(*list));
 	if (!list)
 		return err_oom(r->e, "the configuration");
-	for (const struct toml_value *s = v->list.first; s; s = s->next) {
-		if (s->type != TOML_STRING)
-			return config_key_fail(r, v, k->section, ERR_INVALID,
-					       "must be an array of strings, holds %s",
-					       toml_type_name(s->type));
+	for (const struct toml_value *s = v->list.first; s; s = s->next)
 		list[n++] = s->string;
-	}
 	*(config_list *)at = list;
 	return 0;
 }
@@ -172,28 +133,27 @@ int config_read_key(const struct reader *r, const struct toml_value *v,
 {
 	void *at = (char *)r->c + k->offset;
 
+	if (config_check_type(r, v, k->section, k->type) < 0)
+		return -1;
 	switch (k->type) {
 	case CONFIG_BOOL:
-		if (v->type != TOML_BOOL)
-			return fail_type(r, v, k, "true or false");
 		*(bool *)at = v->boolean;
 		return 0;
 	case CONFIG_UINT:
 	case CONFIG_REAL:
 		return read_number(r, v, k, at);
 	case CONFIG_LIST:
-		return read_list(r, v, k, at);
+		return read_list(r, v, at);
+	case CONFIG_CHOICE:
+	case CONFIG_WORD:
+		return read_choice(r, v, k, at);
 	default:
-		if (v->type != TOML_STRING)
-			return fail_type(r, v, k, "a string");
-		if (k->type != CONFIG_STRING)
-			return read_choice(r, v, k, at);
 		*(const char **)at = v->string;
 		return 0;
 	}
 }
 
-/* The value in the words of a reserved row: "true", "5", "text", "[]" or "[...]". */
+/* The value in the words of a reserved row: "true", "5", "text", "[]", "[...]" or "{}". */
 static const char *plain_value(const struct toml_value *v, char *out, size_t size)
 {
 	switch (v->type) {
@@ -210,7 +170,7 @@ static const char *plain_value(const struct toml_value *v, char *out, size_t siz
 	case TOML_ARRAY:
 		return v->list.count ? "[...]" : "[]";
 	default:
-		return "{...}";
+		return v->list.count ? "{...}" : "{}";
 	}
 }
 
@@ -251,52 +211,15 @@ static int read_member(const struct reader *r, const struct toml_value *v, const
 		if (strcmp(config_keys[i].section, section) == 0 &&
 		    strcmp(config_keys[i].key, v->key) == 0)
 			return config_read_key(r, v, &config_keys[i]);
-	for (size_t i = 0; i < config_reserved_count; i++)
-		if (strcmp(config_reserved[i].section, section) == 0 &&
-		    strcmp(config_reserved[i].key, v->key) == 0)
-			return config_read_reserved(r, v, &config_reserved[i]);
-	return config_fail_unknown(r, v, section);
-}
+	for (size_t i = 0; i < config_reserved_count; i++) {
+		const struct config_reserved *k = &config_reserved[i];
 
-/* Is `name` a section, or the beginning of one's name? */
-static bool is_section(const char *name, const struct config_section **exact)
-{
-	size_t n = strlen(name);
-	bool found = false;
-
-	*exact = NULL;
-	for (size_t i = 0; i < config_section_count; i++) {
-		if (strncmp(config_sections[i].name, name, n) != 0)
-			continue;
-		if (config_sections[i].name[n] == '\0')
-			*exact = &config_sections[i];
-		found |=
-			config_sections[i].name[n] == '\0' || config_sections[i].name[n] == '.';
+		if (strcmp(k->section, section) == 0 && strcmp(k->key, v->key) == 0)
+			return config_check_type(r, v, section, k->type) < 0
+				       ? -1
+				       : config_read_reserved(r, v, k);
 	}
-	return found;
-}
-
-static int fail_unknown_section(const struct reader *r, const struct toml_value *v,
-				const char *section, const char *name)
-{
-	unsigned least = DISTANCE_MAX + 1;
-	const char *best = NULL;
-
-	for (size_t i = 0; i < config_section_count; i++)
-		suggest(name, config_sections[i].name, &best, &least);
-	if (best)
-		return config_key_fail(r, v, section, ERR_INVALID,
-				       "unknown section; did you mean [%s]?", best);
-	return config_key_fail(r, v, section, ERR_INVALID, "unknown section");
-}
-
-static bool is_reserved_key(const char *section, const char *key)
-{
-	for (size_t i = 0; i < config_reserved_count; i++)
-		if (strcmp(config_reserved[i].section, section) == 0 &&
-		    strcmp(config_reserved[i].key, key) == 0)
-			return true;
-	return false;
+	return config_fail_unknown(r, v, section);
 }
 
 /* Recursion ends at the depth of the longest section's name. */
@@ -304,37 +227,91 @@ static int read_table(const struct reader *r, const struct toml_value *table,
 		      const char *section)
 {
 	for (const struct toml_value *v = table->list.first; v; v = v->next) {
-		const struct config_section *exact;
+		const struct config_section *found;
 		char name[2 * NAME_MAX_LEN];
 		int n;
 
-		if (v->type != TOML_TABLE || is_reserved_key(section, v->key)) {
+		n = snprintf(name, sizeof(name), "%s%s%s", section, section[0] ? "." : "",
+			     v->key);
+		found = n < (int)sizeof(name) ? config_find_section(name) : NULL;
+		if (config_has_key(section, v->key) || (v->type != TOML_TABLE && !found)) {
 			if (read_member(r, v, section) < 0)
 				return -1;
 			continue;
 		}
-		n = snprintf(name, sizeof(name), "%s%s%s", section, section[0] ? "." : "",
-			     v->key);
-		if (n >= (int)sizeof(name) || !is_section(name, &exact))
-			return fail_unknown_section(r, v, section, name);
-		if (exact && exact->refused)
+		if (!found)
+			return config_fail_unknown_section(r, v, section, name);
+		if (v->type != TOML_TABLE)
+			return config_key_fail(r, v, section, ERR_INVALID,
+					       "must be the section [%s], is %s", found->name,
+					       toml_type_name(v->type));
+		if (found->refused && strcmp(found->name, name) == 0)
 			return config_key_fail(r, v, section, ERR_UNSUPPORTED, "%s",
-					       exact->refused);
+					       found->refused);
 		if (read_table(r, v, name) < 0)
 			return -1;
 	}
 	return 0;
 }
 
+/* ---- files ---- */
+
+static struct toml_value *find_table(struct toml_value *root, const char *section)
+{
+	struct toml_value *table = root;
+
+	while (table && *section) {
+		size_t n = strcspn(section, ".");
+		char part[NAME_MAX_LEN];
+
+		(void)snprintf(part, sizeof(part), "%.*s", (int)n, section);
+		table = toml_get(table, part);
+		section += n + (section[n] == '.');
+	}
+	return table;
+}
+
+/* Of two names for one place, that of the later file counts. */
+static void drop_other_names(struct toml_value *base, const struct config_key *k)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *other = &config_keys[i];
+		struct toml_value *table;
+
+		if (other == k || other->offset != k->offset)
+			continue;
+		table = find_table(base, other->section);
+		if (table && table->type == TOML_TABLE)
+			toml_remove(table, other->key);
+	}
+}
+
+void config_merge(struct toml_value *base, struct toml_value *over)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		const struct config_key *k = &config_keys[i];
+
+		if (toml_get(find_table(over, k->section), k->key))
+			drop_other_names(base, k);
+	}
+	toml_merge(base, over);
+}
+
+int config_read_tree(struct kata_config *c, const struct toml_value *root, struct err *e)
+{
+	const struct reader r = { .c = c, .e = e };
+
+	return read_table(&r, root, "");
+}
+
 int config_parse(struct kata_config *c, const char *text, size_t len, const char *name,
 		 struct err *e)
 {
-	struct reader r = { .c = c, .name = name, .e = e };
 	struct toml_value *root;
 
 	if (toml_parse(text, len, name, &c->arena, &root, e) < 0)
 		return -1;
-	return read_table(&r, root, "");
+	return config_read_tree(c, root, e);
 }
 
 int config_new(struct kata_config **out, struct err *e)
@@ -357,6 +334,7 @@ void config_free(struct kata_config *c)
 {
 	if (!c)
 		return;
+	oci_notes_fini(&c->warnings);
 	arena_fini(&c->arena);
 	free(c);
 }

@@ -14,6 +14,8 @@ enum config_type {
 	CONFIG_CHOICE, /* int: index into `choices` */
 	CONFIG_WORD,   /* const char *, one of `choices` */
 	CONFIG_LIST,   /* config_list of strings */
+	CONFIG_TABLES, /* an array of tables; this and the next of reserved keys only */
+	CONFIG_TABLE,
 	CONFIG_TYPE_COUNT_
 };
 
@@ -29,6 +31,8 @@ struct config_key {
 	/* pods may set it: its name in annotations, see annotate.c; NULL: they may not */
 	const char *annotation;
 	bool in_mib; /* CONFIG_UINT: annotations may name another unit */
+	/* CONFIG_STRING of words NAME[=VALUE]: annotations add to them, see annotate.c */
+	bool has_words;
 	/* the key of [hypervisor.qemu] with the patterns of paths that annotations may name */
 	const char *allowed_by;
 	/* where `kata-runtime env` shows it: "Hypervisor.MemorySlots" */
@@ -43,6 +47,7 @@ enum config_policy {
 struct config_reserved {
 	const char *section;
 	const char *key;
+	enum config_type type; /* upstream's; one of another type is an error, as there */
 	enum config_policy policy;
 	const char *neutral; /* values that change nothing here, "a|b"; lists as "[]" */
 	const char *reason;

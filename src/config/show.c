@@ -61,19 +61,22 @@ static int show_keys(const struct kata_config *c, struct jval *out, struct err *
 /* ---- keys of other implementations ---- */
 
 /* The first word that is not empty, as a value: whatever else was written is not in effect. */
-static struct jval *neutral_value(const char *neutral)
+static struct jval *neutral_value(const struct config_reserved *k)
 {
-	const char *from = neutral + strspn(neutral, "|");
+	const char *from = k->neutral + strspn(k->neutral, "|");
 	char word[WORD_MAX];
 
 	(void)snprintf(word, sizeof(word), "%.*s", (int)strcspn(from, "|"), from);
-	if (str_eq(word, "[]"))
+	switch (k->type) {
+	case CONFIG_LIST:
 		return jval_new_array();
-	if (str_eq(word, "true") || str_eq(word, "false"))
+	case CONFIG_BOOL:
 		return jval_new_bool(str_eq(word, "true"));
-	if (*word && !word[strspn(word, "0123456789")])
+	case CONFIG_UINT:
 		return jval_new_uint(strtoull(word, NULL, 10));
-	return jval_new_str(word);
+	default:
+		return jval_new_str(word);
+	}
 }
 
 static int show_reserved(struct jval *out, struct err *e)
@@ -81,7 +84,7 @@ static int show_reserved(struct jval *out, struct err *e)
 	for (size_t i = 0; i < config_reserved_count; i++) {
 		const struct config_reserved *k = &config_reserved[i];
 
-		if (k->env && jval_set(out, k->env, neutral_value(k->neutral), e) < 0)
+		if (k->env && jval_set(out, k->env, neutral_value(k), e) < 0)
 			return -1;
 	}
 	return 0;

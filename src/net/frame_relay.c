@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "event/loop.h"
+#include "net/frame_filter.h"
 #include "net/handshake.h"
 
 enum {
@@ -36,6 +37,7 @@ struct end {
 struct frame_relay {
 	struct loop *loop;
 	struct end guest, passt;
+	bool completes_handshakes;
 	void (*lost)(const struct err *why, void *arg);
 	void *arg;
 };
@@ -95,30 +97,40 @@ static int answer(struct frame_relay *r, const uint8_t *frame, size_t len, struc
 	size_t out_len;
 
 	/* a guest that takes no answers gets none: it will ask again */
-	if (buf_len(&r->guest.out) >= QUEUE_HIGH ||
+	if (!r->completes_handshakes || buf_len(&r->guest.out) >= QUEUE_HIGH ||
 	    !handshake_answer(frame, len, out + LENGTH, &out_len))
 		return 0;
 	out[LENGTH - 1] = (uint8_t)out_len;
 	return buf_append(&r->guest.out, out, LENGTH + out_len, e);
 }
 
-/* Passes complete frames on. */
-static int take_frames(struct end *a, struct err *e)
+static int pass_on(struct end *a, const uint8_t *whole, size_t len, struct err *e)
 {
 	struct frame_relay *r = a->relay;
-	bool is_guest = a == &r->guest;
+	const uint8_t *frame = whole + LENGTH;
 
+	if (a == &r->guest && !frame_filter_passes(frame, len))
+		return 0;
+	if (buf_append(&other(a)->out, whole, LENGTH + len, e) < 0)
+		return -1;
+	return a == &r->guest ? answer(r, frame, len, e) : 0;
+}
+
+/* Complete frames. */
+static int take_frames(struct end *a, struct err *e)
+{
 	while (buf_len(&a->in) >= LENGTH) {
 		const uint8_t *p = buf_head(&a->in);
 		size_t len = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
 
 		if (len == 0 || len > FRAME_RELAY_MAX)
 			return err_set(e, ERR_PEER, 0, "%s sends a frame of %zu bytes",
-				       is_guest ? "the guest's network device" : "passt", len);
+				       a == &a->relay->guest ? "the guest's network device"
+							     : "passt",
+				       len);
 		if (buf_len(&a->in) < LENGTH + len)
 			return 0;
-		if (buf_append(&other(a)->out, p, LENGTH + len, e) < 0 ||
-		    (is_guest && answer(r, p + LENGTH, len, e) < 0))
+		if (pass_on(a, p, len, e) < 0)
 			return -1;
 		buf_consume(&a->in, LENGTH + len);
 	}
@@ -175,17 +187,18 @@ static int add_end(struct frame_relay *r, struct end *a, int fd, struct err *e)
 	return loop_add(r->loop, &a->source, e);
 }
 
-int frame_relay_new(struct loop *l, int guest_fd, int passt_fd,
+int frame_relay_new(struct loop *l, const struct frame_relay_ends *ends,
 		    void (*lost)(const struct err *why, void *arg), void *arg,
 		    struct frame_relay **out, struct err *e)
 {
-	OWN(fd) int guest = guest_fd;
-	OWN(fd) int passt = passt_fd;
+	OWN(fd) int guest = ends->guest;
+	OWN(fd) int passt = ends->passt;
 	OWN(frame_relay) struct frame_relay *r = mem_new(struct frame_relay);
 
 	if (!r)
 		return err_oom(e, "the guest's network");
 	r->loop = l;
+	r->completes_handshakes = ends->completes_handshakes;
 	r->lost = lost;
 	r->arg = arg;
 	r->guest.source.fd = r->passt.source.fd = -1;
@@ -226,7 +239,7 @@ bool passt_is_older(const char *version, const char *than)
 	return true;
 }
 
-bool frame_relay_needed(const char *version)
+bool passt_leaves_handshakes(const char *version)
 {
 	return passt_is_older(version, "20230922");
 }

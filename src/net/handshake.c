@@ -2,11 +2,11 @@
 /* From a SYN,ACK to its ACK: addresses and numbers change sides. */
 #include "net/handshake.h"
 
+#include <linux/if_ether.h>
 #include <string.h>
 
 enum {
-	ETH_LEN = 14,
-	ETH_TYPE = 12,
+	ETH_TYPE = ETH_HLEN - 2,
 	MAC_LEN = 6,
 	IP4_MIN = 20,
 	IP6_LEN = 40,
@@ -63,12 +63,12 @@ static const uint8_t *find_syn_ack(const uint8_t *ip, size_t len, unsigned type)
 	const uint8_t *tcp;
 	size_t head;
 
-	if (type == 0x0800) {
+	if (type == ETH_P_IP) {
 		head = len >= IP4_MIN ? (size_t)(ip[0] & 15) * 4 : 0;
 		if (head < IP4_MIN || ip[0] >> 4 != 4 || ip[9] != PROTO_TCP ||
 		    get16(ip + 6) & 0x3fff) /* a fragment */
 			return NULL;
-	} else if (type == 0x86dd) {
+	} else if (type == ETH_P_IPV6) {
 		head = IP6_LEN;
 		if (len < IP6_LEN || ip[0] >> 4 != 6 || ip[6] != PROTO_TCP)
 			return NULL;
@@ -131,17 +131,17 @@ static size_t put_ip6(const uint8_t *ip, const uint8_t *syn_ack, uint8_t *out)
 bool handshake_answer(const uint8_t *frame, size_t len, uint8_t out[HANDSHAKE_ANSWER_MAX],
 		      size_t *out_len)
 {
-	const uint8_t *ip = frame + ETH_LEN, *syn_ack;
+	const uint8_t *ip = frame + ETH_HLEN, *syn_ack;
 
-	if (len < ETH_LEN)
+	if (len < ETH_HLEN)
 		return false;
-	syn_ack = find_syn_ack(ip, len - ETH_LEN, get16(frame + ETH_TYPE));
+	syn_ack = find_syn_ack(ip, len - ETH_HLEN, get16(frame + ETH_TYPE));
 	if (!syn_ack)
 		return false;
 	memcpy(out, frame + MAC_LEN, MAC_LEN);
 	memcpy(out + MAC_LEN, frame, MAC_LEN);
 	memcpy(out + ETH_TYPE, frame + ETH_TYPE, 2);
-	*out_len = ETH_LEN + (ip[0] >> 4 == 4 ? put_ip4(ip, syn_ack, out + ETH_LEN)
-					      : put_ip6(ip, syn_ack, out + ETH_LEN));
+	*out_len = ETH_HLEN + (ip[0] >> 4 == 4 ? put_ip4(ip, syn_ack, out + ETH_HLEN)
+					       : put_ip6(ip, syn_ack, out + ETH_HLEN));
 	return true;
 }

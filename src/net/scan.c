@@ -2,6 +2,7 @@
 /* Four dumps: addresses decide which links count, then routes and neighbours of those. */
 #include "net/scan.h"
 
+#include <arpa/inet.h>
 #include <linux/if.h>
 #include <linux/if_arp.h>
 #include <linux/neighbour.h>
@@ -91,27 +92,43 @@ static void take_peer(const struct nl_attr *a, const struct ifaddrmsg *info,
 static int on_address(const struct nlmsghdr *m, void *arg, struct err *e)
 {
 	struct scan *s = arg;
-	struct nl_attr a[IFA_LOCAL + 1];
+	struct nl_attr a[IFA_FLAGS + 1];
 	struct scan_address row = { 0 };
 	struct ifaddrmsg info;
 
-	if (m->nlmsg_type != RTM_NEWADDR || nl_parse(m, sizeof(info), a, IFA_LOCAL) < 0)
+	if (m->nlmsg_type != RTM_NEWADDR || nl_parse(m, sizeof(info), a, IFA_FLAGS) < 0)
 		return 0;
 	memcpy(&info, m + 1, sizeof(info));
-	/* the guest makes its own link-local ones of IPv6, of the same hardware address */
-	if (info.ifa_scope >= (info.ifa_family == AF_INET6 ? RT_SCOPE_LINK : RT_SCOPE_HOST))
+	if (info.ifa_scope >= RT_SCOPE_HOST)
 		return 0;
 	row.link = (int)info.ifa_index;
 	if (!take_ip(a[IFA_LOCAL].data ? &a[IFA_LOCAL] : &a[IFA_ADDRESS], info.ifa_family,
 		     info.ifa_prefixlen, &row.ip))
 		return 0;
 	row.scope = info.ifa_scope;
-	row.secondary = info.ifa_flags & IFA_F_SECONDARY;
+	row.flags = info.ifa_flags;
+	(void)nl_get_u32(&a[IFA_FLAGS], &row.flags);
+	if (row.flags & IFA_F_DADFAILED) /* it is another's */
+		return 0;
+	row.secondary = info.ifa_family == AF_INET && row.flags & IFA_F_SECONDARY;
+	row.flags &= IFA_F_NOPREFIXROUTE | IFA_F_DEPRECATED;
 	take_peer(a, &info, &row);
 	if (s->address_count == SCAN_ROWS_MAX)
 		return err_set(e, ERR_UNSUPPORTED, 0, "more than %d addresses", SCAN_ROWS_MAX);
 	s->addresses[s->address_count++] = row;
 	return 0;
+}
+
+/* Of links that do not count. */
+static void drop_addresses_of_others(struct scan *s)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->address_count; i++) {
+		if (scan_find(s, s->addresses[i].link))
+			s->addresses[kept++] = s->addresses[i];
+	}
+	s->address_count = kept;
 }
 
 /* ---- links ---- */
@@ -161,12 +178,43 @@ static int on_link(const struct nlmsghdr *m, void *arg, struct err *e)
 
 /* ---- routes ---- */
 
-static bool is_ours(const struct rtmsg *r)
+static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+	unsigned rest = bits % 8;
+
+	return memcmp(a, b, bits / 8) == 0 &&
+	       (rest == 0 || (a[bits / 8] ^ b[bits / 8]) >> (8 - rest) == 0);
+}
+
+static bool is_of_main_table(const struct rtmsg *r)
 {
 	return r->rtm_table == RT_TABLE_MAIN && r->rtm_type == RTN_UNICAST &&
 	       (r->rtm_family == AF_INET || r->rtm_family == AF_INET6) &&
-	       !(r->rtm_flags & RTM_F_CLONED) && r->rtm_protocol != RTPROT_KERNEL &&
-	       r->rtm_protocol != RTPROT_RA;
+	       !(r->rtm_flags & RTM_F_CLONED) && r->rtm_protocol != RTPROT_RA;
+}
+
+/*
+ * What the guest's kernel makes as well, for an address. NetworkManager makes it itself: it
+ * says so of the address, and calls the route the kernel's.
+ */
+static bool is_made(const struct scan *s, const struct rtmsg *info, const struct scan_route *r)
+{
+	bool by_hand = false;
+
+	if (info->rtm_protocol != RTPROT_KERNEL)
+		return false;
+	for (size_t i = 0; i < s->address_count; i++) {
+		const struct scan_address *a = &s->addresses[i];
+
+		if (a->link != r->link || a->ip.family != r->dst.family ||
+		    a->ip.prefix != r->dst.prefix ||
+		    !same_bits(a->ip.bytes, r->dst.bytes, r->dst.prefix))
+			continue;
+		if (!(a->flags & IFA_F_NOPREFIXROUTE))
+			return true;
+		by_hand = true;
+	}
+	return !by_hand;
 }
 
 /* Those of policy routing: which packets they are for say rules, and neither is handed on. */
@@ -220,7 +268,7 @@ static int add_ways_to_peers(struct scan *s, struct err *e)
 		const struct scan_address *a = &s->addresses[i];
 		struct scan_route row = { 0 };
 
-		if (!a->peer.family || !scan_find(s, a->link))
+		if (!a->peer.family || a->flags & IFA_F_NOPREFIXROUTE || !scan_find(s, a->link))
 			continue;
 		row.link = a->link;
 		row.family = a->ip.family;
@@ -232,6 +280,17 @@ static int add_ways_to_peers(struct scan *s, struct err *e)
 			return -1;
 	}
 	return 0;
+}
+
+static int refuse_several_hops(const struct rtmsg *info, const struct scan_ip *dst,
+			       struct err *e)
+{
+	char text[INET6_ADDRSTRLEN] = "default";
+
+	if (dst->family)
+		(void)inet_ntop(dst->family, dst->bytes, text, sizeof(text));
+	return err_set(e, ERR_UNSUPPORTED, 0, "the route to %s/%u has several next hops", text,
+		       info->rtm_dst_len);
 }
 
 static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
@@ -247,12 +306,13 @@ static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
 	memcpy(&info, m + 1, sizeof(info));
 	s->other_tables |= is_of_another_table(&info);
 	s->dead_routes |= is_dead(&info);
-	if (!is_ours(&info))
+	if (!is_of_main_table(&info))
 		return 0;
+	(void)take_ip(&a[RTA_DST], info.rtm_family, info.rtm_dst_len, &row.dst);
 	if (nl_get_u32(&a[RTA_OIF], &link) < 0)
-		return err_set(e, ERR_UNSUPPORTED, 0, "a route with several next hops");
+		return refuse_several_hops(&info, &row.dst, e);
 	row.link = (int)link;
-	if (!scan_find(s, row.link))
+	if (!scan_find(s, row.link) || is_made(s, &info, &row))
 		return 0;
 	if (a[RTA_VIA].data || a[RTA_ENCAP].data) /* without it, it would lead elsewhere */
 		return err_set(e, ERR_UNSUPPORTED, 0, "a route of '%s' %s",
@@ -262,7 +322,6 @@ static int on_route(const struct nlmsghdr *m, void *arg, struct err *e)
 	row.family = info.rtm_family;
 	row.scope = info.rtm_scope;
 	row.flags = info.rtm_flags & RTNH_F_ONLINK;
-	(void)take_ip(&a[RTA_DST], info.rtm_family, info.rtm_dst_len, &row.dst);
 	(void)take_ip(&a[RTA_GATEWAY], info.rtm_family, 0, &row.gateway);
 	(void)take_ip(&a[RTA_PREFSRC], info.rtm_family, 0, &row.source);
 	if (nl_parse_nested(&a[RTA_METRICS], metrics, RTAX_MTU) == 0)
@@ -300,14 +359,6 @@ static void widest_first(struct scan *s)
 		memmove(&s->addresses[at + 1], &s->addresses[at], (i - at) * sizeof(a));
 		s->addresses[at++] = a;
 	}
-}
-
-static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
-{
-	unsigned rest = bits % 8;
-
-	return memcmp(a, b, bits / 8) == 0 &&
-	       (rest == 0 || (a[bits / 8] ^ b[bits / 8]) >> (8 - rest) == 0);
 }
 
 static bool has_on_its_side(const struct scan_address *a, const struct scan_ip *ip)
@@ -377,14 +428,37 @@ static int on_neighbor(const struct nlmsghdr *m, void *arg, struct err *e)
 
 /* ---- all of it ---- */
 
+struct dump {
+	int (*each)(const struct nlmsghdr *m, void *scan, struct err *e);
+	struct scan *scan;
+};
+
+/* What the guest cannot be given is left out, and the rest is there all the same. */
+static int leave_out(struct scan *s, struct err *e)
+{
+	if (e->kind != ERR_UNSUPPORTED)
+		return -1;
+	if (s->refused.kind == ERR_NONE)
+		s->refused = *e;
+	return 0;
+}
+
+static int on_row(const struct nlmsghdr *m, void *arg, struct err *e)
+{
+	const struct dump *d = arg;
+
+	return d->each(m, d->scan, e) == 0 ? 0 : leave_out(d->scan, e);
+}
+
 static int dump(int nl, uint16_t type, const void *fixed, size_t len,
 		int (*each)(const struct nlmsghdr *, void *, struct err *), struct scan *s,
 		struct err *e)
 {
+	struct dump d = { .each = each, .scan = s };
 	struct nl_request r;
 
 	nl_start(&r, type, NLM_F_DUMP, fixed, len);
-	return nl_call(nl, &r, each, s, e);
+	return nl_call(nl, &r, on_row, &d, e);
 }
 
 int scan_links(int nl, struct arena *a, struct scan *out, struct err *e)
@@ -402,13 +476,14 @@ int scan_links(int nl, struct arena *a, struct scan *out, struct err *e)
 		return err_oom(e, "what a network namespace has");
 	if (dump(nl, RTM_GETADDR, &address, sizeof(address), on_address, &s, e) < 0 ||
 	    dump(nl, RTM_GETLINK, &link, sizeof(link), on_link, &s, e) < 0 ||
-	    add_ways_to_peers(&s, e) < 0 ||
+	    (add_ways_to_peers(&s, e) < 0 && leave_out(&s, e) < 0) ||
 	    dump(nl, RTM_GETROUTE, &route, sizeof(route), on_route, &s, e) < 0 ||
 	    dump(nl, RTM_GETNEIGH, &neighbor, sizeof(neighbor), on_neighbor, &s, e) < 0)
 		return -1;
 	direct_first(&s);
 	for (size_t i = 0; i < s.route_count; i++)
 		choose_source(&s, &s.routes[i]);
+	drop_addresses_of_others(&s);
 	widest_first(&s);
 	*out = s;
 	return 0;

@@ -10,8 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/err.h"
+#include "net/parameters.h"
+
 struct arena;
-struct err;
 
 enum {
 	SCAN_LINKS_MAX = 8,
@@ -30,6 +32,9 @@ struct scan_link {
 	uint8_t mac[6];
 	uint32_t mtu;
 	bool no_arp;
+	/* filled in by whoever stands in the namespace; zeroes until then */
+	int32_t parameters[PARAMETERS_LINK];
+	uint32_t tuned; /* a bit for each that the guest is told */
 };
 
 struct scan_address {
@@ -37,6 +42,7 @@ struct scan_address {
 	struct scan_ip ip;
 	struct scan_ip peer; /* of a point-to-point address: `routes` has the way there */
 	uint32_t scope;      /* RT_SCOPE_* */
+	uint32_t flags;      /* IFA_F_NOPREFIXROUTE, IFA_F_DEPRECATED */
 	bool secondary;      /* of a subnet that has one already */
 };
 
@@ -66,16 +72,18 @@ struct scan {
 	/* rows begin with their link's index, and have zeroes where they have no field: two
 	 * looks can be compared as memory */
 	size_t address_count, route_count, neighbor_count;
-	bool other_tables; /* there are routes that were left out: of policy routing */
-	bool dead_routes;  /* and: that lead nowhere (blackhole, unreachable, prohibit) */
+	bool other_tables;  /* there are routes that were left out: of policy routing */
+	bool dead_routes;   /* and: that lead nowhere (blackhole, unreachable, prohibit) */
+	struct err refused; /* why the first row that the guest cannot be given is not here */
 };
 
 /*
- * Links with an address beyond their own segment, and their addresses, the main table's
- * unicast routes that are not the kernel's own, and permanent neighbours. Loopback has none of
- * that. A link with addresses that is no Ethernet is ERR_UNSUPPORTED by its name; so are more
- * than SCAN_LINKS_MAX, and routes of a kind that the guest cannot be told of. `nl` is a socket
- * of nl_open().
+ * Links with an address beyond their own segment, and their addresses (but those that the
+ * kernel has found to be another's, IFA_F_DADFAILED), the main table's unicast routes that are
+ * not the kernel's own, and permanent neighbours. Loopback has none of that. Left out and
+ * `refused` by name (ERR_UNSUPPORTED) is a link with addresses that is no Ethernet, a route of
+ * a kind that the guest cannot be told of, and what is more than SCAN_LINKS_MAX and
+ * SCAN_ROWS_MAX. `nl` is a socket of nl_open().
  */
 int scan_links(int nl, struct arena *a, struct scan *out, struct err *e);
 /* NULL if no link has that index. */

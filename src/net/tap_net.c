@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/neighbour.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,12 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "net/ingress.h"
 #include "net/link_record.h"
 #include "net/macvtap.h"
 #include "net/netns.h"
+#include "net/parameters.h"
 #include "vmm/vmm.h"
 #include "wire/netlink.h"
 
@@ -34,6 +37,12 @@ struct tap {
 	bool redirected; /* the link has an ingress qdisc of ours */
 	bool is_macvtap; /* it is upon the link, and stays without us */
 	bool gone;       /* the link is no more, and the owner knows */
+	bool moved;      /* it had another hardware address for a time */
+	bool told;       /* see tap_net_set_told() */
+	/* kernel parameters, a bit each: that were ever changed, that the guest has as `said`
+	 */
+	uint32_t tuned, known;
+	int32_t said[PARAMETERS_LINK], read[PARAMETERS_LINK];
 };
 
 struct tap_net {
@@ -44,6 +53,8 @@ struct tap_net {
 	bool vhost;         /* wanted, and there so far */
 	struct arena arena; /* of the scan */
 	struct scan scan;
+	struct parameters fresh, own; /* of an untouched namespace, and of this one */
+	bool compares;                /* they are known */
 	struct tap taps[SCAN_LINKS_MAX];
 	int refused[SCAN_LINKS_MAX]; /* indexes of links */
 	size_t refused_count;
@@ -69,8 +80,15 @@ static int make_tap(int nl, struct tap *t, struct err *e)
 	if (fd < 0)
 		return err_sys(e, "open /dev/net/tun");
 	memcpy(req.ifr_name, t->name, sizeof(req.ifr_name));
-	if (ioctl(fd, TUNSETIFF, &req) < 0)
-		return err_sys(e, "make %s", t->name);
+	if (ioctl(fd, TUNSETIFF, &req) < 0) {
+		if (errno != EBUSY)
+			return err_sys(e, "make %s", t->name);
+		return err_set(
+			e, ERR_STATE, EBUSY,
+			"%s is in use: another sandbox has this namespace, and two machines "
+			"cannot share its addresses; containers of one pod are in one machine",
+			t->name);
+	}
 	t->index = (int)if_nametoindex(t->name);
 	if (t->index == 0)
 		return err_sys(e, "find %s", t->name);
@@ -139,7 +157,8 @@ static void part(struct tap_net *n, size_t place)
 	if (t->is_macvtap && macvtap_remove(n->nl, t->name, &e) < 0 && e.sys != ENODEV)
 		log_warn(n->log, "'%s' stays upon '%s': %s", t->name, t->link.name, e.msg);
 	t->link = (struct scan_link){ .index = 0 };
-	t->redirected = t->is_macvtap = t->gone = false;
+	t->redirected = t->is_macvtap = t->gone = t->moved = t->told = false;
+	t->tuned = t->known = 0;
 }
 
 /* ---- differences ---- */
@@ -237,6 +256,42 @@ static void find_gone(struct tap_net *n, const struct scan *found, struct tap_ne
 	}
 }
 
+/* The machine's device has the address of the link when it was joined. */
+static void find_moved(struct tap_net *n, const struct scan *found)
+{
+	for (size_t i = 0; i < found->link_count; i++) {
+		const struct scan_link *l = &found->links[i];
+		struct tap *t = tap_of(n, l->index);
+
+		if (t && memcmp(t->link.mac, l->mac, sizeof(l->mac)) != 0)
+			t->moved = true;
+	}
+}
+
+/* Those of the joined links. One that has been changed is told at each further change. */
+static void read_parameters(struct tap_net *n, struct scan *found)
+{
+	for (size_t i = 0; n->compares && i < found->link_count; i++) {
+		struct scan_link *l = &found->links[i];
+		struct tap *t = tap_of(n, l->index);
+
+		if (!t)
+			continue;
+		parameters_of_link(l->name, &n->fresh, l->parameters);
+		for (size_t j = 0; j < PARAMETERS_LINK; j++) {
+			if (l->parameters[j] != n->fresh.link[j])
+				t->tuned |= 1U << j;
+		}
+		memcpy(t->read, l->parameters, sizeof(t->read));
+		l->tuned = t->tuned;
+		for (size_t j = 0; j < PARAMETERS_LINK; j++) {
+			/* not again: what the workload has made of it stays */
+			if (t->known & 1U << j && t->said[j] == t->read[j])
+				l->tuned &= ~(1U << j);
+		}
+	}
+}
+
 /* What is redirected, and what is about to be, for whoever cleans up after a killed process. */
 static int write_record(struct tap_net *n, const struct scan *found, struct err *e)
 {
@@ -271,6 +326,8 @@ int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
 
 	if (scan_links(n->nl, &a, &found, e) < 0)
 		return -1;
+	if (!str_eq(n->scan.refused.msg, found.refused.msg)) /* each look finds it again */
+		c.refused = found.refused;
 	forget_gone(n, &found);
 	leave_out_refused(n, &found);
 	if (write_record(n, &found, e) < 0)
@@ -279,9 +336,11 @@ int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
 	if (netns_enter(n->ns, &back, e) < 0)
 		return -1;
 	join_new(n, &found, &c);
+	read_parameters(n, &found);
 	netns_leave(&back);
 	leave_out_refused(n, &found);
 	find_gone(n, &found, &c);
+	find_moved(n, &found);
 	c.other = !same_scan(&n->scan, &found);
 	arena_fini(&n->arena);
 	n->arena = a;
@@ -293,10 +352,21 @@ int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e)
 
 /* ---- life ---- */
 
+/* Called in the namespace, and leaves it. */
+static void compare_parameters(struct tap_net *n)
+{
+	struct err e;
+
+	parameters_read(&n->own);
+	n->compares = parameters_of_fresh(&n->fresh, &e) == 0;
+	if (!n->compares)
+		log_info(n->log, "network: kernel parameters are not handed on: %s", e.msg);
+}
+
 int tap_net_new(const struct tap_net_config *c, struct tap_net **out, struct err *e)
 {
 	const unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
-				RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+				RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_NEIGH;
 	OWN(tap_net) struct tap_net *n = mem_new(struct tap_net);
 	int back, rc;
 
@@ -329,6 +399,7 @@ int tap_net_new(const struct tap_net_config *c, struct tap_net **out, struct err
 	if (netns_enter(n->ns, &back, e) < 0)
 		return err_wrap(e, "'%.200s'", n->netns);
 	rc = nl_open(&n->nl, e) < 0 || nl_listen(groups, &n->events, e) < 0 ? -1 : 0;
+	compare_parameters(n);
 	netns_leave(&back);
 	if (rc < 0)
 		return err_wrap(e, "network namespace '%.200s'", n->netns);
@@ -354,6 +425,7 @@ void tap_net_refuse(struct tap_net *n, size_t place)
 void tap_net_retry(struct tap_net *n)
 {
 	n->refused_count = 0;
+	n->scan.refused = (struct err)ERR_INIT;
 }
 
 void tap_net_free(struct tap_net *n)
@@ -378,9 +450,33 @@ int tap_net_event_fd(const struct tap_net *n)
 	return n->events;
 }
 
-void tap_net_drain(struct tap_net *n)
+/* A permanent neighbour, or one that was found as such, whatever has become of it. */
+static bool counts(const struct nlmsghdr *m, void *arg)
 {
-	nl_drain(n->events);
+	const struct tap_net *n = arg;
+	struct nl_attr a[NDA_DST + 1];
+	struct ndmsg info;
+
+	if ((m->nlmsg_type != RTM_NEWNEIGH && m->nlmsg_type != RTM_DELNEIGH) ||
+	    nl_parse(m, sizeof(info), a, NDA_DST) < 0)
+		return true;
+	memcpy(&info, m + 1, sizeof(info));
+	if (info.ndm_state & NUD_PERMANENT)
+		return true;
+	for (size_t i = 0; a[NDA_DST].data && i < n->scan.neighbor_count; i++) {
+		const struct scan_neighbor *known = &n->scan.neighbors[i];
+
+		if (known->link == info.ndm_ifindex && known->ip.family == info.ndm_family &&
+		    a[NDA_DST].len <= sizeof(known->ip.bytes) &&
+		    memcmp(known->ip.bytes, a[NDA_DST].data, a[NDA_DST].len) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool tap_net_drain(struct tap_net *n)
+{
+	return nl_drain(n->events, counts, n);
 }
 
 int tap_net_namespace(const struct tap_net *n)
@@ -391,6 +487,20 @@ int tap_net_namespace(const struct tap_net *n)
 const char *tap_net_model(const struct tap_net *n)
 {
 	return n->model == TAP_MACVTAP ? "a macvtap" : "traffic control";
+}
+
+bool tap_net_parameter(const struct tap_net *n, size_t *at, const char **key,
+		       const char **value)
+{
+	for (size_t i = *at; n->compares && i < PARAMETERS_ALL; i++) {
+		if (!n->own.all[i][0] || str_eq(n->own.all[i], n->fresh.all[i]))
+			continue;
+		*key = parameters_key(i);
+		*value = n->own.all[i];
+		*at = i + 1;
+		return true;
+	}
+	return false;
 }
 
 const struct scan *tap_net_scan(const struct tap_net *n)
@@ -409,6 +519,25 @@ bool tap_net_place(const struct tap_net *n, int link, size_t *out)
 	return false;
 }
 
+bool tap_net_has_moved(const struct tap_net *n, size_t place)
+{
+	return n->taps[place].moved;
+}
+
+void tap_net_set_told(struct tap_net *n, size_t place)
+{
+	struct tap *t = &n->taps[place];
+
+	t->told = true;
+	t->known = t->tuned;
+	memcpy(t->said, t->read, sizeof(t->said));
+}
+
+bool tap_net_is_told(const struct tap_net *n, size_t place)
+{
+	return n->taps[place].told;
+}
+
 const char *tap_net_name(const struct tap_net *n, size_t place)
 {
 	return n->taps[place].link.name;
@@ -423,7 +552,6 @@ void tap_net_device(struct tap_net *n, size_t place, struct vmm_device *out)
 	out->net.vhost_fds = t->vhost >= 0 ? &t->vhost : NULL;
 	out->net.tap_count = 1;
 	out->net.stream_fd = -1;
-	out->net.mtu = t->link.mtu;
 	memcpy(out->net.mac, t->link.mac, sizeof(out->net.mac));
 }
 

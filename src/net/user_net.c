@@ -59,7 +59,7 @@ struct user_net {
 	struct user_net_config c;
 	struct user_net_guest guest;
 	int fd;                    /* our end, then the machine's */
-	struct frame_relay *relay; /* between the two, where this passt needs it */
+	struct frame_relay *relay; /* between the two */
 	struct console messages;   /* what passt says: read as it comes, or passt would wait */
 	bool ready, ending;
 };
@@ -380,29 +380,39 @@ static int check_ports(struct user_net *n, struct child_reaper *r, const char *p
 	return 0;
 }
 
-/* Puts the relay between the machine and a passt that needs it. */
+static bool completes_handshakes(struct user_net *n, struct child_reaper *r,
+				 const char *program)
+{
+	char version[100], quoted[120];
+
+	if (!publishes_tcp(&n->c))
+		return false;
+	passt_version(n, r, program, version, sizeof(version));
+	if (!passt_leaves_handshakes(version))
+		return false;
+	log_info(n->c.log,
+		 "published ports: %s leaves handshakes open, they are completed here",
+		 str_quote(version, strlen(version), quoted, sizeof(quoted)));
+	return true;
+}
+
+/* Puts the relay between the machine and passt. */
 static int add_relay(struct user_net *n, struct child_reaper *r, const char *program,
 		     struct err *e)
 {
-	char version[100], quoted[120];
+	struct frame_relay_ends ends = { .completes_handshakes =
+						 completes_handshakes(n, r, program) };
 	int p[2];
 
-	if (!publishes_tcp(&n->c))
-		return 0;
-	passt_version(n, r, program, version, sizeof(version));
-	if (!frame_relay_needed(version))
-		return 0;
 	if (fd_socketpair(p, e) < 0)
 		return -1;
-	if (frame_relay_new(n->loop, p[1], fd_take(&n->fd), n->c.lost, n->c.arg, &n->relay, e) <
-	    0) {
+	ends.guest = p[1];
+	ends.passt = fd_take(&n->fd);
+	if (frame_relay_new(n->loop, &ends, n->c.lost, n->c.arg, &n->relay, e) < 0) {
 		(void)close(p[0]);
 		return -1;
 	}
 	n->fd = p[0];
-	log_info(n->c.log,
-		 "published ports: %s leaves handshakes open, they are completed here",
-		 str_quote(version, strlen(version), quoted, sizeof(quoted)));
 	return 0;
 }
 
@@ -493,7 +503,6 @@ void user_net_device(const struct user_net *n, struct vmm_device *out)
 {
 	*out = (struct vmm_device){ .kind = VMM_DEV_NET, .id = "net0" };
 	out->net.stream_fd = n->fd;
-	out->net.mtu = n->guest.mtu;
 	memcpy(out->net.mac, n->guest.mac, sizeof(out->net.mac));
 }
 

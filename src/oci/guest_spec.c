@@ -61,22 +61,84 @@ void guest_process_edit(Grpc__Process *p, struct oci_notes *notes)
 	p->execcpuaffinity = NULL;
 }
 
-static void edit_block_io(Grpc__LinuxResources *r, struct oci_notes *notes)
+/* Whether it is one of the container's own, which is a disk of the guest. */
+static bool is_own_disk(const Grpc__Linux *l, int64_t major, int64_t minor)
 {
-	const Grpc__LinuxBlockIO *b = r->blockio;
+	for (size_t i = 0; l && i < l->n_devices; i++) {
+		const Grpc__LinuxDevice *d = l->devices[i];
+
+		if (str_eq(d->type, "b") && d->major == major && d->minor == minor)
+			return true;
+	}
+	return false;
+}
+
+static void keep_own(const Grpc__Linux *l, Grpc__LinuxThrottleDevice **list, size_t *n,
+		     struct oci_notes *notes)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *n; i++) {
+		if (is_own_disk(l, list[i]->major, list[i]->minor))
+			list[kept++] = list[i];
+		else
+			oci_note(notes,
+				 l ? "blockIO limits of %lld:%lld: no disk of the container"
+				   : "blockIO limits of %lld:%lld: set when the container is "
+				     "made, for disks of its own",
+				 (long long)list[i]->major, (long long)list[i]->minor);
+	}
+	*n = kept;
+}
+
+/*
+ * What a container reads and writes on its root file system and volumes is I/O of the host's.
+ * Rates of disks that are its own are kept; weights are against containers that have other
+ * guests.
+ */
+static void edit_block_io(Grpc__LinuxResources *r, const Grpc__Linux *l,
+			  struct oci_notes *notes)
+{
+	Grpc__LinuxBlockIO *b = r->blockio;
 
 	if (!b)
 		return;
-	if (b->weight || b->leafweight || b->n_weightdevice || b->n_throttlereadbpsdevice ||
-	    b->n_throttlewritebpsdevice || b->n_throttlereadiopsdevice ||
-	    b->n_throttlewriteiopsdevice)
-		oci_note(notes, "blockIO limits name devices of the host");
-	r->blockio = NULL;
+	if (b->weight || b->leafweight || b->n_weightdevice)
+		oci_note(notes, "blockIO weights are among containers of one kernel");
+	b->weight = b->leafweight = 0;
+	b->n_weightdevice = 0;
+	keep_own(l, b->throttlereadbpsdevice, &b->n_throttlereadbpsdevice, notes);
+	keep_own(l, b->throttlewritebpsdevice, &b->n_throttlewritebpsdevice, notes);
+	keep_own(l, b->throttlereadiopsdevice, &b->n_throttlereadiopsdevice, notes);
+	keep_own(l, b->throttlewriteiopsdevice, &b->n_throttlewriteiopsdevice, notes);
+	if (b->n_throttlereadbpsdevice + b->n_throttlewritebpsdevice +
+		    b->n_throttlereadiopsdevice + b->n_throttlewriteiopsdevice ==
+	    0)
+		r->blockio = NULL;
 }
 
-void guest_resources_edit(Grpc__LinuxResources *r, struct oci_notes *notes)
+/* As runc does where the host has version 2 of cgroups, which the guest has. */
+static void edit_memory(Grpc__LinuxMemory *m, struct oci_notes *notes)
 {
-	edit_block_io(r, notes);
+	if (!m)
+		return;
+	if (m->kernel > 0 || m->kerneltcp > 0)
+		oci_note(notes, "cgroup v2 counts kernel memory in memory.limit");
+	m->kernel = m->kerneltcp = 0;
+	if (m->disableoomkiller)
+		oci_note(notes, "cgroup v2 has no memory.disableOOMKiller");
+	m->disableoomkiller = 0;
+	if (m->swappiness)
+		oci_note(notes, "cgroup v2 has no memory.swappiness");
+	m->swappiness = 0;
+	m->has_swappiness_case = GRPC__LINUX_MEMORY__HAS_SWAPPINESS__NOT_SET;
+}
+
+void guest_resources_edit(Grpc__LinuxResources *r, const Grpc__Linux *l,
+			  struct oci_notes *notes)
+{
+	edit_block_io(r, l, notes);
+	edit_memory(r->memory, notes);
 	if (r->network && (r->network->classid || r->network->n_priorities))
 		oci_note(notes, "network class and priorities are the host's");
 	r->network = NULL;
@@ -89,12 +151,6 @@ void guest_resources_edit(Grpc__LinuxResources *r, struct oci_notes *notes)
 			oci_note(notes, "cgroup v2 has no real-time CPU limits");
 		r->cpu->realtimeperiod = 0;
 		r->cpu->realtimeruntime = 0;
-	}
-	if (r->memory) {
-		if (r->memory->kernel > 0 || r->memory->kerneltcp > 0)
-			oci_note(notes, "cgroup v2 counts kernel memory in memory.limit");
-		r->memory->kernel = 0;
-		r->memory->kerneltcp = 0;
 	}
 }
 
@@ -188,7 +244,7 @@ static int edit_linux(Grpc__Linux *l, const struct guest_spec_options *o, struct
 	l->intelrdt = NULL;
 	l->cgroupspath = empty;
 	if (l->resources)
-		guest_resources_edit(l->resources, notes);
+		guest_resources_edit(l->resources, l, notes);
 	if (o->disable_seccomp && l->seccomp)
 		oci_note(notes, "the seccomp profile is not applied (disable_guest_seccomp)");
 	if (o->disable_seccomp)

@@ -23,6 +23,10 @@ struct guest_spec {
 	Grpc__Spec *spec; /* a deep copy in the arena */
 	/* The container joins the sandbox's process namespace; else it gets one of its own. */
 	bool sandbox_pidns;
+	/* the caller's to fill: the agent keeps that alive; the container whose it is, or NULL
+	 */
+	bool agent_pidns;
+	const char *pid_of;
 };
 
 /*
@@ -40,6 +44,10 @@ int guest_spec_make(const Grpc__Spec *host, const struct guest_spec_options *o, 
  * network.
  */
 int guest_spec_check(const Grpc__Spec *host, struct err *e);
-/* The same for exec's process and update's resources, in place. */
+/*
+ * The same for exec's process and update's resources, in place. `l` has the devices that are
+ * the container's own, for which rates of I/O are kept; NULL: none.
+ */
 void guest_process_edit(Grpc__Process *p, struct oci_notes *notes);
-void guest_resources_edit(Grpc__LinuxResources *r, struct oci_notes *notes);
+void guest_resources_edit(Grpc__LinuxResources *r, const Grpc__Linux *l,
+			  struct oci_notes *notes);

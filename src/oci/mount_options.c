@@ -144,6 +144,20 @@ bool mount_options_knows(const char *word)
 	       mount_propagation_of(word) || str_eq(word, "tmpcopyup");
 }
 
+const char *mount_options_word(size_t i)
+{
+	if (i < ARRAY_LEN(rows))
+		return rows[i].word;
+	i -= ARRAY_LEN(rows);
+	if (i < ARRAY_LEN(rec_rows))
+		return rec_rows[i].word;
+	i -= ARRAY_LEN(rec_rows);
+	if (i < ARRAY_LEN(propagations))
+		return propagations[i].word;
+	i -= ARRAY_LEN(propagations);
+	return i == 0 ? "tmpcopyup" : NULL;
+}
+
 bool mount_word_is_loop(const char *word)
 {
 	return str_eq(word, "loop") || str_starts(word, "loop=");

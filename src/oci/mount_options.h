@@ -36,6 +36,8 @@ int mount_options_parse(char *const *words, size_t count, struct mount_options *
 void mount_options_fini(struct mount_options *o);
 /* Whether a row knows the word. */
 bool mount_options_knows(const char *word);
+/* The i-th of them, NULL beyond the last. */
+const char *mount_options_word(size_t i);
 /* Whether it is mount(8)'s "loop" or "loop=DEVICE", which mount(2) does not know. */
 bool mount_word_is_loop(const char *word);
 /* MS_* of "private", "rshared" …; 0 if it is no such word. */

@@ -21,6 +21,9 @@ struct buf;
 struct err;
 struct oci_notes;
 
+/* The newest release whose members are all known. */
+#define SPEC_VERSION_MAX "1.3.0"
+
 enum {
 	SPEC_MAX_BYTES = 16 << 20,    /* largest config.json that is read */
 	SPEC_ARENA_BYTES = 128 << 20, /* a limit for the arena that holds any such spec */

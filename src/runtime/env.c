@@ -26,6 +26,7 @@
 #include "event/child.h"
 #include "event/program.h"
 #include "sandbox/guest_assets.h"
+#include "sandbox/trial_boot.h"
 #include "share/share.h"
 #include "version.h"
 #include "vmm/accel.h"
@@ -233,15 +234,37 @@ static int add_protections(struct jval *found, struct err *e)
 	return jval_set(found, "Host.AvailableGuestProtections", TAKE(list), e);
 }
 
+/* As a start would find it, but that no kernel is booted for it. */
+static int find_accel(struct collector *k, struct accel_verdict *out, struct err *e)
+{
+	struct trial_boot trial = {
+		.hypervisor = "qemu",
+		.config = k->c,
+		.assets = &k->assets,
+		.arena = k->a,
+	};
+	struct accel_config c = { .device = NULL };
+	struct accel_kernel kernel;
+	struct accel_verdict page;
+	struct err ignored;
+
+	if (accel_probe(k->loop, k->reaper, &c, &page, e) < 0)
+		return -1;
+	*out = page;
+	if (page.kvm_works || !k->assets.kernel ||
+	    trial_boot_describe(&trial, &kernel, &c.kernel, &ignored) < 0 || !c.kernel)
+		return 0;
+	return accel_look_at_kernel(&c, &page, out, e);
+}
+
 static int add_host(struct collector *k, struct err *e)
 {
-	const struct accel_config usual = { .device = NULL };
 	bool vsock = access("/dev/vhost-vsock", F_OK) == 0;
 	struct accel_verdict verdict;
 	struct jval *v = k->found;
 	struct utsname u;
 
-	if (accel_probe(k->loop, k->reaper, &usual, &verdict, e) < 0)
+	if (find_accel(k, &verdict, e) < 0)
 		return -1;
 	if (uname(&u) < 0)
 		return err_sys(e, "uname");

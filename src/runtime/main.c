@@ -75,7 +75,7 @@ static int print_env(struct job *j, struct err *e)
 	OWN(jval) struct jval *v = NULL;
 	OWN(buf) struct buf text = BUF_INIT;
 	struct env_options o = { .json = false };
-	struct oci_notes paths = { .count = 0 };
+	OWN(oci_notes) struct oci_notes paths = { .count = 0 };
 	int first;
 
 	if (args_parse(j->argc, j->argv, env_options, ARRAY_LEN(env_options), &o, &first, e) <
@@ -87,10 +87,8 @@ static int print_env(struct job *j, struct err *e)
 	if (config_load(j->config, &c, e) < 0 || layout_settle(c, &paths, e) < 0 ||
 	    env_collect(j->loop, c, &v, e) < 0)
 		return -1;
-	if (c->warnings.count)
-		log_warn(NULL, "configuration: %s", c->warnings.text);
-	if (paths.count)
-		log_warn(NULL, "configuration: %s", paths.text);
+	oci_notes_log(&c->warnings, LOG_WARN, NULL, "configuration");
+	oci_notes_log(&paths, LOG_WARN, NULL, "configuration");
 	if ((o.json ? jval_print(v, true, &text, e) : toml_print(v, &text, e)) < 0 ||
 	    (o.json && buf_puts(&text, "\n", e) < 0))
 		return -1;

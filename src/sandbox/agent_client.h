@@ -60,6 +60,8 @@ struct agent_client;
 #define AGENT_FEATURE_PARTS "kata-c.parts.1"
 /* Kernel parameters in CreateSandbox. */
 #define AGENT_FEATURE_SYSCTLS "kata-c.sysctls.1"
+/* Process namespaces of containers that are named, and one of the sandbox that none began. */
+#define AGENT_FEATURE_PIDNS "kata-c.pidns.1"
 /* The service of proto/forward.proto. */
 #define AGENT_FEATURE_FORWARD "kata-c.forward.1"
 

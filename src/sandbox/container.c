@@ -34,6 +34,7 @@ enum {
 	ID_MAX = 128,
 	REMOVE_TIMEOUT_S = 10,
 	DRAIN_MS = 10 * 1000,
+	DELETED_MS = 180 * 1000, /* more than a guest, disks and hooks are given for it */
 	FIGURES_PAUSE_MS = 30 * 1000
 };
 
@@ -284,6 +285,8 @@ static int create_in_guest(struct container *c, const char *guest_root, struct e
 		return -1;
 	req.oci = gs.spec;
 	req.sandbox_pidns = gs.sandbox_pidns;
+	req.agent_pidns = gs.agent_pidns;
+	req.pid_of = (char *)(uintptr_t)(gs.pid_of ? gs.pid_of : "");
 	req.container_id = c->id;
 	req.exec_id = c->id; /* as upstream's engine names a first process */
 	req.storages = c->storages;
@@ -426,14 +429,13 @@ static int make_directories(const struct container *c, const struct container_co
 static int container_set_up(struct container *c, const struct container_config *cc,
 			    struct err *e)
 {
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	struct share_entry root;
 
 	if (spec_load(c->bundle, &c->arena, &notes, &c->spec, e) < 0 ||
 	    guest_spec_check(c->spec, e) < 0)
 		return -1;
-	if (notes.count)
-		log_info(&c->log, "config.json: without effect: %s", notes.text);
+	oci_notes_log(&notes, LOG_INFO, &c->log, "config.json: without effect");
 	if (c->spec->process && c->spec->process->terminal != cc->terminal)
 		c->spec->process->terminal = cc->terminal;
 	/* some of these wait, and the machine may be gone afterwards */
@@ -571,11 +573,26 @@ int container_create(struct sandbox *s, const struct container_config *cc,
 	return 0;
 }
 
+/* Somebody is at it: it is gone when he is done. */
+static int wait_deleted(struct container *c, struct err *e)
+{
+	int64_t deadline = deadline_in(DELETED_MS);
+
+	while (c->init) {
+		if (cond_wait(&c->sandbox->changed, deadline, e) < 0)
+			return err_wrap(e, "container '%s' is being deleted", c->id);
+	}
+	return err_set(e, ERR_NOT_FOUND, 0, "container '%s' has been deleted", c->id);
+}
+
 static int delete_held(struct container *c, struct err *e)
 {
 	struct sandbox *s = c->sandbox;
 	struct err why;
 
+	/* a caller who gave up waiting, and asks again */
+	if (c->init->state == PROCESS_DELETED)
+		return wait_deleted(c, e);
 	if (c->init->state == PROCESS_CREATED) /* never started: nobody needs to be told */
 		process_ended(c->init, 137);
 	if (process_step(&c->init->state, PROCESS_DELETE, e) < 0)
@@ -645,7 +662,7 @@ static int update_held(struct container *c, Grpc__LinuxResources *r, struct oci_
 		       struct err *e)
 {
 	Grpc__UpdateContainerRequest req = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
-	struct oci_notes edits = { 0 };
+	OWN(oci_notes) struct oci_notes edits = { 0 };
 
 	if (grow_for(c, r, e) < 0 || pinning_take(c, r, e) < 0 ||
 	    pinning_apply(c->sandbox, e) < 0)
@@ -655,11 +672,9 @@ static int update_held(struct container *c, Grpc__LinuxResources *r, struct oci_
 	 * devices were fitted to the guest's numbers at the creation, and stay.
 	 */
 	r->n_devices = 0;
-	guest_resources_edit(r, &edits);
-	if (edits.count)
-		log_info(&c->log, "update: %s", edits.text);
-	if (notes->count)
-		log_info(&c->log, "update: without effect: %s", notes->text);
+	guest_resources_edit(r, NULL, &edits);
+	oci_notes_log(&edits, LOG_INFO, &c->log, "update");
+	oci_notes_log(notes, LOG_INFO, &c->log, "update: without effect");
 	req.container_id = c->id;
 	req.resources = r;
 	return agent_do(c->sandbox->agent, AGENT_UPDATE_CONTAINER, &req, e);
@@ -759,6 +774,16 @@ const char *container_id(const struct container *c)
 const char *container_bundle(const struct container *c)
 {
 	return c->bundle;
+}
+
+const char *container_manager(const struct container *c)
+{
+	struct oci_identity id;
+	struct err ignored;
+
+	if (!c->spec || spec_identity(c->spec, &id, &ignored) < 0 || !id.manager)
+		return "";
+	return id.manager;
 }
 
 pid_t container_pid(const struct container *c)

@@ -310,11 +310,29 @@ static bool is_block(const Grpc__LinuxDevice *d)
 	return str_eq(d->type, "b");
 }
 
-/* "a", or no type and no numbers: every device there is, as for privileged containers. */
+/* Who hands over every device of the host hands over this one. */
+static bool has_null(const Grpc__Linux *l)
+{
+	for (size_t i = 0; i < l->n_devices; i++) {
+		const Grpc__LinuxDevice *d = l->devices[i];
+
+		if (str_eq(d->type, "c") && d->major == 1 && d->minor == 3)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Every device there is, as privileged containers have it, and a rule for all: "a", or no type
+ * and no numbers. The rule alone says nothing about those that are named
+ * (privileged_without_host_devices, and a volume that is a device).
+ */
 static bool is_privileged(const Grpc__Linux *l)
 {
 	const Grpc__LinuxResources *r = l->resources;
 
+	if (!has_null(l))
+		return false;
 	for (size_t i = 0; r && i < r->n_devices; i++) {
 		const Grpc__LinuxDeviceCgroup *rule = r->devices[i];
 
@@ -383,6 +401,15 @@ static int attach_one(struct container *c, const Grpc__Linux *l, const Grpc__Lin
 	return 0;
 }
 
+static void leave_rates_out(struct container *c, Grpc__Linux *l)
+{
+	if (!l->resources || !l->resources->blockio)
+		return;
+	l->resources->blockio = NULL;
+	log_info(&c->log,
+		 "blockIO limits are left out: no disk of the guest's has those numbers");
+}
+
 /* Nodes with the host's numbers would be other devices in the guest, or none. */
 static void leave_out(struct container *c, Grpc__Linux *l)
 {
@@ -393,27 +420,62 @@ static void leave_out(struct container *c, Grpc__Linux *l)
 			l->devices[n++] = l->devices[i];
 	}
 	l->n_devices = n;
+	leave_rates_out(c, l);
+	if (n == all)
+		return;
 	log_info(&c->log,
 		 "privileged: %zu block devices of the host are left out; name one to have it",
 		 all - n);
 }
 
+/*
+ * A character device is the guest's own of the same numbers, and must have the name that the
+ * host's kernel has for it, which the agent looks at: as in device_mounts.c.
+ */
+static int name_char(struct container *c, const Grpc__LinuxDevice *d, struct err *e)
+{
+	char name[256] = "", *kept;
+	Grpc__Device *out;
+	int rc;
+
+	if (!agent_has_feature(c->sandbox->agent, AGENT_FEATURE_SPEC))
+		return 0;
+	rc = device_name('c', (unsigned)d->major, (unsigned)d->minor, name, sizeof(name), e);
+	if (rc)
+		return rc < 0 ? -1 : 0;
+	if (str_starts(name, "vfio/"))
+		return err_set(
+			e, ERR_UNSUPPORTED, 0,
+			"devices of the host are not passed through (VFIO): leave it out");
+	kept = arena_strdup(&c->arena, name);
+	if (!kept)
+		return err_oom(e, "a device");
+	return container_add_device(c, "char", "", kept, d->path, &out, e);
+}
+
 int disks_attach(struct container *c, Grpc__Spec *guest, struct err *e)
 {
 	Grpc__Linux *l = guest->linux;
-	bool any = false;
 
-	for (size_t i = 0; l && i < l->n_devices; i++)
-		any |= is_block(l->devices[i]);
-	if (!any)
+	if (!l || l->n_devices == 0)
 		return 0;
+	/* others than ours do not know a disk by its number on the host */
+	if (!agent_has_feature(c->sandbox->agent, AGENT_FEATURE_SPEC))
+		leave_rates_out(c, l);
 	if (is_privileged(l)) {
 		leave_out(c, l);
 		return 0;
 	}
 	for (size_t i = 0; i < l->n_devices; i++) {
-		if (is_block(l->devices[i]) && attach_one(c, l, l->devices[i], e) < 0)
-			return err_wrap(e, "linux.devices '%s'", l->devices[i]->path);
+		const Grpc__LinuxDevice *d = l->devices[i];
+		int rc = 0;
+
+		if (is_block(d))
+			rc = attach_one(c, l, d, e);
+		else if (str_eq(d->type, "c") || str_eq(d->type, "u"))
+			rc = name_char(c, d, e);
+		if (rc < 0)
+			return err_wrap(e, "linux.devices '%s'", d->path);
 	}
 	return 0;
 }

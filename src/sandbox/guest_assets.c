@@ -60,6 +60,15 @@ static int read_info(const char *path, struct guest_assets *g, struct arena *a, 
 	return 0;
 }
 
+/* By whatever name. */
+static bool is_same_file(const char *a, const char *b)
+{
+	struct stat one, other;
+
+	return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+	       one.st_ino == other.st_ino;
+}
+
 int guest_assets_of_kernel(const char *kernel, const char *bindir, struct arena *a,
 			   struct guest_assets *g, struct err *e)
 {
@@ -67,8 +76,9 @@ int guest_assets_of_kernel(const char *kernel, const char *bindir, struct arena 
 	struct err ignored;
 
 	if (*kernel && (paths_find_from(ASSET_KERNEL, bindir, a, &installed, &ignored) < 0 ||
-			!str_eq(kernel, installed)))
+			!is_same_file(kernel, installed)))
 		return 0;
+	g->is_installed = true;
 	if (paths_find_from(ASSET_KERNEL_INFO, bindir, a, &info, &ignored) < 0)
 		return 0;
 	return read_info(info, g, a, e);
@@ -181,4 +191,14 @@ int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest
 		return err_wrap(e, "guest");
 	*out = g;
 	return 0;
+}
+
+int guest_assets_root_words(const struct guest_assets *g, const struct config_hypervisor *h,
+			    struct arena *a, const char **out, struct err *e)
+{
+	*out = "";
+	if (!g->image)
+		return 0;
+	*out = arena_printf(a, "root=%s ro rootfstype=%s ", g->image_root, h->rootfs_type);
+	return *out ? 0 : err_oom(e, "kernel parameters");
 }

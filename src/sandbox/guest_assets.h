@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct arena;
+struct config_hypervisor;
 struct err;
 struct kata_config;
 
@@ -17,6 +18,7 @@ struct guest_assets {
 	const char *image; /* NULL: it is the initrd */
 	const char *image_root;     /* what the kernel calls the image's file system */
 	const char *kernel_version; /* "?" for a kernel that came without kernel.info */
+	bool is_installed; /* the kernel, whether it is configured by that name or not */
 	bool has_virtiofs, has_9p;
 	bool has_modules; /* the initrd's: without them the kernel finds no image */
 	/*
@@ -38,3 +40,9 @@ int guest_assets_find(const struct kata_config *c, struct arena *a, struct guest
  */
 int guest_assets_of_kernel(const char *kernel, const char *bindir, struct arena *a,
 			   struct guest_assets *g, struct err *e);
+/*
+ * What the kernel is told about its root, with a space behind it; "" for an initrd, which it
+ * finds by itself. *out lives in `a` or for good.
+ */
+int guest_assets_root_words(const struct guest_assets *g, const struct config_hypervisor *h,
+			    struct arena *a, const char **out, struct err *e);

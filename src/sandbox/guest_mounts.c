@@ -158,6 +158,14 @@ static int find_read_only(const Grpc__Mount *m, bool *out, struct err *e)
 	return 0;
 }
 
+/* A bind mount without the word for it is one of all that is there. */
+static unsigned how_shared(const Grpc__Mount *m, bool read_only)
+{
+	return (read_only ? SHARE_READ_ONLY : 0U) |
+	       (has_word(m, "private") || has_word(m, "rprivate") ? SHARE_PRIVATE : 0U) |
+	       (has_word(m, "bind") && !has_word(m, "rbind") ? SHARE_FLAT : 0U);
+}
+
 /* Bind mounts name files of the host: they go into the share, but for devices. */
 static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 {
@@ -180,9 +188,14 @@ static int share_mount(struct container *c, Grpc__Mount *m, struct err *e)
 		return err_wrap(e, "mount on '%s'", m->destination);
 	if (rc)
 		return 0;
-	if (share_add_volume(c->sandbox->share, c->id, m->source, read_only,
-			     has_word(m, "private") || has_word(m, "rprivate"), &entry, e) < 0)
+	if (share_add_volume(c->sandbox->share, c->id, m->source, how_shared(m, read_only),
+			     &entry, e) < 0)
 		return err_wrap(e, "mount on '%s'", m->destination);
+	if (has_word(m, "shared") || has_word(m, "rshared"))
+		log_warn(&c->log,
+			 "mount on '%s': what is mounted there in the container does not reach "
+			 "the host (mountPropagation Bidirectional)",
+			 m->destination);
 	m->type = arena_strdup(&c->arena, "bind");
 	if (!m->type)
 		return err_oom(e, "a mount");
@@ -282,55 +295,6 @@ static int add_pod_files(struct container *c, Grpc__Spec *s, struct err *e)
 	return add_pod_file(c, s, RESOLV_CONF, f->resolv_conf, e);
 }
 
-/* What the specification asks of the host and the guest does otherwise: one line. */
-static void log_notes(struct container *c, const struct oci_notes *notes)
-{
-	if (notes->count)
-		log_info(&c->log, "specification for the guest: %s", notes->text);
-}
-
-/* Without a pause container nobody keeps a process namespace alive for all. */
-static int refuse_pid_ns(const Grpc__Linux *l, struct err *e)
-{
-	for (size_t i = 0; l && i < l->n_namespaces; i++) {
-		const Grpc__LinuxNamespace *n = l->namespaces[i];
-
-		if (str_eq(n->type, "pid") && n->path && *n->path)
-			return err_set(e, ERR_UNSUPPORTED, 0,
-				       "linux.namespaces: pid '%.80s': a pod without a pause "
-				       "container (sandboxer \"shim\") cannot share processes",
-				       n->path);
-	}
-	return 0;
-}
-
-/*
- * A process namespace to be joined is named by a process of the host, which here is a
- * container's stand-in: the pod's own is the one of its first container.
- */
-static int check_pid_ns(const struct container *c, struct err *e)
-{
-	const Grpc__Linux *l = c->spec->linux;
-	const struct container *first =
-		list_entry(c->sandbox->containers.next, struct container, node);
-	char path[48];
-
-	if (sandbox_pid(c->sandbox))
-		return refuse_pid_ns(l, e);
-	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)container_pid(first));
-	for (size_t i = 0; l && i < l->n_namespaces; i++) {
-		const Grpc__LinuxNamespace *n = l->namespaces[i];
-
-		if (str_eq(n->type, "pid") && n->path && *n->path &&
-		    (first == c || !str_eq(n->path, path)))
-			return err_set(e, ERR_UNSUPPORTED, 0,
-				       "linux.namespaces: pid '%.80s': only the process "
-				       "namespace of the pod can be joined, which is '%s'",
-				       n->path, path);
-	}
-	return 0;
-}
-
 int container_guest_spec(struct container *c, const char *guest_root, struct guest_spec *out,
 			 struct err *e)
 {
@@ -338,15 +302,15 @@ int container_guest_spec(struct container *c, const char *guest_root, struct gue
 		.disable_seccomp = c->sandbox->c.config->runtime.disable_guest_seccomp,
 		.compile_seccomp = agent_has_feature(c->sandbox->agent, AGENT_FEATURE_SPEC),
 	};
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	struct guest_spec gs;
 	Grpc__Spec *s;
 
-	if (check_pid_ns(c, e) < 0)
+	if (guest_spec_make(c->spec, &o, &c->arena, &notes, &gs, e) < 0 ||
+	    pidns_find(c, &gs, e) < 0)
 		return -1;
-	if (guest_spec_make(c->spec, &o, &c->arena, &notes, &gs, e) < 0)
-		return -1;
-	log_notes(c, &notes);
+	/* what it asks of the host, and the guest does otherwise */
+	oci_notes_log(&notes, LOG_INFO, &c->log, "specification for the guest");
 	s = gs.spec;
 	s->root->path = arena_strdup(&c->arena, guest_root);
 	if (!s->root->path)

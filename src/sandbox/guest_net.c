@@ -126,40 +126,59 @@ static char *name_of(const struct scan *found, int link)
 	return (char *)(uintptr_t)scan_find(found, link)->name;
 }
 
-/* Where its device is, for which the hardware address does not do. */
-static int find_path(struct sandbox *s, const struct scan_link *l,
-		     const struct scan_link *other, struct vmm_device_addr *out, struct err *e)
+/* Where its device is, for which the hardware address does not do; where it does, *out stays.
+ */
+static int find_path(struct sandbox *s, size_t place, const struct scan_link *other,
+		     struct vmm_device_addr *out, struct err *e)
 {
 	struct vmm_device d;
-	size_t place;
 
-	if (!tap_net_place(s->taps, l->index, &place))
-		return err_set(e, ERR_STATE, 0, "it is not joined");
+	if (!other && !tap_net_has_moved(s->taps, place))
+		return 0;
 	tap_net_device(s->taps, place, &d);
 	if (vmm_device_addr(s->vmm, d.id, deadline_in(ADDR_MS), out, e) < 0)
 		return -1;
 	if (*out->pci_path)
 		return 0;
-	return err_set(
-		e, ERR_UNSUPPORTED, 0,
-		"it has the hardware address of '%s', and a machine without PCI does not "
-		"tell which is which",
-		other->name);
+	return err_set(e, ERR_UNSUPPORTED, 0,
+		       "%s%s, and a machine without PCI does not tell which is which",
+		       other ? "it has the hardware address of "
+			     : "its hardware address has changed",
+		       other ? other->name : "");
+}
+
+static int add_parameters(Types__Interface *nic, const struct scan_link *l, struct arena *a,
+			  struct err *e)
+{
+	Types__Interface__ParametersEntry *rows =
+		arena_calloc(a, PARAMETERS_LINK, sizeof(*rows));
+
+	nic->parameters = arena_calloc(a, PARAMETERS_LINK, sizeof(void *));
+	if (!rows || !nic->parameters)
+		return err_oom(e, "kernel parameters");
+	for (size_t i = 0; i < PARAMETERS_LINK; i++) {
+		if (!(l->tuned & 1U << i))
+			continue;
+		types__interface__parameters_entry__init(&rows[i]);
+		rows[i].key = (char *)(uintptr_t)parameters_link_key(i);
+		rows[i].value = arena_printf(a, "%d", (int)l->parameters[i]);
+		if (!rows[i].value)
+			return err_oom(e, "kernel parameters");
+		nic->parameters[nic->n_parameters++] = &rows[i];
+	}
+	return 0;
 }
 
 static int apply_link(struct sandbox *s, const struct scan *found, const struct scan_link *l,
-		      struct arena *a, struct err *e)
+		      size_t place, struct arena *a, struct err *e)
 {
 	Grpc__UpdateInterfaceRequest req = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
 	Types__Interface nic = TYPES__INTERFACE__INIT;
-	const struct scan_link *other = scan_double(found, l);
-	struct vmm_device_addr at;
+	struct vmm_device_addr at = { .pci_path = "" };
 
-	if (other) {
-		if (find_path(s, l, other, &at, e) < 0)
-			return -1;
-		nic.devicepath = at.pci_path;
-	}
+	if (find_path(s, place, scan_double(found, l), &at, e) < 0)
+		return -1;
+	nic.devicepath = at.pci_path;
 	nic.device = nic.name = name_of(found, l->index);
 	nic.hwaddr = mac_text(a, l->mac);
 	nic.mtu = l->mtu;
@@ -167,6 +186,8 @@ static int apply_link(struct sandbox *s, const struct scan *found, const struct 
 	nic.ipaddresses = arena_calloc(a, found->address_count + 1, sizeof(void *));
 	if (!nic.hwaddr || !nic.ipaddresses)
 		return err_oom(e, "an interface");
+	if (add_parameters(&nic, l, a, e) < 0)
+		return -1;
 	for (size_t i = 0; i < found->address_count; i++) {
 		const struct scan_address *from = &found->addresses[i];
 		Types__IPAddress *to = arena_alloc(a, sizeof(*to));
@@ -179,6 +200,7 @@ static int apply_link(struct sandbox *s, const struct scan *found, const struct 
 		to->family = family_of(from->ip.family);
 		to->address = ip_text(a, &from->ip, false);
 		to->mask = arena_printf(a, "%u", from->ip.prefix);
+		to->flags = from->flags;
 		if (!to->address || !to->mask)
 			return err_oom(e, "an address");
 		nic.ipaddresses[nic.n_ipaddresses++] = to;
@@ -225,9 +247,9 @@ static int apply_neighbors(struct sandbox *s, const struct scan *found, struct a
 	Grpc__AddARPNeighborsRequest req = GRPC__ADD_ARPNEIGHBORS_REQUEST__INIT;
 	Grpc__ARPNeighbors list = GRPC__ARPNEIGHBORS__INIT;
 
-	if (found->neighbor_count == 0)
+	if (found->neighbor_count == 0 && !s->neighbors_given)
 		return 0;
-	list.arpneighbors = arena_calloc(a, found->neighbor_count, sizeof(void *));
+	list.arpneighbors = arena_calloc(a, found->neighbor_count + 1, sizeof(void *));
 	if (!list.arpneighbors)
 		return err_oom(e, "neighbours");
 	for (size_t i = 0; i < found->neighbor_count; i++) {
@@ -251,20 +273,63 @@ static int apply_neighbors(struct sandbox *s, const struct scan *found, struct a
 		list.arpneighbors[list.n_arpneighbors++] = to;
 	}
 	req.neighbors = &list;
-	return agent_do(s->agent, AGENT_ADD_ARP_NEIGHBORS, &req, e);
+	req.replace = true;
+	if (agent_do(s->agent, AGENT_ADD_ARP_NEIGHBORS, &req, e) < 0)
+		return -1;
+	s->neighbors_given = found->neighbor_count > 0;
+	return 0;
+}
+
+/* The guest's own word, in contrast to one that cannot be asked, or will be asked again. */
+static bool is_refusal(const struct err *e)
+{
+	return e->kind != ERR_PEER && e->kind != ERR_TIMEOUT && e->kind != ERR_CANCELLED &&
+	       e->kind != ERR_NO_MEMORY;
+}
+
+/*
+ * A link that the guest has goes on with what it had: a change that cannot be followed is not
+ * the business of a container that is started later.
+ */
+static int apply_each(struct sandbox *s, const struct scan *found, struct arena *a,
+		      bool *refused, struct err *e)
+{
+	for (size_t i = 0; i < found->link_count; i++) {
+		const struct scan_link *l = &found->links[i];
+		size_t place;
+
+		if (!tap_net_place(s->taps, l->index, &place))
+			return err_set(e, ERR_STATE, 0, "link '%s' is not joined", l->name);
+		if (apply_link(s, found, l, place, a, e) == 0) {
+			tap_net_set_told(s->taps, place);
+			continue;
+		}
+		if (!is_refusal(e) || !tap_net_is_told(s->taps, place))
+			return err_wrap(e, "guest network '%s'", l->name);
+		log_warn(&s->log, "guest network '%s': not all of its change: %s", l->name,
+			 e->msg);
+		*refused = true;
+	}
+	return 0;
 }
 
 int guest_net_apply_links(struct sandbox *s, const struct scan *found, struct err *e)
 {
 	OWN(arena) struct arena a = { .limit = 4 << 20 };
+	bool refused = false;
 
-	for (size_t i = 0; i < found->link_count; i++) {
-		if (apply_link(s, found, &found->links[i], &a, e) < 0)
-			return err_wrap(e, "guest network '%s'", found->links[i].name);
-	}
+	s->links_partly = false;
 	if (found->link_count == 0)
 		return 0;
-	if (apply_routes(s, found, &a, e) < 0 || apply_neighbors(s, found, &a, e) < 0)
-		return err_wrap(e, "guest network");
+	if (apply_each(s, found, &a, &refused, e) < 0)
+		return -1;
+	if (apply_routes(s, found, &a, e) == 0 && apply_neighbors(s, found, &a, e) == 0)
+		return 0;
+	(void)err_wrap(e, "guest network");
+	if (!refused || !is_refusal(e))
+		return -1;
+	/* for want of what was refused, or not: it is tried again */
+	log_warn(&s->log, "%s", e->msg);
+	s->links_partly = true;
 	return 0;
 }

@@ -14,6 +14,7 @@
 #include "sandbox/pinning.h"
 #include "sandbox/sizing.h"
 #include "sandbox/stand_in.h"
+#include "sandbox/transport.h"
 
 struct debug_console;
 struct forwarder;
@@ -57,10 +58,12 @@ struct sandbox {
 	unsigned next_disk;   /* for their ids */
 	bool vhost_net;       /* the host's kernel may serve them */
 	bool links_stale;     /* the guest has not been told of all that is there */
+	bool links_partly;    /* it has not taken all of that */
+	bool neighbors_given; /* the guest has some of the namespace's */
 	struct fiber *links_fiber;
 	bool links_busy; /* somebody looks, and may wait for the machine or the guest */
 	struct agent_client *agent;
-	int vsock_fd;
+	struct transport transport;
 	bool agent_answers; /* it has, at least once */
 	bool vm_lost;
 	bool explaining;  /* vm_explain_loss() is at it */
@@ -87,6 +90,7 @@ struct process {
 	int64_t exited_at;
 	bool starting; /* its end is not told before its start is */
 	bool killed;   /* by SIGKILL, and its end is waited for */
+	bool forced;   /* SIGKILL has reached it: its output holds up no end */
 	unsigned refs;
 };
 
@@ -161,6 +165,11 @@ enum {
 /* Where it keeps copies of volumes whose changes are followed. */
 #define SANDBOX_WATCHED_DIR "/run/kata-containers/sandbox/watched"
 
+enum {
+	/* of monitors: nobody's files belong to it; 65534 owns unmapped ones */
+	UNPRIVILEGED_ID = 65533
+};
+
 /* vm.c: the machine and the agent in it. */
 int vm_start(struct sandbox *s, struct err *e);
 void vm_stop(struct sandbox *s);
@@ -178,6 +187,15 @@ void sandbox_vm_lost(struct sandbox *s, const struct err *why);
 /* container.c: starts a stand-in in the network namespace at a path ("" for a new one). */
 int start_stand_in(struct sandbox *s, struct stand_in *st, const char *netns, const char *root,
 		   struct err *e);
+
+/* pidns.c */
+/*
+ * Sets which process namespace the container joins in the guest. ERR_UNSUPPORTED: one of
+ * another pod or of the host, or the guest's agent cannot.
+ */
+int pidns_find(struct container *c, struct guest_spec *gs, struct err *e);
+/* Whether all others of its namespace end with it: a first process that has not joined. */
+bool pidns_ends_with(const struct process *p);
 
 /* guest_mounts.c */
 bool mount_is_bind(const Grpc__Mount *m);

@@ -133,7 +133,7 @@ static int look_once(struct sandbox *s, struct err *e)
 {
 	struct tap_net_changes c;
 
-	tap_net_drain(s->taps);
+	(void)tap_net_drain(s->taps);
 	if (tap_net_look(s->taps, &c, e) < 0)
 		return -1;
 	for (size_t i = 0; i < c.gone_count; i++)
@@ -146,7 +146,7 @@ static int look_once(struct sandbox *s, struct err *e)
 			log_error(&s->log, "network: %s", c.refused.msg);
 		return -1;
 	}
-	s->links_stale = false;
+	s->links_stale = s->links_partly;
 	if (c.refused.kind == ERR_NONE)
 		return 0;
 	*e = c.refused;
@@ -190,7 +190,8 @@ static void follow(void *arg)
 	struct err e;
 
 	while (settle(s, &e) == 0) {
-		if (refresh(s, false, &e) < 0 && e.kind != ERR_CANCELLED)
+		if (tap_net_drain(s->taps) && refresh(s, false, &e) < 0 &&
+		    e.kind != ERR_CANCELLED)
 			log_error(&s->log, "network: %s", e.msg);
 	}
 	s->links_fiber = NULL;

@@ -174,6 +174,12 @@ int logger_take(struct logger *g, int stream)
 	return fd_take(&g->fds[stream]);
 }
 
+void logger_seal(struct logger *g)
+{
+	fd_close(&g->fds[0]);
+	fd_close(&g->fds[1]);
+}
+
 int logger_wait(struct logger *g, int64_t deadline, struct err *e)
 {
 	return child_wait(&g->child, deadline, e);
@@ -202,8 +208,7 @@ void logger_free(struct logger *g)
 
 	if (!g)
 		return;
-	fd_close(&g->fds[0]);
-	fd_close(&g->fds[1]);
+	logger_seal(g);
 	if (!g->child.reaper) {
 		free(g);
 		return;

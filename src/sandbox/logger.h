@@ -25,6 +25,8 @@ struct logger_owner {
 int logger_start(struct loop *l, const struct logger_owner *owner, const char *uri,
 		 struct logger **out, struct err *e);
 /* Hands over the writing end, non-blocking, of stdout (0) or stderr (1). */
+/* Nobody will write to what has not been taken: the program sees its end. */
+void logger_seal(struct logger *g);
 int logger_take(struct logger *g, int stream);
 /* Waits for its end; ERR_TIMEOUT. */
 int logger_wait(struct logger *g, int64_t deadline, struct err *e);

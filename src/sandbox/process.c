@@ -129,7 +129,7 @@ static void end_execs(struct container *c)
 	int64_t deadline = deadline_in(EXECS_END_MS);
 	struct err e;
 
-	if (!has_running_exec(c) || !c->sandbox->agent)
+	if (!c->sandbox->agent || (!has_running_exec(c) && pidns_ends_with(c->init)))
 		return;
 	req.container_id = c->id;
 	req.signal = SIGKILL;
@@ -172,8 +172,10 @@ static void wait_in_guest(void *arg)
 			;
 		if (p == p->container->init)
 			end_execs(p->container);
+		if (p->stdio && (p->forced || p->gone_status == 128 + SIGKILL))
+			stdio_hurry(p->stdio);
 		if (p->stdio)
-			stdio_settle(p->stdio);
+			stdio_settle(p->stdio, pidns_ends_with(p));
 		/* an exec may leave something behind that still writes, a container nothing */
 		if (p->stdio && p == p->container->init)
 			stdio_expect_end(p->stdio, sandbox_patience_ms(p->container->sandbox));
@@ -373,15 +375,37 @@ static void expect_end(struct process *p)
 	process_unref(p);
 }
 
+static void force_one(struct process *p)
+{
+	p->forced = true;
+	if (p->gone_at && p->stdio) /* it ended while it was being killed */
+		stdio_hurry(p->stdio);
+}
+
+/*
+ * After SIGKILL, which reaches all of a container with its first process: nobody waits for
+ * readers any more.
+ */
+static void force_end(struct process *p, bool all)
+{
+	force_one(p);
+	if (!all)
+		return;
+	list_for_each(n, tmp, &p->container->execs)
+		force_one(list_entry(n, struct process, node));
+}
+
 int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 {
 	Grpc__SignalProcessRequest req = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
 	int rc;
 
-	if (signal == 0 || signal >= NSIG)
+	if (signal >= NSIG)
 		return err_set(e, ERR_INVALID, 0, "signal %u does not exist", signal);
 	if (!is_alive(p))
 		return err_set(e, ERR_NOT_FOUND, 0, "process already finished");
+	if (signal == 0) /* kill(2): only whether it is there, as CRI-O asks */
+		return 0;
 	if (p->container->sandbox->state == SANDBOX_STOPPING)
 		return 0; /* it is about to end with its machine */
 	if (sandbox_need_ready(p->container->sandbox, e) < 0)
@@ -400,8 +424,10 @@ int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 	if (!ends_created(p, signal)) {
 		process_ref(p);
 		rc = agent_do(agent_of(p), AGENT_SIGNAL_PROCESS, &req, e);
-		if (rc == 0 && signal == SIGKILL)
+		if (rc == 0 && signal == SIGKILL) {
+			force_end(p, p == p->container->init);
 			expect_end(p);
+		}
 		process_unref(p);
 		return rc;
 	}
@@ -414,14 +440,31 @@ int process_kill(struct process *p, uint32_t signal, bool all, struct err *e)
 	return rc;
 }
 
+/* Of an exec, which the guest does not know before its start. */
+static int remember_size(struct process *p, uint32_t width, uint32_t height, struct err *e)
+{
+	Grpc__Box *size = arena_alloc(&p->arena, sizeof(*size));
+
+	if (!size)
+		return err_oom(e, "the size of a terminal");
+	grpc__box__init(size);
+	size->width = width;
+	size->height = height;
+	p->spec->consolesize = size;
+	return 0;
+}
+
 int process_resize(struct process *p, uint32_t width, uint32_t height, struct err *e)
 {
 	Grpc__TtyWinResizeRequest req = GRPC__TTY_WIN_RESIZE_REQUEST__INIT;
 
-	if (!p->terminal)
-		return err_set(e, ERR_STATE, 0, "the process has no terminal to resize");
-	if (!is_alive(p) || p->state == PROCESS_CREATED)
-		return 0; /* sent around start and end by every client: nothing to do */
+	/* sent around start and end by every client, and without a terminal by some */
+	if (!p->terminal || !is_alive(p))
+		return 0;
+	if (width > UINT16_MAX || height > UINT16_MAX)
+		return err_set(e, ERR_INVALID, 0, "a terminal of %u by %u", width, height);
+	if (p->state == PROCESS_CREATED && p != p->container->init)
+		return remember_size(p, width, height, e);
 	req.container_id = p->container->id;
 	req.exec_id = p->exec_id;
 	req.row = height;
@@ -442,7 +485,7 @@ int process_close_stdin(struct process *p, struct err *e)
 static int fill_exec(struct process *p, const struct exec_config *x, struct err *e)
 {
 	struct container *c = p->container;
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	struct stdio_names names = {
 		.in = x->stdin_name,
 		.out = x->stdout_name,
@@ -460,8 +503,7 @@ static int fill_exec(struct process *p, const struct exec_config *x, struct err 
 	if (process_parse(x->process_json, x->process_len, &p->arena, &notes, &p->spec, e) < 0)
 		return err_wrap(e, "exec '%s'", x->exec_id);
 	guest_process_edit(p->spec, &notes);
-	if (notes.count)
-		log_info(&c->log, "exec '%s': without effect: %s", x->exec_id, notes.text);
+	oci_notes_log(&notes, LOG_INFO, &c->log, "exec '%.100s': without effect", x->exec_id);
 	p->spec->terminal = x->terminal;
 	return stdio_open(c->sandbox->loop, &names, &c->log, &p->stdio, e);
 }

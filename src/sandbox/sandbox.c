@@ -82,6 +82,8 @@ static int copy_config(struct sandbox *s, const struct sandbox_config *c, struct
 		}
 	}
 	s->c.ports = ports;
+	if (c->resolv_conf && copy_text(&s->arena, c->resolv_conf, &s->c.resolv_conf, e) < 0)
+		return -1;
 	return copy_files(s, &c->files, e) < 0 ? -1 : copy_sysctls(s, c, e);
 }
 
@@ -94,7 +96,7 @@ int sandbox_new(struct loop *l, struct child_reaper *r, const struct sandbox_con
 		return err_oom(e, "a sandbox");
 	s->loop = l;
 	s->reaper = r;
-	s->vsock_fd = -1;
+	s->transport = (struct transport)TRANSPORT_INIT;
 	arena_init(&s->arena, 1 << 20);
 	list_init(&s->containers);
 	list_init(&s->disks);

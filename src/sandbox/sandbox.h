@@ -81,6 +81,8 @@ struct sandbox_config {
 	/* The host's directory that names it in their mounts; "": any tmpfs there is it. */
 	const char *shm_source;
 	struct pod_files files;
+	const char
+		*resolv_conf; /* the text of one, for the guest itself; NULL: that of `files` */
 	const struct sandbox_sysctl *sysctls; /* set before there are containers */
 	size_t sysctl_count;
 	struct sandbox_observer observer;
@@ -152,6 +154,8 @@ struct container *container_find(struct sandbox *s, const char *id);
 size_t container_count(const struct sandbox *s);
 const char *container_id(const struct container *c);
 const char *container_bundle(const struct container *c);
+/* Who made its specification: "containerd", "cri-o"; "" if it does not say. */
+const char *container_manager(const struct container *c);
 /* The stand-in's process id on the host, 0 once it has ended. */
 pid_t container_pid(const struct container *c);
 /* The same, also afterwards: for what is told about it, not for looking at the process. */

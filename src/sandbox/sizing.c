@@ -16,6 +16,7 @@
 enum {
 	MIB = 1 << 20,
 	VCPUS_MAX = 240,
+	CPU_SHARES = 1024, /* for one processor: kubelet's MilliCPUToShares */
 	/* a 64th of the memory is struct page; hash tables, watermarks and the like grow too */
 	MEMORY_PER_OVERHEAD = 32,
 	/* from here on q35 puts memory above 4 GiB, and the guest sets SWIOTLB_MIB aside */
@@ -39,6 +40,7 @@ static uint64_t host_memory_mib(void)
 
 #define POD_QUOTA  "io.kubernetes.cri.sandbox-cpu-quota"
 #define POD_PERIOD "io.kubernetes.cri.sandbox-cpu-period"
+#define POD_SHARES "io.kubernetes.cri.sandbox-cpu-shares"
 #define POD_MEMORY "io.kubernetes.cri.sandbox-memory"
 
 static int number_of(const Grpc__Spec *spec, const char *key, int64_t *out, struct err *e)
@@ -73,10 +75,10 @@ void sizing_take_limits(const Grpc__LinuxResources *r, struct sizing_limits *out
 		out->memory = r->memory->limit;
 	if (r && r->n_hugepagelimits)
 		out->huge = huge_of(r);
-	if (r && r->cpu && r->cpu->quota) {
+	if (r && r->cpu && r->cpu->quota)
 		out->quota = r->cpu->quota;
+	if (r && r->cpu && r->cpu->period)
 		out->period = r->cpu->period < INT64_MAX ? (int64_t)r->cpu->period : INT64_MAX;
-	}
 }
 
 int sizing_limits_of(const Grpc__Spec *spec, struct sizing_limits *out, struct err *e)
@@ -90,6 +92,7 @@ int sizing_limits_of(const Grpc__Spec *spec, struct sizing_limits *out, struct e
 	if (id.kind == OCI_POD_SANDBOX)
 		return number_of(spec, POD_QUOTA, &out->quota, e) < 0 ||
 				       number_of(spec, POD_PERIOD, &out->period, e) < 0 ||
+				       number_of(spec, POD_SHARES, &out->shares, e) < 0 ||
 				       number_of(spec, POD_MEMORY, &out->memory, e) < 0
 			       ? -1
 			       : 0;
@@ -117,6 +120,19 @@ static uint64_t default_vcpus(double n)
 	if (n < 0)
 		return host_cpus();
 	return n < 1 ? 1 : (uint64_t)(n + 0.999);
+}
+
+/*
+ * Without a quota: what is configured, but not less than what a pod asks for. kubelet takes the
+ * quota away from pods with processors of their own (CPU manager, policy static).
+ */
+static uint64_t vcpus_without_quota(const struct sizing_limits *l, double configured)
+{
+	uint64_t usual = default_vcpus(configured);
+	uint64_t asked =
+		l->shares > 0 ? ((uint64_t)l->shares + CPU_SHARES - 1) / CPU_SHARES : 0;
+
+	return asked > usual ? asked : usual;
 }
 
 /* A machine larger than its host gains nothing: a limit above that is never reached. */
@@ -162,7 +178,7 @@ int sizing_of_limits(const struct sizing_limits *l, const struct kata_config *co
 	}
 	mib += (uint64_t)(l->huge / MIB + 1) & ~(uint64_t)1;
 	if (vcpus == 0)
-		vcpus = default_vcpus(h->default_vcpus);
+		vcpus = vcpus_without_quota(l, h->default_vcpus);
 	if (max_cpus > VCPUS_MAX)
 		max_cpus = VCPUS_MAX;
 	out->vcpus = (uint32_t)at_most(vcpus, max_cpus, "virtual CPUs");

@@ -17,6 +17,8 @@ struct sizing_limits {
 	int64_t quota, period; /* of CPU time in us; 0 or less: none, 100000 */
 	int64_t memory;        /* bytes; 0 or less: none */
 	int64_t huge;          /* bytes of huge pages, which count as no other memory */
+	/* of a pod, 1024 for a processor that it asks for: what counts without a quota */
+	int64_t shares;
 };
 
 /*

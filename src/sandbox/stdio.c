@@ -35,6 +35,10 @@ enum {
 	OUT_SLICE = 16 * 1024,
 	PIPE_BYTES = 64 * 1024, /* what a pipe holds (pipe(7)) */
 	CALM_MS = 100,
+	END_MS = 1000,       /* in which a guest tells that nobody writes any more */
+	REST_MS = 30 * 1000, /* in which it has told all of a pipe's content */
+	REST_BYTES =
+		4 << 20, /* of both: two pipes of a MiB in the guest, and as much on the way */
 	LOOK_MS = 2,
 	TAKEN_MS = 500,
 	IN_CHUNK = 128 * 1024,
@@ -51,6 +55,7 @@ struct sink {
 	struct stdio *owner;
 	struct fiber *fiber;  /* writes to the host's side */
 	struct chunk next;    /* read ahead; no data: nothing there */
+	size_t after_next;    /* bytes of one that is fetched and has no place there yet */
 	struct fiber *reader; /* fetches it; NULL: it is over */
 	uint64_t fetched;     /* bytes */
 	struct cond moved;    /* `next` was filled or taken, or an end came */
@@ -231,6 +236,8 @@ int stdio_open(struct loop *l, const struct stdio_names *n, const struct log_ctx
 	if (open_sink(&s->out[0], n, n->out, e) < 0 ||
 	    (!n->terminal && open_sink(&s->out[1], n, n->err, e) < 0))
 		goto fail;
+	if (s->logger)
+		logger_seal(s->logger);
 	*out = s;
 	return 0;
 fail:
@@ -284,6 +291,30 @@ static int sink_write(struct sink *k, const uint8_t *p, size_t len, struct err *
 	return 0;
 }
 
+/*
+ * Reading goes on until more is read ahead than a pipe holds: what is not read then is no end
+ * of what the process has written (stdio_settle()).
+ */
+static bool joins(const struct sink *k, const struct chunk *c)
+{
+	return k->next.data.len + c->data.len <= PIPE_BYTES;
+}
+
+/* Puts what waits already in front of `c`. */
+static int join(struct sink *k, struct chunk *c, struct err *e)
+{
+	size_t len = k->next.data.len + c->data.len;
+	uint8_t *both = arena_alloc(&c->arena, len);
+
+	if (!both)
+		return err_oom(e, "output");
+	memcpy(both, k->next.data.data, k->next.data.len);
+	memcpy(both + k->next.data.len, c->data.data, c->data.len);
+	arena_fini(&k->next.arena);
+	c->data = (ProtobufCBinaryData){ .data = both, .len = len };
+	return 0;
+}
+
 /* One read from the guest; 1 at the end of the stream. */
 static int fetch(struct sink *k, struct chunk *out, struct err *e)
 {
@@ -291,8 +322,9 @@ static int fetch(struct sink *k, struct chunk *out, struct err *e)
 	Grpc__ReadStreamRequest req = GRPC__READ_STREAM_REQUEST__INIT;
 	Grpc__ReadStreamResponse *resp;
 
-	/* the data is in there twice: as the answer's payload and as a member of it */
-	arena_init(&out->arena, 2 * OUT_CHUNK + 64 * 1024);
+	/* the data is in there twice: as the answer's payload and as a member of it; and joined
+	 */
+	arena_init(&out->arena, 2 * OUT_CHUNK + 64 * 1024 + PIPE_BYTES);
 	req.container_id = s->container_id;
 	req.exec_id = s->exec_id;
 	req.len = OUT_CHUNK;
@@ -315,8 +347,12 @@ static void fetch_run(void *arg)
 
 		rc = fetch(k, &c, &e);
 		k->fetched += rc == 0 ? c.data.len : 0;
-		while (rc == 0 && k->next.data.len && !s->freed)
+		k->after_next = rc == 0 ? c.data.len : 0;
+		while (rc == 0 && k->next.data.len && !joins(k, &c) && !s->freed)
 			rc = cond_wait(&k->moved, DEADLINE_NONE, &e);
+		k->after_next = 0;
+		if (rc == 0 && k->next.data.len && !s->freed)
+			rc = join(k, &c, &e);
 		if (rc != 0 || s->freed) {
 			arena_fini(&c.arena);
 			break;
@@ -458,6 +494,20 @@ static void close_in_guest(struct stdio *s)
 	fiber_shield(s->loop, false);
 }
 
+/*
+ * A terminal has no end of its own: who leaves it, or has nothing to type, leaves it open for
+ * what the program may ask. Only a call for it (CloseIO) is one.
+ */
+static bool is_end(struct stdio *s)
+{
+	struct err ignored;
+
+	while (s->terminal && !s->in_ends && !s->freed &&
+	       cond_wait(&s->drained, DEADLINE_NONE, &ignored) == 0)
+		;
+	return !s->freed && (!s->terminal || s->in_ends);
+}
+
 static void in_run(void *arg)
 {
 	struct stdio *s = arg;
@@ -471,7 +521,7 @@ static void in_run(void *arg)
 		log_debug(&s->log, "stdin ended: %s", e.msg);
 	fd_close(&s->in_fd);
 	fd_close(&s->in_held);
-	if (!s->freed)
+	if (is_end(s))
 		close_in_guest(s);
 	s->in_fiber = NULL;
 	stdio_unuse(s);
@@ -539,25 +589,47 @@ bool stdio_is_drained(const struct stdio *s)
 	return !s || (s->out[0].done && s->out[1].done);
 }
 
+/* What the host's readers have not taken. */
 static size_t held(const struct stdio *s)
 {
 	size_t n = 0;
 
 	for (int i = 0; i < OUT_COUNT; i++)
-		n += s->out[i].writing + s->out[i].next.data.len;
+		n += s->out[i].writing + s->out[i].next.data.len + s->out[i].after_next;
 	return n;
 }
 
-void stdio_settle(struct stdio *s)
+static bool is_read_to_its_end(const struct stdio *s)
 {
-	int64_t calm_at = deadline_in(CALM_MS);
+	return !s->out[0].reader && !s->out[1].reader;
+}
+
+static uint64_t fetched(const struct stdio *s)
+{
+	return s->out[0].fetched + s->out[1].fetched;
+}
+
+void stdio_settle(struct stdio *s, bool all_ended)
+{
+	int64_t calm_at = deadline_in(CALM_MS), rest_at = deadline_in(REST_MS);
+	/* what readers take behind that was written later: by others, or nobody */
+	uint64_t last = fetched(s) + REST_BYTES, seen = UINT64_MAX;
+	bool at_end = false; /* of the guest's part */
 	struct err e;
 
-	while (!s->hurried && !stdio_is_drained(s) && deadline_left(calm_at) != 0) {
+	while (!s->hurried && !stdio_is_drained(s) && fetched(s) - held(s) < last) {
 		bool much = held(s) > PIPE_BYTES;
 
-		if (much)
+		if (much || at_end != is_read_to_its_end(s)) {
+			at_end = is_read_to_its_end(s);
 			calm_at = deadline_in(CALM_MS);
+			rest_at = deadline_in(REST_MS);
+		} else if (all_ended && fetched(s) != seen && !at_end) {
+			calm_at = deadline_in(END_MS);
+			seen = fetched(s);
+		}
+		if (deadline_left(calm_at) == 0 || deadline_left(rest_at) == 0)
+			return;
 		if (cond_wait(&s->drained, deadline_in(much ? CALM_MS / 2 : LOOK_MS), &e) < 0 &&
 		    e.kind != ERR_TIMEOUT)
 			return;

@@ -54,9 +54,10 @@ int stdio_drain(struct stdio *s, int64_t deadline, struct err *e);
 /*
  * Waits, after the process has ended, until no more of its output is on the way than pipes hold
  * of a process of the host's, which would not have ended before. However long the reader takes;
- * stdio_hurry() ends the wait.
+ * stdio_hurry() ends the wait. `all_ended`: nobody is left in the guest who could still write,
+ * and more time is given to it for saying so.
  */
-void stdio_settle(struct stdio *s);
+void stdio_settle(struct stdio *s, bool all_ended);
 void stdio_hurry(struct stdio *s);
 /*
  * All that could write to them has ended: a stream whose next bytes, or end, the guest keeps

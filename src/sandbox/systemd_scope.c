@@ -25,6 +25,8 @@
 enum {
 	CALL_MS = 15000, /* busctl's own limit is shorter, and says more */
 	MOVE_MS = 15000,
+	FORGET_MS = 5000,
+	FORGET_POLL_MS = 100,
 	POLL_MS = 10,
 	SAID_MAX = 4096,
 	OWN_MAX = 1 << 16
@@ -98,6 +100,25 @@ static int is_there(const char *unit, bool *yes, struct err *e)
 	return 0;
 }
 
+/*
+ * The scope of a container that is started again has the name of the one that has just ended,
+ * which systemd forgets a little later than its processes are gone.
+ */
+static int call_patiently(struct loop *l, struct child_reaper *r, const char *busctl,
+			  const struct systemd_cgroup *c, struct err *e)
+{
+	int64_t deadline = deadline_in(FORGET_MS);
+
+	while (call(l, r, busctl, c, e) < 0) {
+		struct err ignored;
+
+		if (!strstr(e->msg, "already") || deadline_left(deadline) == 0 ||
+		    fiber_sleep(l, FORGET_POLL_MS, &ignored) < 0)
+			return err_wrap(e, "ask systemd for '%s' in '%s'", c->unit, c->slice);
+	}
+	return 0;
+}
+
 int systemd_scope_enter(struct loop *l, struct child_reaper *r, const struct systemd_cgroup *c,
 			struct err *e)
 {
@@ -115,8 +136,8 @@ int systemd_scope_enter(struct loop *l, struct child_reaper *r, const struct sys
 			       "'%s' in '%s': there is no busctl to ask systemd with (package "
 			       "systemd)",
 			       c->unit, c->slice);
-	if (call(l, r, busctl, c, e) < 0)
-		return err_wrap(e, "ask systemd for '%s' in '%s'", c->unit, c->slice);
+	if (call_patiently(l, r, busctl, c, e) < 0)
+		return -1;
 	deadline = deadline_in(MOVE_MS);
 	for (;;) {
 		if (is_there(c->unit, &there, e) < 0)

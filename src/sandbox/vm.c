@@ -28,26 +28,31 @@
 #include "sandbox/internal.h"
 #include "sandbox/links.h"
 #include "sandbox/rundir.h"
+#include "sandbox/transport.h"
+#include "sandbox/trial_boot.h"
 #include "share/share.h"
 #include "vmm/vmm.h"
+#include "wire/utf8.h"
 
 #define HYPERVISOR "qemu"
 
-#define PORT_AGENT "kata.agent"
-#define PORT_LOG   "kata.log"
+#define PORT_LOG "kata.log"
 
 enum {
-	AGENT_VSOCK_PORT = 1024,
 	DEVICES_MAX = 13, /* SCAN_LINKS_MAX, a share, an image, transport, log and console */
 	PORTS_FOR_LINKS = 4,
+	DNS_LINES_MAX = 16,
+	DNS_LINE_MAX = 1024,
 	CONSOLE_LOGGED = 8 * 1024, /* of the console, when the machine was lost */
 	DESTROY_MS = 3000,
+	WRITE_BACK_MS = 60 * 1000, /* less than systemd gives a unit to stop */
 	STOP_MS = 5000,
 	ADMISSION_MS = 300 * 1000,
+	EMULATED_FACTOR = 10,
+	EMULATED_MS = 60 * 1000,
 	PLACES_PER_CPU = 2,
 	MONITOR_MIB = 128,
-	LAST_WORDS_MS = 2000,    /* between the guest's last byte and the end of its machine */
-	UNPRIVILEGED_ID = 65533, /* nobody's files belong to it; 65534 owns unmapped ones */
+	LAST_WORDS_MS = 2000 /* between the guest's last byte and the end of its machine */
 };
 
 /* The configuration's words in the terms of the modules they are for. */
@@ -81,9 +86,11 @@ struct plan {
 	struct sandbox *s;
 	const struct kata_config *config;
 	enum accel accel;
+	bool by_trial; /* see accel_choice */
+	struct accel_config probe;
+	struct accel_kernel kernel;
+	struct trial_boot trial;
 	uint64_t caps;
-	bool vsock;
-	uint32_t cid;
 	struct guest_assets assets;
 	struct vmm_device devices[DEVICES_MAX];
 	size_t device_count;
@@ -203,11 +210,32 @@ static int check_config(struct plan *p, struct err *e)
 static int choose_accel(struct plan *p, struct err *e)
 {
 	const struct kata_config *c = p->config;
+	struct accel_choice choice;
 
-	if (accel_choose(p->s->loop, p->s->reaper, NULL, accels[c->hypervisor.accel],
-			 &p->s->log, &p->accel, e) < 0)
+	p->trial = (struct trial_boot){
+		.loop = p->s->loop,
+		.reaper = p->s->reaper,
+		.hypervisor = HYPERVISOR,
+		.config = c,
+		.assets = &p->assets,
+		.machine = &p->vm,
+		.log = &p->s->log,
+		.arena = &p->s->arena,
+	};
+	if (trial_boot_describe(&p->trial, &p->kernel, &p->probe.kernel, e) < 0 ||
+	    accel_choose(p->s->loop, p->s->reaper, &p->probe, accels[c->hypervisor.accel],
+			 &p->s->log, &choice, e) < 0)
 		return -1;
+	p->accel = choice.accel;
+	p->by_trial = choice.by_trial;
 	return vmm_caps_of(HYPERVISOR, c->hypervisor.machine_type, p->accel, &p->caps, e);
+}
+
+/* What a trial has shown does not hold: the next start tries again. */
+static void doubt_trial(const struct plan *p)
+{
+	if (p->by_trial && p->s->vmm && vmm_exit_info(p->s->vmm)->reason == VMM_EXIT_HALTED)
+		accel_forget_kernel(&p->probe);
 }
 
 static int choose_share(struct plan *p, struct err *e)
@@ -297,38 +325,18 @@ static int choose_places(struct plan *p, struct err *e)
 	return 0;
 }
 
-/* vhost-vsock where it works, else serial ports. */
 static int choose_transport(struct plan *p, struct err *e)
 {
-	int wanted = p->config->hypervisor.transport;
-	struct err why = ERR_INIT;
+	struct transport *t = &p->s->transport;
 
-	if (wanted != CONFIG_TRANSPORT_VIRTIO_SERIAL) {
-		if (!(p->caps & 1ULL << VMM_CAP_VSOCK))
-			err_set(&why, ERR_UNSUPPORTED, 0, "%s has no %s", HYPERVISOR,
-				vmm_cap_name(VMM_CAP_VSOCK));
-		else
-			p->vsock = vmm_vsock_claim(NULL, &p->s->vsock_fd, &p->cid, &why) == 0;
-	}
-	if (wanted == CONFIG_TRANSPORT_VSOCK && !p->vsock)
-		return err_set(e, ERR_UNSUPPORTED, 0, "transport vsock is asked for: %s",
-			       why.msg);
-	if (p->vsock) {
-		struct vmm_device *d = add_device(p, VMM_DEV_VSOCK, "vsock0");
-
-		d->vsock.fd = p->s->vsock_fd;
-		d->vsock.cid = p->cid;
-	} else {
-		add_device(p, VMM_DEV_SERIAL, "agent")->serial.name = PORT_AGENT;
-		if (p->config->agent.debug_console_enabled)
-			add_device(p, VMM_DEV_SERIAL, "debugconsole")->serial.name =
-				DEBUG_CONSOLE_NAME;
-	}
+	if (transport_choose(p->config, HYPERVISOR, p->caps, &p->s->log, t, e) < 0)
+		return -1;
+	transport_device(t, add_device(p, VMM_DEV_SERIAL, "agent"));
+	if (!t->vsock && p->config->agent.debug_console_enabled)
+		add_device(p, VMM_DEV_SERIAL, "debugconsole")->serial.name = DEBUG_CONSOLE_NAME;
 	/* the log goes by a port with either transport: it must be there before any network is
 	 */
 	add_device(p, VMM_DEV_SERIAL, "agentlog")->serial.name = PORT_LOG;
-	log_info(&p->s->log, "agent transport: %s%s%s", p->vsock ? "vsock" : "virtio-serial",
-		 *why.msg ? ", since vsock cannot be used: " : "", why.msg);
 	return 0;
 }
 
@@ -340,23 +348,22 @@ static const char *debug_console_params(const struct plan *p)
 
 	if (!p->config->agent.debug_console_enabled)
 		return "";
-	return p->vsock ? " agent.debug_console agent.debug_console_vport=1026"
-			: " agent.debug_console";
+	return p->s->transport.vsock ? " agent.debug_console agent.debug_console_vport=1026"
+				     : " agent.debug_console";
 }
 
 static int kernel_params(struct plan *p, const char **out, struct err *e)
 {
 	const struct kata_config *c = p->config;
-	const char *s = arena_printf(
-		&p->s->arena, "%s%s%s%s%s",
-		p->vsock ? "agent.server_addr=vsock://-1:1024"
-			 : "agent.server_addr=virtio-serial://" PORT_AGENT,
+	const char *root, *s;
+
+	if (guest_assets_root_words(&p->assets, &c->hypervisor, &p->s->arena, &root, e) < 0)
+		return -1;
+	s = arena_printf(
+		&p->s->arena, "%s%s%s%s%s%s", root, transport_kernel_word(&p->s->transport),
 		c->agent.enable_debug ? " agent.log=debug" : "", debug_console_params(p),
 		*c->hypervisor.kernel_params ? " " : "", c->hypervisor.kernel_params);
 
-	if (s && p->assets.image)
-		s = arena_printf(&p->s->arena, "root=%s ro rootfstype=%s %s",
-				 p->assets.image_root, c->hypervisor.rootfs_type, s);
 	if (!s)
 		return err_oom(e, "kernel parameters");
 	*out = s;
@@ -372,39 +379,45 @@ static void add_image(struct plan *p)
 	d->blk.read_only = true;
 }
 
-static int start_machine(struct plan *p, struct err *e)
+/* What the configuration says of it, before this host has chosen. */
+static void describe_machine(struct plan *p)
 {
-	const struct kata_config *c = p->config;
+	const struct config_hypervisor *h = &p->config->hypervisor;
 	struct sandbox *s = p->s;
 
 	p->initrds[0] = p->assets.initrd; /* NULL: none */
 	if (p->assets.initrd)
 		p->initrds[1] = p->assets.extras;
-	if (p->assets.image)
-		add_image(p);
 	p->vm.name = s->c.id;
-	p->vm.program = *c->hypervisor.path ? c->hypervisor.path : NULL;
-	p->vm.machine = c->hypervisor.machine_type;
-	p->vm.machine_options =
-		*c->hypervisor.machine_accelerators ? c->hypervisor.machine_accelerators : NULL;
-	p->vm.accel = p->accel;
+	p->vm.program = *h->path ? h->path : NULL;
+	p->vm.machine = h->machine_type;
+	p->vm.machine_options = *h->machine_accelerators ? h->machine_accelerators : NULL;
 	p->vm.kernel = p->assets.kernel;
 	p->vm.initrds = p->initrds;
-	p->vm.cpu_features = *c->hypervisor.cpu_features ? c->hypervisor.cpu_features : NULL;
+	p->vm.cpu_features = *h->cpu_features ? h->cpu_features : NULL;
 	p->vm.vcpus = s->c.vcpus;
 	p->vm.memory_mib = s->c.memory_mib;
 	p->vm.max_vcpus = s->c.max_vcpus;
 	p->vm.max_memory_mib = s->c.max_memory_mib;
-	p->vm.memory_slots = c->hypervisor.memory_slots;
-	p->vm.huge_pages = c->hypervisor.enable_hugepages;
-	p->vm.prealloc = c->hypervisor.enable_mem_prealloc;
-	p->vm.debug = c->hypervisor.enable_debug;
+	p->vm.memory_slots = h->memory_slots;
+	p->vm.huge_pages = h->enable_hugepages;
+	p->vm.prealloc = h->enable_mem_prealloc;
+	p->vm.debug = h->enable_debug;
+	p->vm.log = &s->log;
+}
+
+static int start_machine(struct plan *p, struct err *e)
+{
+	struct sandbox *s = p->s;
+
+	if (p->assets.image)
+		add_image(p);
+	p->vm.accel = p->accel;
 	p->vm.devices = p->devices;
 	p->vm.device_count = p->device_count;
-	p->vm.log = &s->log;
 	p->vm.serial_closed = on_port_closed;
 	p->vm.serial_arg = s;
-	if (c->hypervisor.enable_debug) {
+	if (p->config->hypervisor.enable_debug) {
 		if (guest_console_new(s, &s->console, e) < 0)
 			return -1;
 		p->vm.console_text = guest_console_text;
@@ -430,26 +443,6 @@ static int start_machine(struct plan *p, struct err *e)
 
 /* ---- the agent ---- */
 
-static int dial_vsock(struct plan *p, int *out, struct err *e)
-{
-	for (;;) {
-		if (vmm_vsock_connect(p->s->loop, p->cid, AGENT_VSOCK_PORT, p->deadline, out,
-				      e) == 0)
-			return 0;
-		if (e->kind == ERR_TIMEOUT)
-			return err_wrap(e, "the agent in the guest does not answer");
-		if (e->kind == ERR_CANCELLED)
-			return -1;
-		if (p->s->vm_lost)
-			return err_set(e, ERR_PEER, 0, "%s", p->s->lost_why.msg);
-		if (deadline_left(p->deadline) == 0)
-			return err_set(e, ERR_TIMEOUT, 0,
-				       "the agent in the guest does not answer");
-		if (fiber_sleep(p->s->loop, p->config->agent.dial_timeout_ms, e) < 0)
-			return -1;
-	}
-}
-
 static int reach_agent(struct plan *p, struct err *e)
 {
 	struct sandbox *s = p->s;
@@ -457,8 +450,8 @@ static int reach_agent(struct plan *p, struct err *e)
 
 	if (guest_log_follow(s, PORT_LOG, p->config->agent.enable_debug, e) < 0)
 		return -1;
-	if (p->vsock ? dial_vsock(p, &fd, e) < 0
-		     : vmm_serial_take(s->vmm, PORT_AGENT, &fd, e) < 0)
+	if (transport_connect(&s->transport, s->loop, s->vmm, p->config->agent.dial_timeout_ms,
+			      p->deadline, &s->vm_lost, &fd, e) < 0)
 		return -1;
 	if (agent_client_new(s->loop, fd, on_agent_lost, s, &s->agent, e) < 0)
 		return -1;
@@ -520,6 +513,39 @@ static int fill_shm(struct sandbox *s, Grpc__Storage *st, struct err *e)
 	return 0;
 }
 
+static void add_sysctl(Grpc__CreateSandboxRequest *req,
+		       Grpc__CreateSandboxRequest__SysctlsEntry *entry, const char *key,
+		       const char *value)
+{
+	grpc__create_sandbox_request__sysctls_entry__init(entry);
+	entry->key = (char *)(uintptr_t)key;
+	entry->value = (char *)(uintptr_t)value;
+	req->sysctls[req->n_sysctls++] = entry;
+}
+
+/* The network namespace's: the pod's specification has the last word. */
+static int add_network_sysctls(struct sandbox *s, Grpc__CreateSandboxRequest *req,
+			       struct err *e)
+{
+	const char *key, *value;
+	size_t at = 0;
+
+	req->network_sysctls =
+		arena_calloc(&s->arena, PARAMETERS_ALL, sizeof(*req->network_sysctls));
+	if (!req->network_sysctls)
+		return err_oom(e, "kernel parameters");
+	while (s->taps && tap_net_parameter(s->taps, &at, &key, &value)) {
+		char *text = arena_printf(&s->arena, "%s=%s", key, value);
+
+		if (!text)
+			return err_oom(e, "kernel parameters");
+		req->network_sysctls[req->n_network_sysctls++] = text;
+		if (!agent_has_feature(s->agent, AGENT_FEATURE_SYSCTLS))
+			log_warn(&s->log, "network: the guest's agent cannot set %s", key);
+	}
+	return 0;
+}
+
 static int add_sysctls(struct sandbox *s, Grpc__CreateSandboxRequest *req, struct err *e)
 {
 	size_t count = s->c.sysctl_count;
@@ -533,11 +559,46 @@ static int add_sysctls(struct sandbox *s, Grpc__CreateSandboxRequest *req, struc
 	req->sysctls = arena_calloc(&s->arena, count, sizeof(*req->sysctls));
 	if (!entries || !req->sysctls)
 		return err_oom(e, "linux.sysctls");
-	for (size_t i = 0; i < count; i++) {
-		grpc__create_sandbox_request__sysctls_entry__init(&entries[i]);
-		entries[i].key = (char *)(uintptr_t)s->c.sysctls[i].key;
-		entries[i].value = (char *)(uintptr_t)s->c.sysctls[i].value;
-		req->sysctls[req->n_sysctls++] = &entries[i];
+	for (size_t i = 0; i < count; i++)
+		add_sysctl(req, &entries[req->n_sysctls], s->c.sysctls[i].key,
+			   s->c.sysctls[i].value);
+	return 0;
+}
+
+/* What the guest's own programs resolve by: as much as is of use to them, never an error. */
+static bool is_of_dns(const char *line)
+{
+	static const char *const words[] = { "nameserver", "search", "domain", "options" };
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		size_t n = strlen(words[i]);
+
+		if (strncmp(line, words[i], n) == 0 && (line[n] == ' ' || line[n] == '\t'))
+			return strlen(line) < DNS_LINE_MAX && utf8_valid(line, strlen(line));
+	}
+	return false;
+}
+
+static int add_dns(struct sandbox *s, Grpc__CreateSandboxRequest *req, struct err *e)
+{
+	const char *text = s->c.resolv_conf ? s->c.resolv_conf : s->c.files.resolv_conf;
+	const struct user_net_guest *user = s->net ? user_net_guest(s->net) : NULL;
+	char *copy = arena_strdup(&s->arena, text ? text : ""), *line, *rest;
+
+	req->dns = arena_calloc(&s->arena, DNS_LINES_MAX, sizeof(*req->dns));
+	if (!copy || !req->dns)
+		return err_oom(e, "name servers");
+	for (line = strtok_r(copy, "\r\n", &rest); line && req->n_dns < DNS_LINES_MAX;
+	     line = strtok_r(NULL, "\r\n", &rest)) {
+		if (is_of_dns(line))
+			req->dns[req->n_dns++] = line;
+	}
+	for (size_t i = 0; !text && user && i < user->dns_count && req->n_dns < DNS_LINES_MAX;
+	     i++) {
+		line = arena_printf(&s->arena, "nameserver %s", user->dns[i]);
+		if (!line)
+			return err_oom(e, "name servers");
+		req->dns[req->n_dns++] = line;
 	}
 	return 0;
 }
@@ -580,7 +641,9 @@ static int prepare_guest(struct plan *p, struct err *e)
 	}
 	req.storages = storages;
 	/* the network first: kernel parameters may be those of its links */
-	if (seed_guest(s, e) < 0 || set_up_network(s, e) < 0 || add_sysctls(s, &req, e) < 0)
+	if (seed_guest(s, e) < 0 || set_up_network(s, e) < 0 ||
+	    add_network_sysctls(s, &req, e) < 0 || add_sysctls(s, &req, e) < 0 ||
+	    add_dns(s, &req, e) < 0)
 		return -1;
 	return agent_do(s->agent, AGENT_CREATE_SANDBOX, &req, e);
 }
@@ -634,20 +697,36 @@ static int be_admitted(struct plan *p, struct admission *out, struct err *e)
 	return admission_enter(p->s->loop, &c, out, e);
 }
 
-/* The machine, then the guest in it: each gets the configured time. */
+/*
+ * In milliseconds. Upstream's template has 3 s, which is enough for a guest on KVM: what the
+ * kernel of one without it needs is more than that.
+ */
+static int64_t guest_time(const struct plan *p)
+{
+	int64_t ms = p->config->agent.reconnect_timeout_ms, slow = EMULATED_FACTOR * ms;
+
+	if (p->accel != ACCEL_TCG || ms >= EMULATED_MS)
+		return ms;
+	return slow < EMULATED_MS ? slow : EMULATED_MS;
+}
+
+/* The machine, then the guest in it: each gets the configured time. A trial boot has its own.
+ */
 static int bring_up(struct plan *p, struct err *e)
 {
-	int64_t timeout_ms = p->config->agent.reconnect_timeout_ms;
 	OWN(admission) struct admission place = ADMISSION_INIT;
 
 	if (guest_assets_find(p->config, &p->s->arena, &p->assets, e) < 0 ||
 	    check_config(p, e) < 0 || round_memory(p, e) < 0 || be_admitted(p, &place, e) < 0)
 		return -1;
-	p->deadline = deadline_in(timeout_ms);
-	if (choose_accel(p, e) < 0 || choose_share(p, e) < 0 || choose_network(p, e) < 0 ||
-	    choose_transport(p, e) < 0 || choose_places(p, e) < 0 || start_machine(p, e) < 0)
+	describe_machine(p);
+	if (choose_accel(p, e) < 0)
 		return -1;
-	p->deadline = deadline_in(timeout_ms);
+	p->deadline = deadline_in(p->config->agent.reconnect_timeout_ms);
+	if (choose_share(p, e) < 0 || choose_network(p, e) < 0 || choose_transport(p, e) < 0 ||
+	    choose_places(p, e) < 0 || start_machine(p, e) < 0)
+		return -1;
+	p->deadline = deadline_in(guest_time(p));
 	if (reach_agent(p, e) < 0 || prepare_guest(p, e) < 0)
 		return err_wrap(e, "guest of '%.60s' and '%.60s'", p->assets.kernel,
 				root_of(&p->assets));
@@ -661,6 +740,7 @@ int vm_start(struct sandbox *s, struct err *e)
 
 	if (bring_up(&p, e) < 0) {
 		vm_explain_loss(s);
+		doubt_trial(&p);
 		if (s->vm_lost) /* the cause; what failed is its consequence */
 			return err_set(e, ERR_PEER, 0, "guest of '%.60s' and '%.60s': %s",
 				       p.assets.kernel, root_of(&p.assets), s->lost_why.msg);
@@ -670,7 +750,8 @@ int vm_start(struct sandbox *s, struct err *e)
 		return -1;
 	forward_begin(s);
 	if (s->c.config->agent.debug_console_enabled &&
-	    debug_console_open(s, s->c.console_socket, p.cid, &s->debug_console, e) < 0)
+	    debug_console_open(s, s->c.console_socket, s->transport.cid, &s->debug_console, e) <
+		    0)
 		return err_wrap(e, "debug console");
 	(void)snprintf(
 		s->description, sizeof(s->description),
@@ -678,7 +759,7 @@ int vm_start(struct sandbox *s, struct err *e)
 		"guest kernel %s",
 		vmm_hypervisor(s->vmm), vmm_machine(s->vmm), accel_name(p.accel), s->c.vcpus,
 		(unsigned long long)s->c.memory_mib, share_fs_name(share_fs(s->share)),
-		p.vsock ? "vsock" : "virtio-serial",
+		s->transport.vsock ? "vsock" : "virtio-serial",
 		p.config->runtime.disable_guest_seccomp ? "off" : "on",
 		p.assets.kernel_version);
 	return 0;
@@ -720,7 +801,16 @@ static void log_console(struct sandbox *s)
 			 str_quote(line, strlen(line), quoted, sizeof(quoted)));
 }
 
-/* The guest writes back what it has cached, if it still answers. */
+static bool has_disks(const struct sandbox *s)
+{
+	list_for_each(n, tmp, &s->containers) {
+		if (list_entry(n, struct container, node)->disk_count)
+			return true;
+	}
+	return false;
+}
+
+/* The guest writes back what it has cached, if it still answers: to a disk that may be much. */
 static void destroy_in_guest(struct sandbox *s)
 {
 	Grpc__DestroySandboxRequest req = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
@@ -728,7 +818,7 @@ static void destroy_in_guest(struct sandbox *s)
 
 	if (!s->agent_answers || s->vm_lost)
 		return;
-	agent_client_set_timeout(s->agent, DESTROY_MS);
+	agent_client_set_timeout(s->agent, has_disks(s) ? WRITE_BACK_MS : DESTROY_MS);
 	if (agent_do(s->agent, AGENT_DESTROY_SANDBOX, &req, &e) == 0)
 		return;
 	if (e.kind != ERR_TIMEOUT) {
@@ -758,5 +848,5 @@ void vm_stop(struct sandbox *s)
 	share_free(TAKE(s->share));
 	vmm_free(TAKE(s->vmm));
 	guest_console_free(TAKE(s->console));
-	fd_close(&s->vsock_fd);
+	fd_close(&s->transport.fd);
 }

@@ -6,6 +6,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -26,11 +28,12 @@ enum {
 
 #define DEVICE "device="
 
-int mounts_bind(const char *source, const char *target, bool read_only, bool is_private,
-		struct err *e)
+int mounts_bind(const char *source, const char *target, unsigned how, struct err *e)
 {
 	OWN(fd)
-	int tree = sys_open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE | O_CLOEXEC);
+	int tree = sys_open_tree(AT_FDCWD, source,
+				 OPEN_TREE_CLONE | O_CLOEXEC |
+					 (how & SHARE_FLAT ? 0U : (unsigned)AT_RECURSIVE));
 
 	if (tree < 0)
 		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno,
@@ -38,12 +41,28 @@ int mounts_bind(const char *source, const char *target, bool read_only, bool is_
 	/* before it is attached: copies made then inherit it */
 	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE,
 			      MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID |
-				      (read_only ? MOUNT_ATTR_RDONLY : 0),
-			      0, is_private ? MS_PRIVATE : 0) < 0)
+				      (how & SHARE_READ_ONLY ? MOUNT_ATTR_RDONLY : 0),
+			      0, how & SHARE_PRIVATE ? MS_PRIVATE : 0) < 0)
 		return err_sys(e, "share '%s': its attributes", source);
 	if (sys_move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return err_sys(e, "share '%s' at '%s'", source, target);
 	return 0;
+}
+
+bool mounts_are_below(const char *dir)
+{
+	OWN(free) char *real = realpath(dir, NULL);
+	size_t len = real ? strlen(real) : 0;
+	struct mntent *m;
+	bool found = false;
+	FILE *f;
+
+	if (!real || !(f = setmntent("/proc/self/mounts", "re")))
+		return true;
+	while (!found && (m = getmntent(f)))
+		found = strncmp(m->mnt_dir, real, len) == 0 && m->mnt_dir[len] == '/';
+	(void)endmntent(f);
+	return found;
 }
 
 /* A mount's words, taken apart; what keeps its loop devices until it is made. */
@@ -71,6 +90,12 @@ static int take_word(const struct share_mount *m, const char *word, struct words
 		w->loop = true;
 		return 1;
 	}
+	/* containerd 2's, for pods with users of their own; the kernel's overlay has no such */
+	if (str_starts(word, "uidmap=") || str_starts(word, "gidmap="))
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "mount of '%s', option '%.100s': files are not mapped to other "
+			       "users (hostUsers: false)",
+			       m->source, word);
 	if (!str_eq(m->type, "erofs") || !str_starts(word, DEVICE))
 		return 0;
 	if (w->device_count == DEVICES_MAX)
@@ -163,7 +188,8 @@ int mounts_one(const struct share_mount *m, const char *target, struct err *e)
 		if (w.o.data)
 			return err_set(e, ERR_INVALID, 0, "bind mount of '%s': options '%s'",
 				       m->source, w.o.data);
-		return mounts_bind(m->source, target, w.o.flags & MS_RDONLY, false, e);
+		return mounts_bind(m->source, target,
+				   w.o.flags & MS_RDONLY ? SHARE_READ_ONLY : 0, e);
 	}
 	w.o.flags |= MS_NODEV | MS_NOSUID;
 	if (!str_eq(m->type, "overlay"))

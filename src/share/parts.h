@@ -9,11 +9,10 @@
 
 /*
  * Mounts the tree at `source` (a directory with its submounts, or a file) on `target`, which
- * must be of the same kind. It goes on to receive what is mounted below it on the host,
- * unless `is_private`.
+ * must be of the same kind, as `how` (SHARE_*) says. It goes on to receive what is mounted
+ * below it on the host, but with SHARE_PRIVATE.
  */
-int mounts_bind(const char *source, const char *target, bool read_only, bool is_private,
-		struct err *e);
+int mounts_bind(const char *source, const char *target, unsigned how, struct err *e);
 /* One mount in containerd's terms. ERR_INVALID names an option that is not known. */
 int mounts_one(const struct share_mount *m, const char *target, struct err *e);
 enum {
@@ -22,6 +21,8 @@ enum {
 /* A file as a block device `node`, as long as *out, its descriptor, or a mount of it lives. */
 int loop_device_attach(const char *path, bool read_only, char node[LOOP_NODE_SIZE], int *out,
 		       struct err *e);
+/* Whether anything is mounted within a directory; true as well where that is not known. */
+bool mounts_are_below(const char *dir);
 int mounts_set_read_only(const char *target, struct err *e);
 /* Unmounts whatever is stacked there, with all below; nothing mounted is success. */
 void mounts_clear(const char *target);

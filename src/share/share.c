@@ -47,7 +47,8 @@ struct entry {
 	struct list node;
 	char *name;   /* below rw, or layers */
 	char *source; /* of a volume; NULL: made here */
-	bool read_only, is_private, is_dir, mounted;
+	bool is_dir, mounted;
+	unsigned how;      /* SHARE_* */
 	bool is_layer;     /* the guest does not see it */
 	struct stat st;    /* of the source when it was taken */
 	struct strv users; /* container ids, one per use */
@@ -460,7 +461,7 @@ static int fill_rootfs(const char *path, const char *dir, bool read_only,
 		       const struct share_mount *mounts, size_t count, struct err *e)
 {
 	if (dir)
-		return mounts_bind(dir, path, read_only, false, e);
+		return mounts_bind(dir, path, read_only ? SHARE_READ_ONLY : 0, e);
 	for (size_t i = 0; i < count; i++) {
 		if (mounts_one(&mounts[i], path, e) < 0)
 			return -1;
@@ -517,19 +518,41 @@ int share_add_layer(struct share *s, const char *cid, const struct share_mount *
 	return 0;
 }
 
-/* A path is not yet a file: it may have been replaced, or mounted upon. */
-static struct entry *find_volume(struct share *s, const char *source, const struct stat *st,
-				 bool read_only, bool is_private)
+/*
+ * Whether what is mounted below a directory is the same by both ways to it. By one way to the
+ * same mount it is; by two it is where there is nothing, and nothing that comes is to be seen.
+ */
+static bool shows_the_same(const struct entry *n, const char *source, unsigned how)
 {
+	if (str_eq(n->source, source))
+		return true;
+	return (how & (SHARE_PRIVATE | SHARE_FLAT)) && !mounts_are_below(n->source) &&
+	       !mounts_are_below(source);
+}
+
+/*
+ * virtiofsd tells mounts apart: by two entries for one directory the guest would have its files
+ * twice, with locks, sockets and caches of their own. Who only reads joins those who write, as
+ * the machine may write there in any case, and mounts it read-only in the guest. Not the other
+ * way round: virtiofsd's copy of a mount cannot be made writable. A path is not yet a file: it
+ * may have been replaced, or mounted upon.
+ */
+static struct entry *find_volume(struct share *s, const char *source, const struct stat *st,
+				 unsigned how)
+{
+	struct entry *found = NULL;
+
 	list_for_each(i, tmp, &s->entries) {
 		struct entry *n = list_entry(i, struct entry, node);
 
-		if (n->source && str_eq(n->source, source) && n->read_only == read_only &&
-		    n->is_private == is_private && n->st.st_dev == st->st_dev &&
-		    n->st.st_ino == st->st_ino)
-			return n;
+		if (!n->source || n->st.st_dev != st->st_dev || n->st.st_ino != st->st_ino ||
+		    (n->how | (how & SHARE_READ_ONLY)) != how ||
+		    !shows_the_same(n, source, how))
+			continue;
+		if (!found || !(n->how & SHARE_READ_ONLY))
+			found = n;
 	}
-	return NULL;
+	return found;
 }
 
 /* "@3-data": as no container can be called, a number to be unique, the rest for people. */
@@ -589,8 +612,8 @@ static int check_readable(const char *source, struct err *e)
 }
 
 static int add_new_volume(struct share *s, const char *cid, const char *source,
-			  const struct stat *st, bool read_only, bool is_private,
-			  struct share_entry *out, struct err *e)
+			  const struct stat *st, unsigned how, struct share_entry *out,
+			  struct err *e)
 {
 	OWN(entry) struct entry *n = NULL;
 	char path[SHARE_PATH_LEN];
@@ -606,11 +629,10 @@ static int add_new_volume(struct share *s, const char *cid, const char *source,
 	if (!n || host_path(s, n->name, path, e) < 0 || describe(s, n, out, e) < 0 ||
 	    make_place(path, n->is_dir, e) < 0)
 		return -1;
-	n->read_only = read_only;
-	n->is_private = is_private;
+	n->how = how;
 	n->mounted = true;
 	n->st = *st;
-	if (mounts_bind(source, path, read_only, is_private, e) < 0) {
+	if (mounts_bind(source, path, how, e) < 0) {
 		remove_entry(s, TAKE(n));
 		return -1;
 	}
@@ -619,8 +641,8 @@ static int add_new_volume(struct share *s, const char *cid, const char *source,
 	return 0;
 }
 
-int share_add_volume(struct share *s, const char *cid, const char *source, bool read_only,
-		     bool is_private, struct share_entry *out, struct err *e)
+int share_add_volume(struct share *s, const char *cid, const char *source, unsigned how,
+		     struct share_entry *out, struct err *e)
 {
 	struct entry *n;
 	struct stat st;
@@ -632,9 +654,9 @@ int share_add_volume(struct share *s, const char *cid, const char *source, bool 
 	if (stat(source, &st) < 0)
 		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYS, errno,
 			       "volume '%s'", source);
-	n = find_volume(s, source, &st, read_only, is_private);
+	n = find_volume(s, source, &st, how);
 	if (!n)
-		return add_new_volume(s, cid, source, &st, read_only, is_private, out, e);
+		return add_new_volume(s, cid, source, &st, how, out, e);
 	if (describe(s, n, out, e) < 0)
 		return -1;
 	return strv_add(&n->users, cid, e);

@@ -132,14 +132,21 @@ int share_add_rootfs(struct share *s, const char *cid, const char *dir, bool rea
  */
 int share_add_layer(struct share *s, const char *cid, const struct share_mount *m,
 		    char out[SHARE_PATH_LEN], struct err *e);
+enum {
+	SHARE_READ_ONLY = 1, /* and all that is mounted below it */
+	SHARE_PRIVATE = 2,   /* what is mounted below it on the host later is not seen */
+	SHARE_FLAT = 4       /* nor what is mounted below it now */
+};
+
 /*
- * A file or directory of the host for container `cid`. The same source shared read-only and
- * writable is two entries; the same again is the same entry with one more user. What is
- * mounted below it on the host later is seen too, unless `is_private`.
+ * A file or directory of the host for container `cid`. The same source shared another way
+ * (`how`: SHARE_*) is another entry; the same again is the same entry with one more user, and
+ * so is one that is to be read-only where there is one that is not: the guest is to mount it
+ * as it is asked for.
  * Sockets, fifos and devices: ERR_UNSUPPORTED.
  */
-int share_add_volume(struct share *s, const char *cid, const char *source, bool read_only,
-		     bool is_private, struct share_entry *out, struct err *e);
+int share_add_volume(struct share *s, const char *cid, const char *source, unsigned how,
+		     struct share_entry *out, struct err *e);
 /* A file with these bytes (resolv.conf, hosts …), removed with its container. */
 int share_add_file(struct share *s, const char *cid, const char *name, const void *p,
 		   size_t len, mode_t mode, struct share_entry *out, struct err *e);

@@ -43,6 +43,7 @@ enum {
 /* What asks for it: of either form, and of Rust's alone. */
 #define WORD_SUBMOUNTS   "announce_submounts"
 #define OPTION_SUBMOUNTS "--announce-submounts"
+#define OPTION_ACL       "--posix-acl"
 
 static const char *const places[] = {
 	"/usr/libexec/virtiofsd",
@@ -110,26 +111,63 @@ static int add_cache_old(const char *cache, struct strv *argv, struct err *e)
 	return err_set(e, ERR_UNSUPPORTED, 0, "this virtiofsd has no cache mode '%s'", cache);
 }
 
-static int add_old(const char *dir, const char *cache, const char *help, struct strv *argv,
-		   struct err *e)
+/* Whether a list of an -o holds one of the words. */
+static bool names_one(const char *list, const char *const *words)
+{
+	for (;;) {
+		size_t n = strcspn(list, ",");
+
+		for (size_t i = 0; words[i]; i++) {
+			if (n == strlen(words[i]) && strncmp(list, words[i], n) == 0)
+				return true;
+		}
+		if (!list[n])
+			return false;
+		list += n + 1;
+	}
+}
+
+/*
+ * Access control lists are asked for where the file server has them, unless the user's part has
+ * a word about them, or one that they exclude: without xattrs, or with users translated, both
+ * forms refuse them.
+ */
+static bool wants_acl(const struct share_config *c, const char *help)
+{
+	static const char *const words[] = { "no_xattr", "posix_acl", "no_posix_acl", NULL };
+	const char *const *args = c->extra_args;
+
+	for (size_t i = 0; args && args[i]; i++) {
+		if (str_starts(args[i], "--translate-") || str_starts(args[i], OPTION_ACL) ||
+		    names_one(str_starts(args[i], "-o") && args[i][2] ? args[i] + 2 : args[i],
+			      words))
+			return false;
+	}
+	return strstr(help, "posix_acl") || strstr(help, OPTION_ACL);
+}
+
+static int add_old(const char *dir, const char *cache, const char *help, bool acl,
+		   struct strv *argv, struct err *e)
 {
 	(void)help;
 	if (strv_addf(argv, e, "--fd=%d", SOCKET_FD) < 0 || strv_add(argv, "-f", e) < 0 ||
 	    strv_add(argv, "-o", e) < 0 || strv_addf(argv, e, "source=%s", dir) < 0 ||
 	    add_cache_old(cache, argv, e) < 0)
 		return -1;
-	return strv_add(argv, "-o", e) < 0 || strv_add(argv, "xattr,sandbox=namespace", e) < 0
+	return strv_add(argv, "-o", e) < 0 || strv_addf(argv, e, "xattr%s,sandbox=namespace",
+							acl ? ",posix_acl" : "") < 0
 		       ? -1
 		       : 0;
 }
 
-static int add_new(const char *dir, const char *cache, const char *help, struct strv *argv,
-		   struct err *e)
+static int add_new(const char *dir, const char *cache, const char *help, bool acl,
+		   struct strv *argv, struct err *e)
 {
 	if (strv_addf(argv, e, "--fd=%d", SOCKET_FD) < 0 ||
 	    strv_addf(argv, e, "--shared-dir=%s", dir) < 0 ||
 	    strv_addf(argv, e, "--cache=%s", cache) < 0 ||
-	    strv_add(argv, "--sandbox=namespace", e) < 0 || strv_add(argv, "--xattr", e) < 0)
+	    strv_add(argv, "--sandbox=namespace", e) < 0 || strv_add(argv, "--xattr", e) < 0 ||
+	    (acl && strv_add(argv, OPTION_ACL, e) < 0))
 		return -1;
 	return strstr(help, NO_SUBMOUNTS) ? strv_add(argv, NO_SUBMOUNTS, e) : 0;
 }
@@ -195,7 +233,7 @@ int virtiofsd_argv(const struct share_config *c, const char *program, const char
 	if (strchr(dir, ','))
 		return err_set(e, ERR_INVALID, 0, "shared directory '%s': a comma", dir);
 	if (strv_add(argv, program, e) < 0 ||
-	    (new_form ? add_new : add_old)(dir, cache, help, argv, e) < 0)
+	    (new_form ? add_new : add_old)(dir, cache, help, wants_acl(c, help), argv, e) < 0)
 		return -1;
 	if (!virtiofsd_may_raise_limits() && strv_add(argv, "--rlimit-nofile=0", e) < 0)
 		return -1;

@@ -4,8 +4,13 @@
 
 #include <stdbool.h>
 
+#include <protobuf-c/protobuf-c.h>
+
 struct err;
 struct shim_options;
+
+/* An answer, to standard output. */
+int shim_print_message(const ProtobufCMessage *m, struct err *e);
 
 /* -id and -namespace are there and are identifiers. */
 int shim_check_ids(const struct shim_options *o, struct err *e);

@@ -17,11 +17,11 @@
 #include "bootstrap.pb-c.h"
 #include "options.pb-c.h"
 #include "sandbox/mount_chain.h"
+#include "shim/any.h"
 #include "shim/options.h"
 #include "wire/json.h"
 #include "wire/message.h"
 
-#define RUNTIME_OPTIONS_URL    "runtimeoptions.v1.Options"
 #define MOUNT_CAPABILITIES_URL "type.googleapis.com/containerd.types.MountCapabilities"
 
 enum {
@@ -74,10 +74,13 @@ static int take_options(const Google__Protobuf__Any *any, struct arena *a, struc
 {
 	const Runtimeoptions__V1__Options *o;
 
-	if (!any || !str_eq(any->type_url, RUNTIME_OPTIONS_URL))
+	if (!any_is_runtime_options(any))
 		return 0;
 	o = try_decode(&runtimeoptions__v1__options__descriptor, any->value.data,
 		       any->value.len, a);
+	if (o && o->config_body.len && !*o->config_path)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "options of the runtime as a table: name a file by ConfigPath");
 	if (!o || !*o->config_path)
 		return 0;
 	free(b->config_path);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `delete` and `-info`. delete is called when the engine cannot be reached: it takes away
+ * `delete`, which is called when the engine cannot be reached: it takes away
  * what is left, and the engine itself if it lives on. What it is about may be one container of
  * a living pod: then only that one goes.
  */
@@ -19,19 +19,16 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "base/time.h"
-#include "build_config.h"
 #include "event/child.h"
 #include "event/fiber.h"
 #include "event/loop.h"
 #include "oci/spec.h"
 #include "sandbox/hooks.h"
-#include "sandbox/mount_chain.h"
 #include "sandbox/rundir.h"
 #include "shim/actions.h"
 #include "shim/engine_log.h"
 #include "shim/options.h"
 #include "task.pb-c.h"
-#include "version.h"
 #include "wire/message.h"
 #include "wire/ttrpc.h"
 #include "wire/unix_socket.h"
@@ -42,7 +39,7 @@ enum {
 	CALL_MS = 10 * 1000
 };
 
-static int print_message(const ProtobufCMessage *m, struct err *e)
+int shim_print_message(const ProtobufCMessage *m, struct err *e)
 {
 	OWN(buf) struct buf out = BUF_INIT;
 
@@ -184,6 +181,8 @@ static int clean_up(const struct shim_options *o, const char *cwd, bool *lives, 
 	}
 	if (!id)
 		return err_oom(e, "an id");
+	if (joins)
+		engine_log_name(id, o->id);
 	(void)rundir_sweep(RUNDIR_BASE);
 	if (rundir_find(RUNDIR_BASE, id, &owner, &name, &none) < 0)
 		return 0;
@@ -219,26 +218,5 @@ int shim_delete(const struct shim_options *o, struct err *e)
 	at.nanos = (int32_t)(now % 1000000000);
 	resp.exit_status = STATUS_KILLED;
 	resp.exited_at = &at;
-	return print_message(&resp.base, e);
-}
-
-int shim_info(const struct shim_options *o, struct err *e)
-{
-	Containerd__Task__RuntimeInfo info = CONTAINERD__TASK__RUNTIME_INFO__INIT;
-	Containerd__Task__RuntimeVersion version = CONTAINERD__TASK__RUNTIME_VERSION__INIT;
-
-	Containerd__Task__RuntimeInfo__AnnotationsEntry mounts =
-		CONTAINERD__TASK__RUNTIME_INFO__ANNOTATIONS_ENTRY__INIT;
-	Containerd__Task__RuntimeInfo__AnnotationsEntry *list[] = { &mounts };
-
-	(void)o;
-	mounts.key = (char *)(uintptr_t) "containerd.io/runtime-allow-mounts";
-	mounts.value = (char *)(uintptr_t)MOUNT_CHAIN_ALLOWED;
-	info.annotations = list;
-	info.n_annotations = ARRAY_LEN(list);
-	version.version = (char *)(uintptr_t)KATA_VERSION;
-	version.revision = (char *)(uintptr_t)KATA_COMMIT;
-	info.name = (char *)(uintptr_t) "io.containerd.kata.v2";
-	info.version = &version;
-	return print_message(&info.base, e);
+	return shim_print_message(&resp.base, e);
 }

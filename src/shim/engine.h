@@ -45,6 +45,7 @@ struct engine {
 	struct cond created;          /* woken when it is over */
 	bool ending;
 	struct signal_watch signals;
+	unsigned waits; /* requests that wait for the end of a process */
 	struct timer idle;
 	int64_t idle_since; /* monotonic ms; 0: there is a container or a client */
 };

@@ -3,9 +3,14 @@
 #include "shim/engine_log.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
+
+enum {
+	NAME_LEN = 129 /* an id of containerd, shim_check_ids() */
+};
 
 void engine_log_open(bool debug, const char *sandbox)
 {
@@ -21,4 +26,13 @@ void engine_log_open(bool debug, const char *sandbox)
 		c.fd = open("shim.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
 			    0600);
 	log_setup(&c);
+}
+
+void engine_log_name(const char *sandbox, const char *container)
+{
+	static char names[2][NAME_LEN];
+
+	(void)snprintf(names[0], NAME_LEN, "%s", sandbox);
+	(void)snprintf(names[1], NAME_LEN, "%s", container);
+	log_set_names(names[0], names[1]);
 }

@@ -9,3 +9,5 @@
  * named in every record.
  */
 void engine_log_open(bool debug, const char *sandbox);
+/* From now on these are: a container of a pod names the pod it is in. Both are copied. */
+void engine_log_name(const char *sandbox, const char *container);

@@ -31,12 +31,13 @@
 #include "sandbox/mount_chain.h"
 #include "sandbox/sizing.h"
 #include "shim/actions.h"
+#include "shim/any.h"
 #include "shim/engine.h"
+#include "shim/pod_files.h"
 #include "task.pb-c.h"
 #include "wire/message.h"
 
-#define OPTIONS_URL         "io.katacontainers.engine.v1.Options"
-#define RUNTIME_OPTIONS_URL "runtimeoptions.v1.Options"
+#define OPTIONS_URL "io.katacontainers.engine.v1.Options"
 
 /* containerd's own way to name a configuration file. */
 static int decode_runtime_options(const Google__Protobuf__Any *any, struct arena *a,
@@ -71,7 +72,7 @@ int create_own_options(const Google__Protobuf__Any *any, struct arena *a,
 	*out = &none;
 	if (!any || !*any->type_url)
 		return 0;
-	if (!str_eq(any->type_url, OPTIONS_URL)) {
+	if (!any_is(any, OPTIONS_URL)) {
 		log_debug(NULL, "options of type '%s' are not used", any->type_url);
 		return 0;
 	}
@@ -85,7 +86,7 @@ int create_own_options(const Google__Protobuf__Any *any, struct arena *a,
 static int decode_options(const Google__Protobuf__Any *any, struct arena *a,
 			  const Katac__Options **out, struct err *e)
 {
-	if (any && str_eq(any->type_url, RUNTIME_OPTIONS_URL))
+	if (any_is_runtime_options(any))
 		return decode_runtime_options(any, a, out, e);
 	return create_own_options(any, a, out, e);
 }
@@ -148,10 +149,8 @@ static void log_config(const struct kata_config *c, const struct oci_notes *path
 		log_info(NULL, "configuration from '%s' and %u drop-ins", c->file, c->drop_ins);
 	else
 		log_info(NULL, "no configuration file: built-in defaults");
-	if (c->warnings.count)
-		log_warn(NULL, "configuration: %s", c->warnings.text);
-	if (paths->count)
-		log_warn(NULL, "configuration: %s", paths->text);
+	oci_notes_log(&c->warnings, LOG_WARN, NULL, "configuration");
+	oci_notes_log(paths, LOG_WARN, NULL, "configuration");
 	if (c->runtime.enable_debug)
 		log_set_level(LOG_DEBUG);
 	else if (!log_enabled(LOG_DEBUG) && log_level_parse(c->runtime.log_level, &level))
@@ -177,6 +176,25 @@ static void find_shm(const Grpc__Spec *spec, struct sandbox_wish *w)
 	}
 }
 
+/* The name servers that the first container is given are its sandbox's. */
+static int find_resolv_conf(const Grpc__Spec *spec, struct sandbox_wish *w, struct arena *a,
+			    struct err *e)
+{
+	for (size_t i = 0; i < spec->n_mounts; i++) {
+		const Grpc__Mount *m = spec->mounts[i];
+		OWN(free) char *text = NULL;
+		struct err ignored;
+
+		/* what cannot be read is refused as a mount */
+		if (!str_eq(m->destination, "/etc/resolv.conf") || m->source[0] != '/' ||
+		    file_read(AT_FDCWD, m->source, POD_FILE_MAX, &text, NULL, &ignored) < 0)
+			continue;
+		w->resolv_conf = arena_strdup(a, text);
+		return w->resolv_conf ? 0 : err_oom(e, "resolv.conf");
+	}
+	return 0;
+}
+
 /* What the pod itself asks for, as far as the configuration lets it. */
 static int apply_annotations(struct engine *en, const struct sandbox_wish *w, struct err *e)
 {
@@ -192,7 +210,7 @@ static int read_config(struct engine *en, const struct sandbox_wish *w, struct e
 {
 	const char *named =
 		*w->options->config_path ? w->options->config_path : getenv(SHIM_ENV_CONFIG);
-	struct oci_notes paths = { .count = 0 };
+	OWN(oci_notes) struct oci_notes paths = { .count = 0 };
 
 	if (config_load(named, &en->config, e) < 0 || apply_annotations(en, w, e) < 0 ||
 	    layout_settle(en->config, &paths, e) < 0)
@@ -228,6 +246,7 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 				     .shm_bytes = w->shm_bytes,
 				     .shm_source = w->shm_source,
 				     .files = w->files,
+				     .resolv_conf = w->resolv_conf,
 				     .sysctls = w->sysctls,
 				     .sysctl_count = w->sysctl_count,
 				     .observer = task_observer(en) };
@@ -289,7 +308,8 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 	if (decode_options(r->options, &a, &o, e) < 0 ||
 	    spec_load(r->bundle, &a, NULL, &spec, e) < 0 || guest_spec_check(spec, e) < 0 ||
 	    spec_identity(spec, &identity, e) < 0 || sizing_limits_of(spec, &w.limits, e) < 0 ||
-	    list_annotations(spec, &w, &a, e) < 0 || root_is_disk(r, &a, &has_disk, e) < 0)
+	    list_annotations(spec, &w, &a, e) < 0 || find_resolv_conf(spec, &w, &a, e) < 0 ||
+	    root_is_disk(r, &a, &has_disk, e) < 0)
 		return -1;
 	w.options = o;
 	w.hostname = spec->hostname;

@@ -50,6 +50,7 @@ struct sandbox_wish {
 	uint64_t shm_bytes;
 	const char *shm_source;
 	struct pod_files files;
+	const char *resolv_conf; /* its text, NULL where `files` has it or there is none */
 	const struct sandbox_sysctl *sysctls;
 	size_t sysctl_count;
 	const char *cgroup; /* of the host, "" for none: see sandbox/host_cgroup.h */

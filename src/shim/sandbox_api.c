@@ -22,6 +22,7 @@
 #include "sandbox.pb-c.h"
 #include "sandbox/sandbox.h"
 #include "shim/engine.h"
+#include "shim/any.h"
 #include "shim/first_create.h"
 #include "shim/metrics.h"
 #include "shim/pod_files.h"
@@ -76,7 +77,7 @@ static int decode_config(const Google__Protobuf__Any *any, struct arena *a,
 {
 	ProtobufCMessage *m;
 
-	if (any && *any->type_url && !str_eq(any->type_url, POD_CONFIG_URL))
+	if (any && *any->type_url && !any_is(any, POD_CONFIG_URL))
 		return err_set(e, ERR_UNSUPPORTED, 0, "options of type '%.80s': %s is known",
 			       any->type_url, POD_CONFIG_URL);
 	if (message_decode(&containerd__sandbox__pod_sandbox_config__descriptor,
@@ -174,6 +175,7 @@ static int take_linux(const struct engine *en,
 		w->limits = (struct sizing_limits){
 			.quota = l->resources->cpu_quota,
 			.period = l->resources->cpu_period,
+			.shares = l->resources->cpu_shares,
 			.memory = l->resources->memory_limit_in_bytes,
 		};
 	return list_sysctls(l, w, a, e);

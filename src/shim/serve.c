@@ -20,6 +20,7 @@
 #include "base/time.h"
 #include "build_config.h"
 #include "event/fiber.h"
+#include "event/spawn.h"
 #include "sandbox/host_cgroup.h"
 #include "share/share.h"
 #include "shim/actions.h"
@@ -34,6 +35,7 @@ enum {
 	ANSWERS_POLL_MS = 5,
 	LINGER_MS = 100,
 	EVENTS_DRAIN_MS = 5000,
+	FILES_MAX = 1 << 20,
 	IDLE_MS = 60 * 1000,
 	IDLE_ALONE_MS = 10 * 1000,
 	IDLE_KATA_MS = 1000
@@ -243,6 +245,8 @@ int shim_serve(const struct shim_options *o, struct err *e)
 		return -1;
 	engine_log_open(o->debug, o->id);
 	(void)umask(0022);
+	/* containerd 2 leaves 1024 to its children: four for each process, and more */
+	spawn_raise_files(FILES_MAX);
 	(void)prctl(PR_SET_NAME, "containerd-shim"); /* as from PATH, not "exe" */
 	log_info(NULL, "engine %s (%s) for sandbox '%s' of '%s'", KATA_VERSION, KATA_COMMIT,
 		 o->id, o->namespace);

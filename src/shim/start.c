@@ -293,5 +293,7 @@ int shim_start(const struct shim_options *o, struct err *e)
 		return err_sys(e, "the environment");
 	if (shim_sandbox_of(o, &id, &joins, e) < 0)
 		return -1;
+	if (joins)
+		engine_log_name(id, o->id);
 	return joins ? join_pod(o, &b, id, e) : start_new(o, &b, id, e);
 }

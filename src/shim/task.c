@@ -4,6 +4,7 @@
  * under the names of v2 and v3, whose messages are the same. Every handler runs in a fiber
  * of its own. A process is looked up anew after each wait.
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
@@ -31,6 +33,12 @@
 #include "wire/ttrpc.h"
 
 #define VERSION_STRING "2"
+
+enum {
+	WAITS_MAX = 4096
+};
+
+static_assert(WAITS_MAX < (int)TTRPC_MAX_CALLS, "the others need room, too");
 
 #define NEW(type, name, a) ((type *)message_new(&name##__descriptor, (a)))
 
@@ -128,11 +136,27 @@ static void observed_exit(void *arg, struct process *p)
 		self_end_begin(en, p);
 }
 
+/* CRI-O takes no events; it looks for a file in the bundle, as upstream's shim writes it. */
+static void leave_oom_file(struct engine *en, const char *id)
+{
+	const struct container *ct = container_find(en->sandbox, id);
+	OWN(free) char *path = NULL;
+	struct err e;
+
+	if (!ct || !str_eq(container_manager(ct), "cri-o"))
+		return;
+	path = str_printf("%s/oom", container_bundle(ct));
+	if (!path || file_replace(AT_FDCWD, path, "", 0, 0644, false, &e) < 0)
+		log_warn(NULL, "container '%s': its OOM kill is not on record: %s", id,
+			 path ? e.msg : "out of memory");
+}
+
 static void observed_oom(void *arg, const char *container_id)
 {
 	struct engine *en = arg;
 	Containerd__Events__TaskOOM m = CONTAINERD__EVENTS__TASK_OOM__INIT;
 
+	leave_oom_file(en, container_id);
 	m.container_id = text(container_id);
 	events_send(en->events, EVENT_OOM, &m.base);
 }
@@ -405,17 +429,27 @@ static int task_state(struct ttrpc_call *c, const void *request, void *response,
 	return 0;
 }
 
+/*
+ * Who gives up a Wait does not say so: it stays for as long as the process lives. There are
+ * never so many that no other request could be made (TTRPC_MAX_CALLS).
+ */
 static int task_wait(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	const Containerd__Task__WaitRequest *r = request;
 	Containerd__Task__WaitResponse *resp = response;
+	struct engine *en = engine_of(c);
 	struct process *p;
 	int rc;
 
-	if (find_process(engine_of(c), r->id, r->exec_id, &p, e) < 0)
+	if (find_process(en, r->id, r->exec_id, &p, e) < 0)
 		return -1;
+	if (en->waits >= WAITS_MAX && process_exited_at(p) == 0)
+		return err_set(e, ERR_NO_MEMORY, 0,
+			       "%d requests wait already, which is the most", WAITS_MAX);
 	process_ref(p);
+	en->waits++;
 	rc = process_wait(p, e);
+	en->waits--;
 	if (rc == 0) {
 		resp->exit_status = process_exit_status(p);
 		resp->exited_at = timestamp(c->arena, process_exited_at(p));
@@ -510,8 +544,12 @@ static int task_pids(struct ttrpc_call *c, const void *request, void *response, 
 	pid = (uint32_t)container_pid(ct);
 	if (pid == 0)
 		return 0;
-	if (container_processes(ct, c->arena, &pids, &n, e) < 0)
-		return -1;
+	/* a caller without an answer takes the container for lost, whose number is known */
+	if (container_processes(ct, c->arena, &pids, &n, e) < 0) {
+		log_warn(NULL, "container '%s': its guest's process ids: %s", r->id, e->msg);
+		err_clear(e);
+		n = 0;
+	}
 	resp->processes = arena_alloc(c->arena, sizeof(*resp->processes));
 	p = NEW(Containerd__Task__ProcessInfo, containerd__task__process_info, c->arena);
 	if (!resp->processes || !p)
@@ -557,7 +595,7 @@ static int task_resume(struct ttrpc_call *c, const void *request, void *response
 static int task_update(struct ttrpc_call *c, const void *request, void *response, struct err *e)
 {
 	const Containerd__Task__UpdateTaskRequest *r = request;
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	Grpc__LinuxResources *resources;
 	struct container *ct;
 

@@ -27,7 +27,7 @@ const char *accel_name(enum accel a);
 bool accel_parse(const char *s, enum accel *out);
 
 enum {
-	ACCEL_WHY_LEN = 200
+	ACCEL_WHY_LEN = 400
 };
 
 struct accel_verdict {
@@ -43,12 +43,41 @@ struct accel_verdict {
 typedef void (*accel_probe_fn)(const char *device, struct accel_verdict *out);
 void accel_run_kvm(const char *device, struct accel_verdict *out);
 
+/* How long a verdict on a kernel is believed. */
+enum accel_certainty {
+	ACCEL_UNSURE,      /* not at all: the host's state of the moment decided */
+	ACCEL_FOR_A_WHILE, /* ten minutes: a busy host decided, maybe */
+	ACCEL_SURE         /* until the host boots again */
+};
+
+enum {
+	ACCEL_BOOT_MS = 70 * 1000 /* the longest time that .boot() below may take */
+};
+
+/*
+ * A kernel that may run where others do not: a guest of a paravirtual KVM. Where the page of
+ * guest code fails, the kernel itself is tried, once per boot of the host and `depends`, by
+ * one process at a time.
+ */
+struct accel_kernel {
+	const char *path;    /* for people */
+	const char *key;     /* one per kernel: [0-9a-z.-]+, a part of the cache files' names */
+	const char *depends; /* a line that changes with all that the outcome depends on */
+	/*
+	 * Tries it with KVM and fills *out and *sure. Waits. Errors: ERR_CANCELLED only.
+	 */
+	int (*boot)(void *arg, struct accel_verdict *out, enum accel_certainty *sure,
+		    struct err *e);
+	void *arg;
+};
+
 struct accel_config {
-	const char *device;    /* NULL: /dev/kvm */
-	const char *cache_dir; /* NULL: /run/kata */
-	const char *boot_id;   /* NULL: /proc/sys/kernel/random/boot_id */
-	accel_probe_fn probe;  /* NULL: accel_run_kvm */
-	int64_t timeout_ms;    /* of the probe; 0: 500 */
+	const char *device;                /* NULL: /dev/kvm */
+	const char *cache_dir;             /* NULL: /run/kata */
+	const char *boot_id;               /* NULL: /proc/sys/kernel/random/boot_id */
+	accel_probe_fn probe;              /* NULL: accel_run_kvm */
+	int64_t timeout_ms;                /* of the probe; 0: 500 */
+	const struct accel_kernel *kernel; /* NULL: an ordinary one */
 };
 
 /*
@@ -61,12 +90,32 @@ int accel_probe(struct loop *l, struct child_reaper *r, const struct accel_confi
 		struct accel_verdict *out, struct err *e);
 
 /*
+ * The same about the configuration's kernel, which is there, after `page` said that guest code
+ * does not run: from one of <cache_dir>/accel.<boot id>.<key>.<0 to 15>, else by its boot; the
+ * oldest of these makes room. While another process boots it this one waits for its verdict.
+ * out->why tells of both.
+ */
+int accel_probe_kernel(struct loop *l, const struct accel_config *c,
+		       const struct accel_verdict *page, struct accel_verdict *out,
+		       struct err *e);
+/* Only what is known: it is not booted. */
+int accel_look_at_kernel(const struct accel_config *c, const struct accel_verdict *page,
+			 struct accel_verdict *out, struct err *e);
+/* It has turned out that the verdict does not hold. */
+void accel_forget_kernel(const struct accel_config *c);
+
+struct accel_choice {
+	enum accel accel; /* ACCEL_KVM or ACCEL_TCG */
+	bool by_trial;    /* KVM, since this kernel has booted with it */
+};
+
+/*
  * Turns what was asked for into ACCEL_KVM or ACCEL_TCG and logs one line: which and why.
- * ACCEL_KVM that is unusable is ERR_UNSUPPORTED with the reason. `c` may be NULL. The verdict
- * is about ordinary kernels: one built for a paravirtual KVM may boot where this says no.
+ * ACCEL_KVM that is unusable is ERR_UNSUPPORTED with the reason. `c` may be NULL.
  */
 int accel_choose(struct loop *l, struct child_reaper *r, const struct accel_config *c,
-		 enum accel wanted, const struct log_ctx *log, enum accel *out, struct err *e);
+		 enum accel wanted, const struct log_ctx *log, struct accel_choice *out,
+		 struct err *e);
 
 /* The host's TSC frequency in kHz for the guest's kernel command line; 0 if not known. */
 uint64_t accel_tsc_khz(void);

@@ -60,7 +60,7 @@ static const char *const exit_names[] = {
 	[VMM_EXIT_NONE] = "running",          [VMM_EXIT_SHUTDOWN] = "guest powered off",
 	[VMM_EXIT_RESET] = "guest reset",     [VMM_EXIT_PANIC] = "guest kernel panic",
 	[VMM_EXIT_STOPPED] = "stopped",       [VMM_EXIT_KILLED] = "monitor killed",
-	[VMM_EXIT_FAILED] = "monitor failed",
+	[VMM_EXIT_FAILED] = "monitor failed", [VMM_EXIT_HALTED] = "guest halted",
 };
 static_assert(ARRAY_LEN(exit_names) == VMM_EXIT_REASON_COUNT_, "every reason needs a name");
 
@@ -218,9 +218,6 @@ static int check_fields(const struct vmm_device *d, struct err *e)
 			return err_set(e, ERR_INVALID, 0, "network '%s': descriptors", id);
 		if (d->net.mac[0] & 1)
 			return err_set(e, ERR_INVALID, 0, "network '%s': multicast MAC", id);
-		if (d->net.mtu && (d->net.mtu < 68 || d->net.mtu > 65535))
-			return err_set(e, ERR_INVALID, 0, "network '%s': MTU %u", id,
-				       d->net.mtu);
 		break;
 	case VMM_DEV_BLK:
 		return check_blk(d, e);
@@ -423,7 +420,8 @@ int vmm_stop(struct vmm *v, int64_t deadline, struct err *e)
 	v->stopping = true;
 	if (soon > deadline)
 		soon = deadline;
-	if (v->driver->ops->quit(v, soon, &ignored) < 0 ||
+	/* a start that failed has left nobody to ask */
+	if (!v->started || v->driver->ops->quit(v, soon, &ignored) < 0 ||
 	    child_wait(&v->child, soon, &ignored) < 0)
 		end_process(v);
 	if (vmm_is_running(v))

@@ -96,7 +96,6 @@ struct vmm_device {
 			size_t tap_count;
 			int stream_fd; /* connected stream socket; used if tap_count is 0 */
 			uint8_t mac[6];
-			unsigned mtu; /* 0: not told to the guest */
 		} net;
 		struct {
 			const char *path; /* regular file or block device, raw */
@@ -121,6 +120,7 @@ enum vmm_exit_reason {
 	VMM_EXIT_NONE,     /* it is running, or was never started */
 	VMM_EXIT_SHUTDOWN, /* the guest powered off */
 	VMM_EXIT_RESET,    /* the guest wanted to reboot: a panic looks like this too */
+	VMM_EXIT_HALTED,   /* the host's KVM cannot run the guest's code any further */
 	VMM_EXIT_PANIC,    /* the guest's kernel said so, or its console did */
 	VMM_EXIT_STOPPED,  /* vmm_stop() */
 	VMM_EXIT_KILLED,   /* the monitor died by signal `code` */

@@ -293,12 +293,27 @@ int nl_listen(unsigned groups, int *out, struct err *e)
 	return 0;
 }
 
-void nl_drain(int fd)
+bool nl_drain(int fd, bool (*counts)(const struct nlmsghdr *m, void *arg), void *arg)
 {
-	uint8_t byte;
+	uint8_t buf[RECEIVE_SIZE] __attribute__((aligned(4)));
+	const struct nlmsghdr *m;
+	bool any = false;
 
-	/* ENOBUFS says once that some were lost: the rest is still there */
-	while (recv(fd, &byte, sizeof(byte), MSG_TRUNC) >= 0 || errno == ENOBUFS ||
-	       errno == EINTR)
-		;
+	for (;;) {
+		ssize_t n = recv(fd, buf, sizeof(buf), MSG_TRUNC);
+		const uint8_t *p = buf;
+		size_t left = (size_t)n;
+		int rc = 1;
+
+		if (n < 0 && (errno == ENOBUFS || errno == EINTR)) {
+			any |= errno == ENOBUFS; /* says so once: the rest is still there */
+			continue;
+		}
+		if (n <= 0)
+			return any;
+		any |= left > sizeof(buf);
+		while (!any && (rc = nl_next(&p, &left, &m)) > 0)
+			any = counts(m, arg);
+		any |= rc < 0;
+	}
 }

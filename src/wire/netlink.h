@@ -73,5 +73,8 @@ int nl_call(int fd, struct nl_request *r,
  * something; what it was is found out by asking, since announcements can be lost.
  */
 int nl_listen(unsigned groups, int *out, struct err *e);
-/* Takes all announcements. */
-void nl_drain(int fd);
+/*
+ * Takes all announcements. Whether one of them counts, as the function says; those that were
+ * lost or cannot be read may have.
+ */
+bool nl_drain(int fd, bool (*counts)(const struct nlmsghdr *m, void *arg), void *arg);

@@ -147,6 +147,7 @@ static struct toml_value *new_value(struct parser *c, enum toml_type type, unsig
 		return NULL;
 	}
 	v->type = type;
+	v->file = c->name;
 	v->line = c->line;
 	v->flags = flags;
 	return v;
@@ -716,6 +717,44 @@ int toml_parse(const char *text, size_t len, const char *name, struct arena *a,
 	}
 	*out = root;
 	return 0;
+}
+
+void toml_remove(struct toml_value *table, const char *key)
+{
+	struct toml_value *before = NULL;
+
+	for (struct toml_value *v = table->list.first; v; before = v, v = v->next) {
+		if (strcmp(v->key, key) != 0)
+			continue;
+		if (before)
+			before->next = v->next;
+		else
+			table->list.first = v->next;
+		if (table->list.last == v)
+			table->list.last = before;
+		table->list.count--;
+		return;
+	}
+}
+
+/* As deep as the documents are nested. */
+void toml_merge(struct toml_value *base, struct toml_value *over)
+{
+	struct toml_value *v = over->list.first, *next;
+
+	memset(&over->list, 0, sizeof(over->list));
+	for (; v; v = next) {
+		struct toml_value *old = toml_get(base, v->key);
+
+		next = v->next;
+		if (old && old->type == TOML_TABLE && v->type == TOML_TABLE) {
+			toml_merge(old, v);
+			continue;
+		}
+		toml_remove(base, v->key);
+		v->next = NULL;
+		append(base, v);
+	}
 }
 
 const char *toml_type_name(enum toml_type t)

@@ -32,7 +32,8 @@ enum {
 
 struct toml_value {
 	enum toml_type type;
-	unsigned line;           /* where it is defined, from 1 */
+	const char *file;        /* where it is defined: the name given to toml_parse() */
+	unsigned line;           /* from 1 */
 	const char *key;         /* member of a table: its name; else NULL */
 	struct toml_value *next; /* next member or element, in the order of the text */
 	union {
@@ -50,12 +51,20 @@ struct toml_value {
 
 /*
  * Parses one document; the tree lives in `a` (some 100 bytes per value). `name` stands for
- * the file in errors: "name:12: what is wrong" (ERR_INVALID, ERR_UNSUPPORTED for dates).
+ * the file in errors: "name:12: what is wrong" (ERR_INVALID, ERR_UNSUPPORTED for dates). The
+ * tree refers to it.
  */
 int toml_parse(const char *text, size_t len, const char *name, struct arena *a,
 	       struct toml_value **out, struct err *e);
 
 /* A member of a table; NULL if there is none (or `table` is none). */
 struct toml_value *toml_get(const struct toml_value *table, const char *key);
+/* Takes a member out of a table, if it is there. */
+void toml_remove(struct toml_value *table, const char *key);
+/*
+ * Lays the table `over` upon `base`: tables that both have are merged, any other value replaces
+ * the one of its name. What `over` held is part of `base` then, and `over` is empty.
+ */
+void toml_merge(struct toml_value *base, struct toml_value *over);
 /* "a string", "an integer" … */
 const char *toml_type_name(enum toml_type t);

@@ -320,7 +320,7 @@ def throughput(kata):
     began = time.monotonic()
     with subprocess.Popen(kata.command("run", "--rm", "busybox", "sh", "-c",
                                        f"dd if=/dev/zero bs=64k count={size >> 16} 2>/dev/null"),
-                          stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as p:
+                          stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as p, limited(p):
         first = p.stdout.read(1)
         began, got = time.monotonic(), len(first)
         while chunk := p.stdout.read(1 << 20):

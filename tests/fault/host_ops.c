@@ -115,7 +115,7 @@ static int op_spec(struct err *e)
 {
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
 	OWN(buf) struct buf text = BUF_INIT;
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	Grpc__Spec *s, *again;
 
 	if (spec_parse_noting(spec_json, sizeof(spec_json) - 1, &a, &notes, &s, e) < 0 ||
@@ -157,7 +157,7 @@ static int op_guest_spec(struct err *e)
 	const struct guest_spec_options o = { .compile_seccomp = true };
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
 	struct digest none = { { 0 } }, program;
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	struct guest_spec g;
 	Grpc__Spec *s;
 

@@ -45,7 +45,7 @@ static int compile(struct digest *out, struct err *e)
 {
 	const struct guest_spec_options o = { .compile_seccomp = true };
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	struct guest_spec g;
 	Grpc__Spec *s;
 

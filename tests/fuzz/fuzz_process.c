@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	buf_clear(&text);
 	if (resources_parse(json, size, &a, NULL, &r, &e) == 0) {
-		guest_resources_edit(r, NULL);
+		guest_resources_edit(r, NULL, NULL);
 		FUZZ_CHECK(resources_print(r, &text, &e) == 0);
 		FUZZ_CHECK(resources_parse((const char *)buf_head(&text), buf_len(&text), &a,
 					   NULL, &r, &e) == 0);

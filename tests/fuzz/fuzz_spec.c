@@ -16,7 +16,7 @@
 static void check_guest(const Grpc__Spec *s, struct arena *a)
 {
 	const struct guest_spec_options options = { .compile_seccomp = true };
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	struct oci_identity id;
 	struct guest_spec g;
 	struct err e;
@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
 	OWN(buf) struct buf text = BUF_INIT, first = BUF_INIT, second = BUF_INIT;
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	Grpc__Spec *s, *again;
 	struct err e;
 

@@ -33,11 +33,17 @@ static size_t check_tree(const struct toml_value *v, unsigned depth)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	OWN(arena) struct arena a = { .limit = 64 << 20 };
-	struct toml_value *root;
+	struct toml_value *root, *again;
 	struct err e;
+	size_t n;
 
 	if (toml_parse((const char *)data, size, "fuzz", &a, &root, &e) < 0)
 		return 0;
-	FUZZ_CHECK(check_tree(root, 0) <= TOML_MAX_VALUES);
+	n = check_tree(root, 0);
+	FUZZ_CHECK(n <= TOML_MAX_VALUES);
+	/* laid upon itself it is what it was */
+	FUZZ_CHECK(toml_parse((const char *)data, size, "again", &a, &again, &e) == 0);
+	toml_merge(root, again);
+	FUZZ_CHECK(check_tree(root, 0) == n);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/device_name.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/rand.h"
@@ -72,6 +73,22 @@ static void test_err_names(void **state)
 }
 
 /* A bug ends the program by SIGABRT, and its last words say where. */
+static void test_device_names(void **state)
+{
+	char name[32], tiny[4];
+	struct err e;
+
+	(void)state;
+	assert_int_equal(device_name('c', 1, 3, name, sizeof(name), &e), 0);
+	assert_string_equal(name, "null");
+	/* its numbers are another device's among disks, or nobody's */
+	if (device_name('b', 1, 3, name, sizeof(name), &e) == 0)
+		assert_string_equal(name, "ram3");
+	assert_int_equal(device_name('c', 4095, 77777, name, sizeof(name), &e), 1);
+	assert_err(device_name('c', 1, 3, tiny, sizeof(tiny), &e), &e, ERR_INVALID);
+	assert_non_null(strstr(e.msg, "null"));
+}
+
 static void test_bug(void **state)
 {
 	char said[200] = "";
@@ -230,6 +247,7 @@ int main(void)
 		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_rfc3339),
 		cmocka_unit_test(test_rand),
+		cmocka_unit_test(test_device_names),
 		cmocka_unit_test(test_bug),
 	};
 

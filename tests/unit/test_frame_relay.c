@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What completes the handshakes that an old passt leaves open. */
+/* What stands between the guest and passt: handshakes are completed, and frames dropped. */
 #include "unit.h"
 
+#include <arpa/inet.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,9 +12,11 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "base/time.h"
 #include "event/fiber.h"
 #include "event/loop.h"
+#include "net/frame_filter.h"
 #include "net/frame_relay.h"
 #include "net/handshake.h"
 
@@ -104,12 +107,12 @@ static void test_no_answer(void **state)
 static void test_version(void **state)
 {
 	(void)state;
-	assert_true(frame_relay_needed("passt unknown version\nCopyright Red Hat\n"));
-	assert_true(frame_relay_needed("passt 0.0~git20230309.7c7625d-1\n"));
-	assert_true(frame_relay_needed("passt 2023_09_21.aaaaaaa"));
-	assert_false(frame_relay_needed("passt 2023_09_22.aaaaaaa"));
-	assert_false(frame_relay_needed("passt 0.0~git20250503.587980c-2\n"));
-	assert_true(frame_relay_needed(""));
+	assert_true(passt_leaves_handshakes("passt unknown version\nCopyright Red Hat\n"));
+	assert_true(passt_leaves_handshakes("passt 0.0~git20230309.7c7625d-1\n"));
+	assert_true(passt_leaves_handshakes("passt 2023_09_21.aaaaaaa"));
+	assert_false(passt_leaves_handshakes("passt 2023_09_22.aaaaaaa"));
+	assert_false(passt_leaves_handshakes("passt 0.0~git20250503.587980c-2\n"));
+	assert_true(passt_leaves_handshakes(""));
 }
 
 /* ---- the relay between two sockets ---- */
@@ -177,7 +180,9 @@ static void with_relay(void (*body)(void *))
 	p.passt = b[0];
 	assert_ok(fd_set_nonblock(p.guest, true, &e), &e);
 	assert_ok(fd_set_nonblock(p.passt, true, &e), &e);
-	assert_ok(frame_relay_new(p.loop, a[1], b[1], on_lost, &p, &p.relay, &e), &e);
+	assert_ok(frame_relay_new(p.loop, &(struct frame_relay_ends){ a[1], b[1], true },
+				  on_lost, &p, &p.relay, &e),
+		  &e);
 	assert_ok(fiber_main(p.loop, body, &p, &e), &e);
 	frame_relay_free(p.relay);
 	fd_close(&p.guest);
@@ -244,7 +249,7 @@ static void ends(void *arg)
 /* A passt that takes nothing makes the guest wait, and costs no more than the queue. */
 static void blocked(void *arg)
 {
-	static uint8_t frame[60000];
+	static uint8_t frame[60000] = { [12] = 0x08, [13] = 0x06 };
 	struct pair *p = arg;
 	size_t sent = 0;
 	struct err e;
@@ -271,6 +276,21 @@ static void blocked(void *arg)
 	assert_true(sent > 100000);
 }
 
+/* What passt must not see does not hold up what is behind it; nothing of passt's is looked at.
+ */
+static void filtered(void *arg)
+{
+	uint8_t bad[60] = { [12] = 0x08, [13] = 0x00, [26] = 10, [30] = 127 };
+	struct pair *p = arg;
+	uint8_t frame[200];
+
+	put_frame(p->guest, bad, sizeof(bad));
+	put_frame(p->guest, ack4, sizeof(ack4));
+	assert_int_equal(get_frame(p, p->passt, frame, sizeof(frame)), sizeof(ack4));
+	put_frame(p->passt, bad, sizeof(bad));
+	assert_int_equal(get_frame(p, p->guest, frame, sizeof(frame)), sizeof(bad));
+}
+
 static void test_relay(void **state)
 {
 	(void)state;
@@ -279,14 +299,85 @@ static void test_relay(void **state)
 	with_relay(broken);
 	with_relay(ends);
 	with_relay(blocked);
+	with_relay(filtered);
+}
+
+/* Addresses as text, and whether a frame to the one from the other goes to passt. */
+static void test_filter(void **state)
+{
+	static const struct {
+		const char *from, *to;
+		bool passes;
+	} rows[] = {
+		{ "10.0.2.15", "198.51.100.1", true },
+		{ "10.0.2.15", "10.0.2.2", true },
+		{ "10.0.2.15", "255.255.255.255", true },
+		{ "0.0.0.0", "255.255.255.255", true }, /* DHCP */
+		{ "10.0.2.15", "127.0.0.1", false },
+		{ "10.0.2.15", "127.255.255.254", false },
+		{ "10.0.2.15", "128.0.0.1", true },
+		{ "10.0.2.15", "0.0.0.0", false },
+		{ "10.0.2.15", "0.1.2.3", false },
+		{ "10.0.2.15", "1.0.0.0", true },
+		{ "127.0.0.1", "198.51.100.1", false },
+		{ "0.0.0.1", "198.51.100.1", false },
+		{ "fd6b::15", "2001:db8::1", true },
+		{ "fd6b::15", "fe80::1", true },
+		{ "::", "ff02::1:ff00:15", true }, /* duplicate address detection */
+		{ "fd6b::15", "::1", false },
+		{ "fd6b::15", "::", false },
+		{ "fd6b::15", "::127.0.0.1", false },
+		{ "fd6b::15", "::ffff:127.0.0.1", false },
+		{ "fd6b::15", "::ffff:198.51.100.1", false },
+		{ "fd6b::15", "::1:0:0", true },
+		{ "::1", "2001:db8::1", false },
+		{ "::ffff:127.0.0.1", "2001:db8::1", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		bool six = strchr(rows[i].to, ':');
+		uint8_t frame[54] = { [12] = six ? 0x86 : 0x08, [13] = six ? 0xdd : 0x00 };
+		size_t len = six ? 54 : 34;
+
+		assert_int_equal(inet_pton(six ? AF_INET6 : AF_INET, rows[i].from,
+					   frame + (six ? 22 : 26)),
+				 1);
+		assert_int_equal(inet_pton(six ? AF_INET6 : AF_INET, rows[i].to,
+					   frame + (six ? 38 : 30)),
+				 1);
+		if (frame_filter_passes(frame, len) != rows[i].passes)
+			fail_msg("%s to %s", rows[i].from, rows[i].to);
+		assert_false(frame_filter_passes(frame, len - 1));
+	}
+}
+
+static void test_filter_of_other_frames(void **state)
+{
+	static const unsigned dropped[] = { 0x8100, 0x88a8, 0x88cc, 0x0000, 0x05dc };
+	uint8_t frame[60] = { [12] = 0x08, [13] = 0x06 };
+
+	(void)state;
+	assert_true(frame_filter_passes(frame, 14)); /* ARP */
+	assert_false(frame_filter_passes(frame, 13));
+	assert_false(frame_filter_passes(frame, 0));
+	for (size_t i = 0; i < ARRAY_LEN(dropped); i++) {
+		frame[12] = (uint8_t)(dropped[i] >> 8);
+		frame[13] = (uint8_t)dropped[i];
+		assert_false(frame_filter_passes(frame, sizeof(frame)));
+	}
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_answer4),   cmocka_unit_test(test_answer6),
-		cmocka_unit_test(test_no_answer), cmocka_unit_test(test_version),
+		cmocka_unit_test(test_answer4),
+		cmocka_unit_test(test_answer6),
+		cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_version),
 		cmocka_unit_test(test_relay),
+		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_filter_of_other_frames),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Paths of Kata's usual layout that an installation does not have. */
 #include "unit.h"
+#include "notes.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -72,7 +73,7 @@ static void test_missing(void **state)
 {
 	static const char *const named[] = { KERNEL, "guest/vmlinux", IMAGE, "guest/initrd" };
 	OWN(config) struct kata_config *c = NULL;
-	struct oci_notes notes = { .count = 0 };
+	OWN(oci_notes) struct oci_notes notes = { .count = 0 };
 	struct tree t;
 	struct err e;
 
@@ -86,7 +87,7 @@ static void test_missing(void **state)
 	assert_string_equal(c->hypervisor.initrd, in(&t, "guest/initrd"));
 	assert_int_equal(notes.count, 2);
 	for (size_t i = 0; i < ARRAY_LEN(named); i++)
-		assert_non_null(strstr(notes.text, in(&t, named[i])));
+		assert_true(has_note(&notes, in(&t, named[i])));
 	end(&t);
 }
 
@@ -94,7 +95,7 @@ static void test_missing(void **state)
 static void test_others_stay(void **state)
 {
 	OWN(config) struct kata_config *c = NULL;
-	struct oci_notes notes = { .count = 0 };
+	OWN(oci_notes) struct oci_notes notes = { .count = 0 };
 	struct config_hypervisor *h;
 	struct tree t;
 	struct err e;
@@ -127,7 +128,7 @@ static void test_others_stay(void **state)
 static void test_nothing_in_its_place(void **state)
 {
 	OWN(config) struct kata_config *c = NULL;
-	struct oci_notes notes = { .count = 0 };
+	OWN(oci_notes) struct oci_notes notes = { .count = 0 };
 	struct tree t;
 	struct err e;
 
@@ -147,7 +148,7 @@ static void test_nothing_in_its_place(void **state)
 static void test_image_and_modules(void **state)
 {
 	OWN(config) struct kata_config *c = NULL;
-	struct oci_notes notes = { .count = 0 };
+	OWN(oci_notes) struct oci_notes notes = { .count = 0 };
 	struct guest_assets g = { .has_modules = false };
 	struct tree t;
 	struct err e;
@@ -159,8 +160,8 @@ static void test_image_and_modules(void **state)
 	assert_ok(layout_settle_from(t.bin, c, &notes, &e), &e);
 	assert_string_equal(c->hypervisor.image, "");
 	assert_string_equal(c->hypervisor.initrd, in(&t, "guest/initrd"));
-	assert_non_null(strstr(notes.text, "make guest-kernel"));
-	assert_non_null(strstr(notes.text, in(&t, IMAGE)));
+	assert_true(has_note(&notes, "make guest-kernel"));
+	assert_true(has_note(&notes, in(&t, IMAGE)));
 	/* a kernel of the user's own is not that one */
 	assert_ok(guest_assets_of_kernel("/own/vmlinux", t.bin, &t.a, &g, &e), &e);
 	assert_false(g.has_modules);
@@ -173,7 +174,7 @@ static void test_image_and_modules(void **state)
 static void test_programs(void **state)
 {
 	OWN(config) struct kata_config *c = NULL;
-	struct oci_notes notes = { .count = 0 };
+	OWN(oci_notes) struct oci_notes notes = { .count = 0 };
 	struct config_hypervisor *h;
 	struct tree t;
 	struct err e;
@@ -189,8 +190,8 @@ static void test_programs(void **state)
 		skip_because("no QEMU or no virtiofsd on this host");
 	assert_int_equal(access(h->path, X_OK), 0);
 	assert_int_equal(access(h->virtio_fs_daemon, X_OK), 0);
-	assert_non_null(strstr(notes.text, "bin/qemu-system-x86_64' is not there"));
-	assert_non_null(strstr(notes.text, h->virtio_fs_daemon));
+	assert_true(has_note(&notes, "bin/qemu-system-x86_64' is not there"));
+	assert_true(has_note(&notes, h->virtio_fs_daemon));
 }
 
 int main(void)

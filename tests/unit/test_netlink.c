@@ -266,12 +266,52 @@ static void test_lies(void **state)
 	}
 }
 
+/* ---- announcements ---- */
+
+static bool is_link(const struct nlmsghdr *m, void *arg)
+{
+	++*(int *)arg;
+	return m->nlmsg_type == RTM_NEWLINK;
+}
+
+static void announce(int fd, uint16_t first, uint16_t second, size_t size)
+{
+	struct nlmsghdr h[2] = { { .nlmsg_len = sizeof(h[0]), .nlmsg_type = first },
+				 { .nlmsg_len = sizeof(h[0]), .nlmsg_type = second } };
+
+	assert_int_equal(send(fd, h, size, 0), (ssize_t)size);
+}
+
+static void test_announcements(void **state)
+{
+	const size_t both = 2 * sizeof(struct nlmsghdr);
+	int pair[2], seen = 0;
+
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	assert_false(nl_drain(pair[0], is_link, &seen));
+	announce(pair[1], RTM_NEWNEIGH, RTM_DELNEIGH, both);
+	announce(pair[1], RTM_NEWNEIGH, RTM_DELNEIGH, both);
+	assert_false(nl_drain(pair[0], is_link, &seen));
+	assert_int_equal(seen, 4);
+	announce(pair[1], RTM_NEWNEIGH, RTM_NEWLINK, both);
+	announce(pair[1], RTM_NEWNEIGH, RTM_DELNEIGH, both);
+	assert_true(nl_drain(pair[0], is_link, &seen)); /* all are taken, none asked about */
+	assert_int_equal(seen, 6);
+	assert_false(nl_drain(pair[0], is_link, &seen));
+	announce(pair[1], RTM_NEWNEIGH, RTM_DELNEIGH, both - 1); /* one that is cut */
+	assert_true(nl_drain(pair[0], is_link, &seen));
+	(void)close(pair[1]);
+	assert_false(nl_drain(pair[0], is_link, &seen));
+	(void)close(pair[0]);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_request),        cmocka_unit_test(test_request_overflow),
 		cmocka_unit_test(test_broken_answers), cmocka_unit_test(test_kernel),
-		cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_lies),           cmocka_unit_test(test_announcements),
 	};
 
 	return cmocka_run_group_tests_name("netlink", tests, NULL, NULL);

@@ -76,7 +76,7 @@ static void test_plain(void **state)
 	       " -accel tcg,tb-size=32 -cpu max,erms=off,fsrm=off -smp 1,maxcpus=1,sockets=1,cores=1,threads=1 -m 256M "
 	       "-object memory-backend-ram,id=mem,size=256M " CHANNELS FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
-	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
+	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 earlycon=uart8250,io,0x3f8 "
 	       "tsc_early_khz=2596148 noreplace-smp mitigations=off no_timer_check nolapic_timer agent.log=debug quiet  x=1");
 }
 
@@ -100,7 +100,7 @@ static void test_kvm_and_growth(void **state)
 	       "-smp 2,maxcpus=4,sockets=4,cores=1,threads=1 -m 256M,slots=3,maxmem=1024M "
 	       "-object memory-backend-memfd,id=mem,size=256M,share=on " CHANNELS FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
-	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 earlyprintk=ttyS0 loglevel=8");
+	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 loglevel=8 earlycon=uart8250,io,0x3f8");
 }
 
 /* More than there are slots: functions of the same slots, each of which says so. */
@@ -146,7 +146,7 @@ static void test_memory(void **state)
 	       "-object memory-backend-memfd,id=mem,size=256M,share=on,hugetlb=on,prealloc=on " CHANNELS
 		       FIXED PORT0
 	       "-kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
-	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
+	       "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 earlycon=uart8250,io,0x3f8 "
 	       "tsc_early_khz=2596148 noreplace-smp mitigations=off no_timer_check nolapic_timer");
 }
 
@@ -164,7 +164,7 @@ static void test_devices(void **state)
 		  .fs = { .tag = "kataShared", .socket_fd = 61 } },
 		{ .kind = VMM_DEV_NET,
 		  .id = "n0",
-		  .net = { .stream_fd = 62, .mac = { 2, 0, 0, 0, 0, 0xab }, .mtu = 1400 } },
+		  .net = { .stream_fd = 62, .mac = { 2, 0, 0, 0, 0, 0xab } } },
 		{ .kind = VMM_DEV_NET,
 		  .id = "n1",
 		  .net = { .tap_fds = taps, .tap_count = 2, .mac = { 2, 0, 0, 0, 0, 1 } } },
@@ -190,7 +190,7 @@ static void test_devices(void **state)
 				      "0x5") " -chardev socket,id=c-fs,fd=7 -device "
 					     "vhost-user-fs-pci,id=fs,chardev=c-fs,tag=kataShared,queue-size=1024,bus=pcie.0,"
 					     "addr=0x6 -netdev stream,id=n-n0,server=off,addr.type=fd,addr.str=8 -device "
-					     "virtio-net-pci,id=n0,netdev=n-n0,mac=02:00:00:00:00:ab,host_mtu=1400,romfile=" AT(
+					     "virtio-net-pci,id=n0,netdev=n-n0,mac=02:00:00:00:00:ab,romfile=" AT(
 						     "0x7") " -netdev tap,id=n-n1,fds=9:10 -device "
 							    "virtio-net-pci,id=n1,netdev=n-n1,mac=02:00:00:00:00:01,mq=on,romfile=" AT(
 								    "0x8") " -add-fd fd=11,set=11 -blockdev driver=raw,node-name=b-d0,read-only=on,"
@@ -198,7 +198,7 @@ static void test_devices(void **state)
 									   "-device virtio-blk-pci,id=d0,drive=b-d0,serial=d0" AT(
 										   "0x9") " " PORT0
 											  "-kernel /proc/self/fd/12 -initrd /proc/self/fd/13 -append console=ttyS0 "
-											  "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 "
+											  "8250.nr_uarts=1 reboot=k panic=-1 dummy.numdummies=0 quiet loglevel=4 earlycon=uart8250,io,0x3f8 "
 											  "tsc_early_khz=2596148 noreplace-smp mitigations=off no_timer_check nolapic_timer init_on_alloc=1");
 }
 
@@ -219,7 +219,7 @@ static void test_microvm(void **state)
 	       "-global virtio-mmio.force-legacy=false -device virtio-serial-device,id=vser -object "
 	       "rng-random,id=rng,filename=/dev/urandom -device virtio-rng-device,id=vrng,rng=rng "
 	       "-bios qboot.rom -kernel /proc/self/fd/5 -initrd /proc/self/fd/6 -append console=ttyS0 "
-	       "8250.nr_uarts=1 reboot=t panic=-1 dummy.numdummies=0 quiet loglevel=4 "
+	       "8250.nr_uarts=1 reboot=t panic=-1 dummy.numdummies=0 quiet loglevel=4 earlycon=uart8250,io,0x3f8 "
 	       "tsc_early_khz=2596148 noreplace-smp mitigations=off no_timer_check maxcpus=1");
 	assert_null(qemu_machine_find("pc"));
 }

@@ -46,6 +46,10 @@ struct scene {
 	const char *held; /* the method whose answers are kept back; NULL: none */
 	bool fails;       /* what was kept back becomes an error */
 	unsigned waiting; /* answers kept back */
+	size_t output;    /* what ReadStdout still has to give, */
+	size_t chunk;     /* so much at a time, */
+	int64_t chunk_ms; /* each after so long */
+	bool settled;
 	unsigned exits, losses;
 	bool flow_done;
 	int rc;
@@ -72,6 +76,23 @@ static int answer(struct ttrpc_call *call, const void *request, void *response, 
 	return sc->fails ? err_set(e, ERR_INVALID, 0, "refused") : 0;
 }
 
+static int give_output(struct ttrpc_call *call, const void *request, void *response,
+		       struct err *e)
+{
+	static uint8_t zeroes[64 * 1024];
+	struct scene *sc = call->context;
+	Grpc__ReadStreamResponse *out = response;
+
+	if (!sc->output)
+		return answer(call, request, response, e);
+	if (fiber_sleep(sc->loop, sc->chunk_ms, e) < 0)
+		return -1;
+	out->data.data = zeroes;
+	out->data.len = sc->output < sc->chunk ? sc->output : sc->chunk;
+	sc->output -= out->data.len;
+	return 0;
+}
+
 #define EMPTY &google__protobuf__empty__descriptor
 
 static const struct ttrpc_method methods[] = {
@@ -84,7 +105,7 @@ static const struct ttrpc_method methods[] = {
 	{ "OnlineCPUMem", &grpc__online_cpumem_request__descriptor, EMPTY, answer },
 	{ "CloseStdin", &grpc__close_stdin_request__descriptor, EMPTY, answer },
 	{ "ReadStdout", &grpc__read_stream_request__descriptor,
-	  &grpc__read_stream_response__descriptor, answer },
+	  &grpc__read_stream_response__descriptor, give_output },
 	{ "ReadStderr", &grpc__read_stream_request__descriptor,
 	  &grpc__read_stream_response__descriptor, answer },
 	{ "WriteStdin", &grpc__write_stream_request__descriptor,
@@ -636,6 +657,118 @@ static void test_input(void **state)
 	log_set_level(before);
 }
 
+/* ---- a reader on the host that does not read ---- */
+
+static void settle_run(void *arg)
+{
+	struct scene *sc = arg;
+
+	stdio_settle(sc->c->init->stdio, true);
+	sc->settled = true;
+	flow_ended(sc);
+}
+
+static size_t read_all(struct scene *sc, int fd)
+{
+	static uint8_t into[64 * 1024];
+	size_t total = 0;
+	struct err e;
+
+	while (!stdio_is_drained(sc->c->init->stdio)) {
+		ssize_t n = read(fd, into, sizeof(into));
+
+		if (n > 0)
+			total += (size_t)n;
+		assert_ok(fiber_sleep(sc->loop, 1, &e), &e);
+	}
+	return total;
+}
+
+/* A fifo that the first process writes to in the guest, and one who waits for its end. */
+struct unread {
+	char dir[32], path[64];
+	int fd;
+};
+
+static void unread_begin(struct scene *sc, struct unread *u, size_t output, size_t chunk,
+			 int64_t chunk_ms)
+{
+	struct stdio_names names = { .in = "", .out = u->path };
+	struct stdio **stdio = &sc->c->init->stdio;
+	struct err e;
+
+	(void)snprintf(u->dir, sizeof(u->dir), "/tmp/kata-lives.XXXXXX");
+	assert_non_null(mkdtemp(u->dir));
+	(void)snprintf(u->path, sizeof(u->path), "%s/out", u->dir);
+	assert_int_equal(mkfifo(u->path, 0600), 0);
+	u->fd = open(u->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	sc->output = output;
+	sc->chunk = chunk;
+	sc->chunk_ms = chunk_ms;
+	assert_ok(stdio_open(sc->loop, &names, &sc->c->log, stdio, &e), &e);
+	assert_ok(stdio_start(*stdio, sc->s->agent, "c", &e), &e);
+	assert_ok(fiber_spawn(sc->loop, "settle", settle_run, sc, NULL, &e), &e);
+}
+
+static void unread_end(struct unread *u)
+{
+	(void)close(u->fd);
+	(void)unlink(u->path);
+	(void)rmdir(u->dir);
+}
+
+static void unread(struct scene *sc, size_t output, size_t chunk, int64_t chunk_ms)
+{
+	struct unread u = { .fd = -1 };
+	struct err e;
+
+	unread_begin(sc, &u, output, chunk, chunk_ms);
+	assert_ok(fiber_sleep(sc->loop, 600, &e), &e);
+	assert_false(sc->settled);
+	assert_int_equal(read_all(sc, u.fd), output);
+	wait_flow(sc);
+	unread_end(&u);
+}
+
+/* Small pieces fill what is read ahead with few bytes, while the guest's pipe has the rest. */
+static void unread_in_pieces(void *arg)
+{
+	unread(arg, 1000 * 1000, 8 * 1024, 0);
+}
+
+static void unread_of_a_slow_guest(void *arg)
+{
+	unread(arg, 256 * 1024, 64 * 1024, 150);
+}
+
+/* More than a pipe can have held: others write on, or the guest makes it up. */
+static void endless(void *arg)
+{
+	static uint8_t into[256 * 1024];
+	struct scene *sc = arg;
+	int64_t deadline = deadline_in(PATIENCE_MS);
+	struct unread u = { .fd = -1 };
+	struct err e;
+
+	unread_begin(sc, &u, SIZE_MAX, 64 * 1024, 0);
+	while (!sc->settled && deadline_left(deadline) != 0) {
+		(void)!read(u.fd, into, sizeof(into));
+		assert_ok(fiber_sleep(sc->loop, 0, &e), &e);
+	}
+	assert_true(sc->settled);
+	sc->output = 0;
+	(void)read_all(sc, u.fd);
+	unread_end(&u);
+}
+
+static void test_unread_output(void **state)
+{
+	(void)state;
+	play(unread_in_pieces, PROCESS_RUNNING);
+	play(unread_of_a_slow_guest, PROCESS_RUNNING);
+	play(endless, PROCESS_RUNNING);
+}
+
 /* ---- the machine goes while a container is being made ---- */
 
 static void lost_while_made(void *arg)
@@ -772,6 +905,7 @@ int main(void)
 		cmocka_unit_test(test_delete_of_an_exec),
 		cmocka_unit_test(test_reads_without_answer),
 		cmocka_unit_test(test_input),
+		cmocka_unit_test(test_unread_output),
 		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_pause_without_its_caller),
 		cmocka_unit_test(test_exec_without_its_caller),

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/own.h"
 #include "config/config.h"
 #include "oci.pb-c.h"
 #include "sandbox/sandbox.h"
@@ -211,11 +212,56 @@ static void test_lists_of_processors(void **state)
 	}
 }
 
+/* What a pod asks for counts where it has no quota; a single container's weight never does. */
+static void test_shares(void **state)
+{
+	static const struct {
+		int64_t quota, shares;
+		double configured;
+		uint32_t vcpus;
+	} rows[] = {
+		{ -1, 4096, 1, 4 }, { -1, 1025, 1, 2 }, { 0, 102, 1, 1 },
+		{ -1, 2, 1, 1 },    { -1, 1024, 3, 3 }, { 50000, 4096, 1, 1 },
+	};
+	char key[] = "io.kubernetes.cri.container-type", value[] = "sandbox";
+	char shares_key[] = "io.kubernetes.cri.sandbox-cpu-shares", shares[] = "3000";
+	Grpc__Spec__AnnotationsEntry entries[] = { GRPC__SPEC__ANNOTATIONS_ENTRY__INIT,
+						   GRPC__SPEC__ANNOTATIONS_ENTRY__INIT };
+	Grpc__Spec__AnnotationsEntry *list[] = { &entries[0], &entries[1] };
+	OWN(config) struct kata_config *c = NULL;
+	Grpc__Spec spec = GRPC__SPEC__INIT;
+	struct sandbox_config out = { .id = "x" };
+	struct err e;
+
+	(void)state;
+	assert_ok(config_new(&c, &e), &e);
+	c->hypervisor.default_maxvcpus = 8;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct sizing_limits l = { .quota = rows[i].quota,
+						 .period = 100000,
+						 .shares = rows[i].shares };
+
+		c->hypervisor.default_vcpus = rows[i].configured;
+		assert_ok(sizing_of_limits(&l, c, OVERHEAD, &out, &e), &e);
+		assert_int_equal(out.vcpus, rows[i].vcpus);
+	}
+	entries[0].key = key;
+	entries[0].value = value;
+	entries[1].key = shares_key;
+	entries[1].value = shares;
+	spec.annotations = list;
+	spec.n_annotations = ARRAY_LEN(list);
+	c->hypervisor.default_vcpus = 1;
+	assert_ok(sizing_of_spec(&spec, c, OVERHEAD, &out, &e), &e);
+	assert_int_equal(out.vcpus, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lists_of_processors),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_shares),
 		cmocka_unit_test(test_host),
 		cmocka_unit_test(test_too_much),
 		cmocka_unit_test(test_sums),

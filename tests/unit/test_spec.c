@@ -80,14 +80,14 @@ static void test_captures(void **state)
 		OWN(buf) struct buf text = BUF_INIT, first = BUF_INIT, second = BUF_INIT;
 		OWN(free) char *path = str_printf(CORPUS "/%s", list[i]->d_name);
 		OWN(free) char *json = NULL;
-		struct oci_notes notes = { 0 };
+		OWN(oci_notes) struct oci_notes notes = { 0 };
 		Grpc__Spec *s = NULL, *again = NULL;
 		size_t len;
 
 		assert_ok(file_read(AT_FDCWD, path, SPEC_MAX_BYTES, &json, &len, &e), &e);
 		if (spec_parse_noting(json, len, &a, &notes, &s, &e) < 0)
 			fail_msg("%s: %s", path, e.msg);
-		assert_string_equal(notes.text, "");
+		assert_int_equal(notes.count, 0);
 		assert_ok(spec_print(s, &text, &e), &e);
 		assert_ok(spec_parse(buf_cstr(&text), buf_len(&text), &a, &again, &e), &e);
 		assert_ok(message_encode(&s->base, &first, &e), &e);
@@ -120,14 +120,15 @@ static void test_values(void **state)
 		"\"devices\":[{\"path\":\"/dev/x\",\"type\":\"c\",\"major\":1,\"minor\":3}]}}";
 	OWN(arena) struct arena a = { .limit = SPEC_ARENA_BYTES };
 	OWN(buf) struct buf out = BUF_INIT;
-	struct oci_notes notes = { 0 };
+	OWN(oci_notes) struct oci_notes notes = { 0 };
 	Grpc__Spec *s = NULL;
 	struct err e;
 
 	assert_ok(spec_parse_noting(text, strlen(text), &a, &notes, &s, &e), &e);
-	assert_string_equal(notes.text,
-			    "process.unheardOf; linux.resources.memory.useHierarchy "
-			    "(cgroup v2 is always hierarchical)");
+	assert_int_equal(notes.kept, 2);
+	assert_string_equal(notes.texts[0], "process.unheardOf");
+	assert_string_equal(notes.texts[1], "linux.resources.memory.useHierarchy "
+					    "(cgroup v2 is always hierarchical)");
 	assert_int_equal(s->process->has_oomscore_adj_case, 1000);
 	assert_int_equal(s->process->user->has_umask_case, 1000);
 	assert_true(s->process->rlimits[0]->hard == UINT64_MAX);

@@ -239,14 +239,47 @@ static void test_limits(void **state)
 	assert_non_null(strstr(e.msg, "more than 10000 values"));
 }
 
+static void test_merge(void **state)
+{
+	static const char over[] = "x = { y = 4 }\na.b = { d = [] }\na.z = 7\n[k]\nl = 5\n";
+	OWN(arena) struct arena a = { .limit = 1 << 20 };
+	struct toml_value *base = parse(
+		"x = 1\n[a]\nz = [1, 2]\n[a.b]\nc = 'kept'\nd = true\n[k.l]\nm = 6\n", &a);
+	struct toml_value *later = NULL, *b;
+	struct err e;
+
+	assert_ok(toml_parse(over, strlen(over), "over", &a, &later, &e), &e);
+	toml_merge(base, later);
+	assert_int_equal(later->list.count, 0);
+	assert_null(later->list.first);
+	assert_int_equal(base->list.count, 3);
+	assert_int_equal(toml_get(toml_get(base, "x"), "y")->integer, 4);
+	assert_int_equal(toml_get(toml_get(base, "k"), "l")->integer, 5);
+	assert_int_equal(toml_get(toml_get(base, "a"), "z")->integer, 7);
+	b = toml_get(toml_get(base, "a"), "b");
+	assert_int_equal(b->list.count, 2);
+	assert_string_equal(b->file, "f");
+	assert_string_equal(string_of(b, "c"), "kept");
+	assert_string_equal(toml_get(b, "c")->file, "f");
+	assert_int_equal(toml_get(b, "d")->type, TOML_ARRAY);
+	assert_string_equal(toml_get(b, "d")->file, "over");
+	assert_int_equal(toml_get(b, "d")->line, 2);
+
+	toml_remove(b, "d");
+	toml_remove(b, "none");
+	assert_int_equal(b->list.count, 1);
+	assert_ptr_equal(b->list.last, b->list.first);
+	toml_remove(b, "c");
+	assert_null(b->list.first);
+	assert_null(b->list.last);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_strings),
-		cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_tables),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_every_memory_limit),
+		cmocka_unit_test(test_strings), cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_tables),  cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_merge),   cmocka_unit_test(test_every_memory_limit),
 		cmocka_unit_test(test_limits),
 	};
 

@@ -10,8 +10,10 @@
 #include "base/str.h"
 #include "share/parts.h"
 
-#define OLD_HELP "    -o source=PATH             shared directory tree\n"
-#define NEW_HELP "      --shared-dir <SHARED_DIR>\n      --no-announce-submounts\n"
+#define OLD_HELP     "    -o source=PATH             shared directory tree\n"
+#define OLD_HELP_ACL OLD_HELP "    -o posix_acl/no_posix_acl  Enable/Disable posix_acl.\n"
+#define NEW_HELP     "      --shared-dir <SHARED_DIR>\n      --no-announce-submounts\n"
+#define NEW_HELP_ACL NEW_HELP "      --posix-acl\n"
 
 enum {
 	ARGS_MAX = 6,
@@ -109,11 +111,47 @@ static void test_forms(void **state)
 	assert_err(virtiofsd_argv(&c, "/v", NEW_HELP, "/a,b", &new_form, &e), &e, ERR_INVALID);
 }
 
+static bool asks_for_acl(const char *help, const char *const *extra_args)
+{
+	const struct share_config c = { .cache = "never", .extra_args = extra_args };
+	OWN(strv) struct strv argv = { 0 };
+	bool asks = false;
+	struct err e;
+
+	assert_ok(virtiofsd_argv(&c, "/v", help, "/d", &argv, &e), &e);
+	for (size_t i = 0; i < argv.n; i++)
+		asks |= str_eq(argv.v[i], "--posix-acl") ||
+			str_eq(argv.v[i], "xattr,posix_acl,sandbox=namespace");
+	return asks;
+}
+
+/* Where the file server has it, and unless the user's own part rules it out. */
+static void test_access_lists(void **state)
+{
+	static const char *const translates[] = { "--translate-uid", "map:0:100000:65536",
+						  NULL };
+	static const char *const none[] = { "-o", "log_level=info,no_xattr", NULL };
+	static const char *const off[] = { "-ono_posix_acl", NULL };
+	static const char *const other[] = { "-o", "log_level=info", NULL };
+
+	(void)state;
+	assert_true(asks_for_acl(OLD_HELP_ACL, NULL));
+	assert_true(asks_for_acl(OLD_HELP_ACL, other));
+	assert_false(asks_for_acl(OLD_HELP_ACL, none));
+	assert_false(asks_for_acl(NEW_HELP_ACL, none));
+	assert_false(asks_for_acl(OLD_HELP_ACL, off));
+	assert_true(asks_for_acl(NEW_HELP_ACL, NULL));
+	assert_false(asks_for_acl(OLD_HELP, NULL));
+	assert_false(asks_for_acl(NEW_HELP, NULL));
+	assert_false(asks_for_acl(NEW_HELP_ACL, translates));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_left_out),
 		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_access_lists),
 	};
 
 	return cmocka_run_group_tests_name("virtiofsd", tests, NULL, NULL);

@@ -54,6 +54,7 @@ enum way {
 	WAY_NONE,
 	WAY_ENDS_LATER, /* after device_del its channel closes, and then it ends */
 	WAY_IS_SLOW,    /* it does the first object-add when nobody waits for it any more */
+	WAY_LIES,       /* of what a machine has, and in what form */
 	WAY_COUNT_
 };
 
@@ -69,6 +70,26 @@ static int last_number(const char *line, const char *key)
 static bool is_in(const char *line, const char *word)
 {
 	return strstr(line, word) != NULL;
+}
+
+/* Lists with all that a list should not hold. */
+static bool lie(int fd, const char *line, int id)
+{
+	if (is_in(line, "query-hotpluggable-cpus")) {
+		(void)dprintf(fd, "{\"return\": [7, null, {}, [], {\"props\": 3}");
+		for (int i = 0; i < 1000; i++)
+			(void)dprintf(fd, ", {\"qom-path\": %d}", i);
+		(void)dprintf(fd, "], \"id\": %d}\n", id);
+		return true;
+	}
+	if (!is_in(line, "query-acpi-ospm-status"))
+		return false;
+	(void)dprintf(
+		fd,
+		"{\"return\": [7, null, {\"device\": 1}, {\"device\": \"dimm0\", \"source\": "
+		"\"1\", \"status\": []}, {\"source\": 1, \"status\": 0}], \"id\": %d}\n",
+		id);
+	return true;
 }
 
 /* Answers everything, in its way. */
@@ -97,6 +118,8 @@ static int odd_monitor(int fd, FILE *f, enum way way)
 		}
 		if (is_in(line, "device_add") && is_in(line, "dimm"))
 			dimm = last_number(line, "dimm");
+		if (way == WAY_LIES && lie(fd, line, id))
+			continue;
 		if (is_in(line, "query-acpi-ospm-status"))
 			(void)dprintf(fd,
 				      "{\"return\": [{\"device\": \"dimm%d\", \"source\": 1, "
@@ -265,6 +288,10 @@ static void new_odd(struct scene *s, struct vmm_config *c, struct vmm **out)
 	c->memory_mib = 64;
 	c->max_memory_mib = 1024;
 	c->memory_slots = 4;
+	if (s->way == WAY_LIES) { /* without KVM all processors are there from the start */
+		c->accel = ACCEL_KVM;
+		c->max_vcpus = 4;
+	}
 	c->hotplug_ports = 2;
 	c->uid = c->gid = 65534;
 	assert_ok(vmm_new("qemu", s->loop, &s->reaper, c, on_exit_told, s, out, &e), &e);
@@ -307,6 +334,22 @@ static void is_slow(void *arg)
 	assert_ok(vmm_stop(v, deadline_in(START_MS), &e), &e);
 }
 
+/* What it says that cannot be is not believed, nor waited for without end. */
+static void lies(void *arg)
+{
+	struct scene *s = arg;
+	OWN(vmm) struct vmm *v = NULL;
+	struct vmm_config c;
+	unsigned vcpus = 0;
+	uint64_t mib = 0;
+	struct err e;
+
+	new_odd(s, &c, &v);
+	assert_err(vmm_resize_vcpus(v, 2, deadline_in(START_MS), &vcpus, &e), &e, ERR_PEER);
+	assert_err(vmm_resize_memory(v, 192, deadline_in(300), &mib, &e), &e, ERR_TIMEOUT);
+	assert_ok(vmm_stop(v, deadline_in(START_MS), &e), &e);
+}
+
 static int open_descriptors(void)
 {
 	DIR *d = opendir("/proc/self/fd");
@@ -323,6 +366,7 @@ static const fiber_fn odd_lives[WAY_COUNT_] = {
 	[WAY_NONE] = life,
 	[WAY_ENDS_LATER] = ends_later,
 	[WAY_IS_SLOW] = is_slow,
+	[WAY_LIES] = lies,
 };
 
 /* Returns how many calls failed. */
@@ -360,6 +404,12 @@ static void test_is_slow(void **state)
 {
 	(void)state;
 	(void)play_way(0, 0, WAY_IS_SLOW);
+}
+
+static void test_lies(void **state)
+{
+	(void)state;
+	(void)play_way(0, 0, WAY_LIES);
 }
 
 static void test_dies(void **state)
@@ -414,10 +464,9 @@ int main(int argc, char **argv)
 {
 	const struct log_config silent = { .fd = -1, .source = "unit" };
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dies),
-		cmocka_unit_test(test_falls_silent),
-		cmocka_unit_test(test_ends_later),
-		cmocka_unit_test(test_is_slow),
+		cmocka_unit_test(test_dies),       cmocka_unit_test(test_falls_silent),
+		cmocka_unit_test(test_ends_later), cmocka_unit_test(test_is_slow),
+		cmocka_unit_test(test_lies),
 	};
 
 	if (argc > 1)

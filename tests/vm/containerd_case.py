@@ -245,7 +245,7 @@ class ContainerdCase(unittest.TestCase):
         self.wait_until(lambda: self.status(name, **kw) in ("STOPPED", None))
 
     def wait_until(self, what, seconds=20):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOWNESS
         while not what():
             self.assertLess(time.monotonic(), end, "not in time")
             time.sleep(0.05)

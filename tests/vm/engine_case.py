@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
 import time
 import unittest
 
@@ -82,6 +83,13 @@ class EngineCase(unittest.TestCase):
         self.task("Delete", {1: "x"})
         self.task("Shutdown", {1: "x"})
 
+    def wait_gone(self):
+        """Until the engine's directory is: then the same id starts again."""
+        end = time.monotonic() + 20
+        while os.path.exists("/run/kata/x"):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+
     def refused(self, code, method, request, *words):
         """A call that must fail with this status and text."""
         with self.assertRaises(rpc.RpcError) as caught:
@@ -89,3 +97,38 @@ class EngineCase(unittest.TestCase):
         self.assertEqual(caught.exception.code, code, caught.exception)
         for word in words:
             self.assertIn(word, str(caught.exception))
+
+
+class TaskCase(EngineCase):
+    """One container "x" that sleeps, unless the test writes another specification."""
+
+    def setUp(self):
+        super().setUp()
+        self.write_spec(self.bundle, self.spec("sleep", "1000"))
+
+    def create(self):
+        self.task("Create", {1: "x", 2: self.bundle})
+
+    def twice(self, method, request):
+        """One call by two callers at once: where their statuses come (0: none), and who brings them."""
+        codes = []
+
+        def call():
+            try:
+                self.task(method, request)
+                codes.append(0)
+            except rpc.RpcError as error:
+                codes.append(error.code)
+
+        threads = [threading.Thread(target=call) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        return codes, threads
+
+    def state(self, exec_id=""):
+        return rpc.number(self.task("State", {1: "x", 2: exec_id}), 4)
+
+    def process(self, *command):
+        spec = self.spec()["process"]
+        return {1: "types.containerd.io/opencontainers/runtime-spec/1/Process",
+                2: json.dumps({**spec, "args": list(command)})}

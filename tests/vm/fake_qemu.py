@@ -86,7 +86,30 @@ def deaf(m):
     m.say({"return": {}, "id": command["id"]})
 
 
-MODES = {f.__name__: f for f in (silent, rubbish, longline, wrongid, refuses, dies, events, deaf)}
+def stops(m):
+    """Starts well, and then KVM meets an instruction it cannot run."""
+    deaf(m)
+    sys.stderr.write("KVM internal error. Suberror: 1\nemulation failure\nRAX=0000000000000000\n")
+    sys.stderr.flush()
+    m.say({"event": "STOP", "timestamp": {"seconds": 0, "microseconds": 0}})
+
+
+def leaves(m):
+    """Starts well; then it ends, for a reason of the host's."""
+    deaf(m)
+    time.sleep(0.5)
+    sys.exit(3)
+
+
+def spins(m):
+    """Starts well, and is busy for good."""
+    deaf(m)
+    while True:
+        pass
+
+
+MODES = {f.__name__: f for f in (silent, rubbish, longline, wrongid, refuses, dies, events, deaf, stops,
+                                 leaves, spins)}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/fs.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -115,17 +116,51 @@ static bool file_capabilities(void)
 	       setxattr("c", "security.capability", cap, sizeof(cap), 0) == 0;
 }
 
+/* version 2: user::rw- user:7:r-- group::--- mask::r-- other::--- */
+static const unsigned char acl_of_7[] = { 2,    0,    0,   0, 1,   0,   6,   0,   255,
+					  255,  255,  255, 2, 0,   4,   0,   7,   0,
+					  0,    0,    4,   0, 0,   0,   255, 255, 255,
+					  255,  0x10, 0,   4, 0,   255, 255, 255, 255,
+					  0x20, 0,    0,   0, 255, 255, 255, 255 };
+
 static bool access_lists(void)
 {
-	/* version 2: user::rw- user:7:r-- group::r-- mask::r-- other::--- */
-	static const unsigned char acl[] = { 2,    0,    0,   0, 1,   0,   6,   0,   255,
-					     255,  255,  255, 2, 0,   4,   0,   7,   0,
-					     0,    0,    4,   0, 4,   0,   255, 255, 255,
-					     255,  0x10, 0,   4, 0,   255, 255, 255, 255,
-					     0x20, 0,    0,   0, 255, 255, 255, 255 };
-
 	return close(make("a")) == 0 &&
-	       setxattr("a", "system.posix_acl_access", acl, sizeof(acl), 0) == 0;
+	       setxattr("a", "system.posix_acl_access", acl_of_7, sizeof(acl_of_7), 0) == 0;
+}
+
+/* Opens a file as somebody else; its errno, 0 if that goes. */
+static int open_as(const char *name, uid_t uid, gid_t gid)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (setgroups(0, NULL) < 0 || setgid(gid) < 0 || setuid(uid) < 0)
+			_exit(255);
+		_exit(open(name, O_RDONLY) < 0 ? errno : 0);
+	}
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* The mode has r for the group, which the list has not: it is user 7's. */
+static bool access_lists_hold(void)
+{
+	return chmod(".", 0755) == 0 && close(make("al")) == 0 &&
+	       setxattr("al", "system.posix_acl_access", acl_of_7, sizeof(acl_of_7), 0) == 0 &&
+	       open_as("al", 7, 8) == 0 && open_as("al", 8, 0) == EACCES;
+}
+
+static bool access_lists_are_inherited(void)
+{
+	unsigned char found[sizeof(acl_of_7)];
+
+	return mkdir("ad", 0755) == 0 &&
+	       setxattr("ad", "system.posix_acl_default", acl_of_7, sizeof(acl_of_7), 0) == 0 &&
+	       close(make("ad/new")) == 0 &&
+	       getxattr("ad/new", "system.posix_acl_access", found, sizeof(found)) ==
+		       (ssize_t)sizeof(found) &&
+	       open_as("ad/new", 7, 8) == 0 && open_as("ad/new", 8, 0) == EACCES;
 }
 
 static bool shared_mappings(void)
@@ -372,6 +407,8 @@ static const struct {
 	{ "user xattrs", user_xattrs },
 	{ "file capabilities", file_capabilities },
 	{ "access control lists kept", access_lists },
+	{ "access control lists hold", access_lists_hold },
+	{ "access control lists inherited", access_lists_are_inherited },
 	{ "shared mappings", shared_mappings },
 	{ "executables", executables },
 	{ "flock", flocks },

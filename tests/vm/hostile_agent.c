@@ -312,6 +312,15 @@ static bool do_off(struct agent *a, uint32_t stream)
 	hang();
 }
 
+/* As after a triple fault: the machine goes, and nobody has said why. */
+static bool do_reset(struct agent *a, uint32_t stream)
+{
+	(void)a;
+	(void)stream;
+	(void)reboot(RB_AUTOBOOT);
+	hang();
+}
+
 static bool do_exit(struct agent *a, uint32_t stream)
 {
 	(void)a;
@@ -342,6 +351,17 @@ static bool do_mute(struct agent *a, uint32_t stream)
 	(void)stream;
 	a->done = false;
 	return true;
+}
+
+/* As a guest does that has a slow processor. */
+static bool do_late(struct agent *a, uint32_t stream)
+{
+	const struct timespec t = { .tv_sec = 5 };
+
+	(void)a;
+	(void)stream;
+	(void)nanosleep(&t, NULL);
+	return false;
 }
 
 static bool do_number(struct agent *a, uint32_t stream)
@@ -422,7 +442,8 @@ static const struct {
 	{ "exit", do_exit },       { "fault", do_fault },       { "silence", do_silence },
 	{ "mute", do_mute },       { "number", do_number },     { "negative", do_negative },
 	{ "endless", do_endless }, { "more", do_more },         { "events", do_events },
-	{ "log", do_log },         { "torrent", do_torrent },
+	{ "log", do_log },         { "torrent", do_torrent },   { "late", do_late },
+	{ "reset", do_reset },
 };
 
 /* ---- the agent it pretends to be ---- */

@@ -29,6 +29,30 @@ PROGRAMS = ("qemu-system-x86_64", "virtiofsd", "passt", "passt.avx2", "kata-stan
 MARK = "KATA_TEST_NAMESPACE"
 
 
+def command_lines():
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as line:
+                found.append(line.read().decode(errors="replace"))
+        except OSError:
+            continue
+    return found
+
+
+def sweep_cgroups():
+    """Those of runs that were killed with their list of what to remove: nobody has their name any more."""
+    lines = command_lines()
+    for path in glob.glob("/sys/fs/cgroup/*/kata/*/") + glob.glob("/sys/fs/cgroup/kata/*/"):
+        name = os.path.basename(path.rstrip("/"))
+        if len(name) == 64 and not any(name in line for line in lines):
+            for folder, _, _ in os.walk(path, topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError:
+                    pass  # somebody is in it, or was as quick
+
+
 def isolate():
     """Starts this program anew in a process and a mount namespace of its own.
 
@@ -39,6 +63,7 @@ def isolate():
         return
     if MARK not in os.environ:
         os.environ[MARK] = "1"
+        sweep_cgroups()
         os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--kill-child",
                               "--mount-proc", "--", *sys.orig_argv])
     for folder in ("/run/kata", "/run/kata-containers"):

@@ -17,7 +17,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-from runner import needs  # noqa: E402
+from runner import needs, results  # noqa: E402
 
 GUEST = os.path.join(HERE, "..", "..", "guest")
 SKIP = 77
@@ -111,8 +111,9 @@ def main():
         need, test = SPECIAL[what]
         unmet = needs.unmet(need)
         if unmet:
-            print("skipped: " + unmet)
-            return SKIP
+            status, why = unmet
+            print(f"{status}: {why}")
+            return SKIP if status == results.SKIP else 1
         program, words = "vm_test_vmm", [test]
     kernel = kernel_dir()
     with tempfile.TemporaryDirectory() as temporary:

@@ -69,6 +69,22 @@ class Settings(BadCase):
              "busybox", *args], capture_output=True, text=True, stdin=subprocess.DEVNULL,
             timeout=120 * SLOWNESS, check=False)
 
+    def test_engine_that_is_no_program(self):
+        programs = os.path.join(self.root, "opt/bin")
+        for name in ("bin", "libexec"):
+            shutil.copytree(os.path.join(os.path.dirname(BIN), name), os.path.join(self.root, "opt", name))
+        engine = os.path.join(programs, "containerd-shim-kata-v2")
+        for text, words in (("x", "ended with status 127"), ("#!/bin/sh\nkill -9 $$\n", "ended by signal 9")):
+            with self.subTest(words=words):
+                with open(engine, "w", encoding="ascii") as f:
+                    f.write(text)
+                done = subprocess.run([os.path.join(programs, "kata"), "--root", self.root, "run", "--rm",
+                                       "--network", "none", "busybox", "true"], capture_output=True, text=True,
+                                      stdin=subprocess.DEVNULL, timeout=60 * SLOWNESS, check=False)
+                self.assertEqual(done.returncode, 125)
+                self.one_line(done.stderr, engine, words)
+        self.assertEqual(self.containers(), [])
+
     def test_root_without_a_capability(self):
         done = self.without("sys_admin", "true")
         self.assertEqual(done.returncode, 125)
@@ -133,6 +149,12 @@ class Settings(BadCase):
     def test_kernel_parameters_that_break_the_guest(self):
         self.refused("panic", KERNEL, config=self.config({"kernel_params": "rdinit=/x init=/x"}))
 
+    def test_kernel_that_ends_before_its_drivers(self):
+        """So early that it does not know yet what `panic=` says: it stays, and its last words are there."""
+        early = {"kernel_params": "memmap=exactmap memmap=640K@0"}
+        self.refused("Kernel panic", "Invalid user supplied memory map", KERNEL,
+                     config=self.config(early, {"reconnect_timeout_ms": int(1500 * SLOWNESS)}))
+
 
 class Monitors(BadCase):
     """Programs that are no hypervisor, and hypervisors that lie."""
@@ -159,14 +181,15 @@ class Monitors(BadCase):
     def test_wrong_answers(self):
         words = {"silent": "timed out", "rubbish": "QMP", "longline": "QMP", "wrongid": "QMP",
                  "refuses": "today", "dies": "words of a dying monitor", "events": "timed out",
-                 "deaf": "does not answer"}
+                 "deaf": "does not answer", "stops": "KVM internal error. Suberror: 1"}
         for mode, word in words.items():
             with self.subTest(mode=mode):
                 path = os.path.join(self.prefix(), f"qemu-{mode}")
                 shutil.copy(os.path.join(HERE, "fake_qemu.py"), path)
                 os.chmod(path, 0o755)
-                self.refused(word, config=self.config({"path": path}, {"reconnect_timeout_ms": 2000}),
-                             within=15)
+                # ten times as long for the guest, without KVM
+                self.refused(word, config=self.config({"path": path}, {"reconnect_timeout_ms": 1000}),
+                             within=25)
 
 
 if __name__ == "__main__":

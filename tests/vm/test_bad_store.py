@@ -16,6 +16,7 @@ from bad_case import BadCase
 from kata_case import BIN, BUSYBOX
 
 TIMEOUT_S = 300
+KERNEL = "any"
 LAB = "full"
 
 
@@ -31,7 +32,9 @@ class Store(BadCase):
             old = f.read()
         self.addCleanup(put, path, old)
         put(path, b"kata image store, format 77\n")
-        for verb in (["images"], ["run", "busybox", "true"], ["load", BUSYBOX], ["rmi", "busybox"]):
+        for verb in (["images"], ["run", "busybox", "true"], ["load", BUSYBOX], ["rmi", "busybox"], ["ps"],
+                     *([word, "x"] for word in ("inspect", "logs", "stop", "kill", "wait", "rm")),
+                     ["exec", "x", "true"]):
             with self.subTest(verb=verb):
                 done = self.call(*verb)
                 self.assertNotEqual(done.returncode, 0)

@@ -108,6 +108,20 @@ class Run(ContainerdCase):
                 self.assertIn("ro", options)
             self.remove("r")
 
+    def test_bind_without_what_is_mounted_below(self):
+        with folder(self.root, "tree") as path:
+            os.makedirs(os.path.join(path, "below"))
+            subprocess.run(["mount", "-t", "tmpfs", "below", os.path.join(path, "below")], check=True)
+            try:
+                with open(os.path.join(path, "below", "hidden"), "wb"):
+                    pass
+                for words, seen in (("bind:ro", ""), ("rbind:ro", "hidden\n"), ("bind:rw", "")):
+                    with self.subTest(words=words):
+                        self.assertEqual(self.run_ok("b", "ls", "/d/below", options=(
+                            "--mount", f"type=bind,src={path},dst=/d,options={words}")), seen)
+            finally:
+                subprocess.run(["umount", "-l", os.path.join(path, "below")], check=True)
+
     def test_id_like_a_volume(self):
         """Containers and volumes are beside each other on the share."""
         with folder(self.root, "data") as path:
@@ -440,7 +454,7 @@ class Contract(ContainerdCase):
         for args, word in ((("-id", "x", "start"), "namespace"),
                            (("-namespace", "n", "start"), "-id"),
                            (("-namespace", "n", "-id", "a/b", "start"), "a/b"),
-                           (("-namespace", "n", "-id", "x" * 300, "start"), "xxx"),
+                           (("-namespace", "n", "-id", "i" * 300, "start"), "iii"),
                            (("-namespace", "n", "-id", "x" * 120, "start"), "too long"),
                            (("-namespace", "n", "-id", "x", "-bundle", "/nowhere", "delete"),
                             "/nowhere"),
@@ -457,7 +471,15 @@ class Contract(ContainerdCase):
         self.assertRegex(self.shim("--version").stdout,
                          r"^Kata Containers containerd shim \(C\): id: io\.containerd\.kata\.v2, "
                          r"version: \S+, commit: \S+\n$")
-        self.assertIn(RUNTIME, self.shim("-info").stdout)
+        said = self.shim("-info").stdout
+        self.assertIn(RUNTIME, said)
+        # what kubelet learns by it: an Any of JSON
+        self.assertIn("opencontainers/runtime-spec/1/features/Features", said)
+        features = json.JSONDecoder().raw_decode(said, said.index("{"))[0]
+        self.assertIn("rro", features["mountOptions"])
+        self.assertIn("user", features["linux"]["namespaces"])
+        self.assertIs(features["linux"]["mountExtensions"]["idmap"]["enabled"], False)
+        self.assertIn("CAP_SYS_ADMIN", features["linux"]["capabilities"])
 
 
 class Task(ContainerdCase):
@@ -675,7 +697,9 @@ class Streams(ContainerdCase):
         return process, master
 
     def read_until(self, fd, text, seconds=30):
-        got, end = b"", time.monotonic() + seconds
+        """What comes up to the text; what came with it and is behind it the next call begins with."""
+        ahead = self.__dict__.setdefault("ahead", {})
+        got, end = ahead.pop(fd, b""), time.monotonic() + seconds
         while text not in got:
             ready = select.select([fd], [], [], max(0, end - time.monotonic()))[0]
             self.assertTrue(ready, f"{text} does not come, only {got}")
@@ -683,7 +707,8 @@ class Streams(ContainerdCase):
                 got += os.read(fd, 4096)
             except OSError:
                 self.fail(f"{text} did not come, only {got}")
-        return got
+        got, _, ahead[fd] = got.partition(text)
+        return got + text
 
     def test_run_on_a_terminal(self):
         process, fd = self.terminal(*self.run_args("t", "sh", options=("--rm", "-t")))
@@ -781,6 +806,20 @@ echo end >>{out}
         self.assertEqual(self.status("s"), "RUNNING")
         out, _ = running.communicate(timeout=60)
         self.assertEqual((running.returncode, len(out)), (0, 1200000))
+
+    def test_kill_of_a_writer_that_nobody_reads(self):
+        """One SIGKILL ends it, and the wait for it: clients send no second one."""
+        running = self.background(*self.run_args("s", "yes"), text=False)
+        self.wait_until(lambda: self.status("s") == "RUNNING")
+        execs = self.background("task", "exec", "--exec-id", "1", "s", "yes", text=False)
+        self.wait_until(lambda: self.ok("task", "ps", "s").count("Pid:") == 2)
+        time.sleep(2)
+        self.ok("task", "kill", "-s", "KILL", "s")
+        self.wait_until(lambda: self.status("s") != "RUNNING")
+        for each in (running, execs):
+            each.kill()
+            each.communicate()
+        self.remove("s")
 
     def test_reader_that_never_reads(self):
         """SIGKILL ends the wait for it."""

@@ -12,7 +12,7 @@ import subprocess
 import unittest
 
 import grpc_client as rpc
-from cri_case import NAMESPACE, POD, RUNNING, CriCase
+from cri_case import NAMESPACE, POD, RUNNING, TARGET, CriCase
 from kata_case import BUSYBOX, processes
 
 LAB = "full"
@@ -181,11 +181,24 @@ class NoPauseContainer(PodCase):
             self.cri("PodSandboxStatus", {1: pod[0]}), 1), 3) == 1)
         self.remove_pod(pod)
 
-    def test_shared_processes_are_refused(self):
+    def test_shared_processes(self):
+        """Nobody's end is the others': the first process is the agent's."""
         pod = self.run_pod("pids", linux={2: {1: {2: POD}}})
-        with self.assertRaises(rpc.RpcError) as caught:
-            self.start(pod, "c", linux={2: {3: {2: POD}}})
-        self.assertIn("pause container", str(caught.exception))
+        first = self.start(pod, "first", linux={2: {3: {2: POD}}})
+        second = self.start(pod, "second", "sleep", "4321", linux={2: {3: {2: POD}}})
+        self.assertIn("sleep 4321", self.output(first, "ps"))
+        self.assertEqual(self.output(first, "cat", "/proc/1/comm"), "pause\n")
+        self.cri("StopContainer", {1: first, 2: 0})
+        self.assertIn("sleep 4321", self.output(second, "ps"))
+        self.cri("StopContainer", {1: second, 2: 0})
+        self.assertNotIn("4321", self.output(self.start(pod, "third", linux={2: {3: {2: POD}}}), "ps"))
+        self.remove_pod(pod)
+
+    def test_processes_of_one_container(self):
+        pod = self.run_pod("target")
+        main = self.start(pod, "main", "sleep", "4321")
+        debugger = self.start(pod, "debugger", linux={2: {3: {2: TARGET, 4: main}}})
+        self.assertIn("sleep 4321", self.output(debugger, "ps"))
         self.remove_pod(pod)
 
     def test_configuration_of_the_runtime(self):

@@ -40,9 +40,9 @@ def read_until(fd, pattern, seconds=20):
 
 
 class Sandboxes(BadCase):
-    def started(self, hypervisor=None, agent=None):
+    def started(self, hypervisor=None, agent=None, options=()):
         """The id of a container that sleeps, with these settings."""
-        done = self.kata("--config", self.config(hypervisor, agent), "run", "-d", "--network", "none",
+        done = self.kata("--config", self.config(hypervisor, agent), "run", "-d", "--network", "none", *options,
                          "busybox", "sleep", "1000")
         self.assertEqual(done.returncode, 0, done.stderr)
         ident = done.stdout.strip()
@@ -155,6 +155,16 @@ class Console(Sandboxes):
                 read_until(master, rb"[#$] ")
                 os.write(master, f"echo $(({n}+70))\r".encode())
                 read_until(master, f"\n7{n}".encode())
+
+    def test_name_servers(self):
+        """The guest's own programs ask those that its container is given."""
+        servers = self.file("resolv.conf", "# of the test\nnameserver 192.0.2.7\nsearch a.test b.test\n")
+        ident = self.started(agent={"debug_console_enabled": True}, options=("-v", f"{servers}:/etc/resolv.conf"))
+        done = subprocess.run([RUNTIME, "exec", ident], input=b"cat /etc/resolv.conf\n", capture_output=True,
+                              timeout=60 * SLOWNESS, check=False)
+        self.assertIn(b"nameserver 192.0.2.7\r\nsearch a.test b.test\r\n", done.stdout)
+        self.assertNotIn(b"of the test", done.stdout)
+        self.kata_ok("rm", "-f", ident)
 
     def test_socket(self):
         """For root alone, and many who connect and say nothing cost only themselves."""

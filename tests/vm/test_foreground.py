@@ -12,8 +12,9 @@ import tempfile
 import time
 import unittest
 
-from kata_case import BIN, BUSYBOX, LIMIT, SLOWNESS, KataCase
+from kata_case import BIN, BUSYBOX, LIMIT, SLOWNESS, KataCase, processes
 
+KERNEL = "any"
 LAB = "full"
 
 
@@ -73,6 +74,17 @@ class EndedStart(ForegroundCase):
 
     def test_detached(self):
         self.end_at(0.5, signal.SIGTERM, "-d")
+
+    def test_engine_is_killed_meanwhile(self):
+        p = self.start("run", "--rm", "--network", "none", "busybox", "sleep", "100")
+        self.wait_until(lambda: "qemu-system-x86_64" in processes().values(), "no machine")
+        engine = next(pid for pid, name in processes().items() if name == "containerd-shim-kata-v2")
+        os.kill(engine, signal.SIGKILL)
+        _, err = p.communicate(timeout=LIMIT)
+        self.assertEqual(p.returncode, 125)
+        self.assertRegex(err, "^kata: the engine of container '[0-9a-f]{12}' was killed\n$")
+        self.run_ok("--network", "none", "busybox", "true")  # which sweeps what is left
+        self.nothing_kept()
 
 
 class BeingMade(ForegroundCase):

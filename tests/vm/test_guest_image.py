@@ -6,6 +6,7 @@ import unittest
 
 from bad_case import BadCase
 from kata_case import BUILD, TREE
+from kvm_case import EMULATES, KernelCase
 
 LAB = "full"
 TIMEOUT_S = 300
@@ -16,14 +17,18 @@ def flavour():
         return dict(line.strip().split("=", 1) for line in f if "=" in line)["flavour"]
 
 
+def make_image(path):
+    subprocess.run([os.path.join(TREE, "guest/mkimage"), "--agent",
+                    os.path.join(BUILD, "agent/kata-agent"), "--out", path],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+
+
 class Image(BadCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.image = os.path.join(cls.root, "image")
-        subprocess.run([os.path.join(TREE, "guest/mkimage"), "--agent",
-                        os.path.join(BUILD, "agent/kata-agent"), "--out", cls.image],
-                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        make_image(cls.image)
 
     def run_on(self, settings, *command):
         done = self.kata("--config", self.config(settings), "run", "--rm", "--network", "none", "busybox",
@@ -69,6 +74,18 @@ class Image(BadCase):
                                  ("image and initrd",))):
             with self.subTest(settings=settings):
                 self.refused(*words, config=self.config(settings))
+
+
+class Trial(KernelCase):
+    @unittest.skipIf(flavour() != "tuned", "the distribution's kernel has the disk's driver as a module")
+    def test_kernel_of_an_image(self):
+        """A kernel that is tried under KVM finds the root it will have."""
+        image = os.path.join(self.root, "image")
+        make_image(image)
+        self.no_kvm()
+        tried, line = self.choice(path=self.monitor(EMULATES), image=image)
+        self.assertTrue(tried)
+        self.assertIn("boots all the same", line)
 
 
 if __name__ == "__main__":

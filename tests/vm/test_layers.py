@@ -164,6 +164,8 @@ class Layers(EngineCase):
         base = self.tree("base")
         shutil.copytree(self.rootfs, base, symlinks=True, dirs_exist_ok=True)
         blob = os.path.join(self.root, self._testMethodName + ".blob")
+        with open(blob, "x", encoding="ascii"):
+            pass  # mkfs.erofs 1.8 wants it to exist
         file = self.erofs("meta", base, f"--blobdev={blob}", "--chunksize=4096")
         size = os.path.getsize(blob)
         with open(blob, "ab") as f:

@@ -14,7 +14,7 @@ import unittest
 import grpc_client as rpc
 from bad_case import wait_until
 from containerd_case import ContainerdCase
-from engine_case import STATE, EngineCase
+from engine_case import STATE, UNSUPPORTED, EngineCase
 
 LAB = "full"
 
@@ -159,6 +159,70 @@ class Links(ContainerdCase):
         for text in ("203.0.113.2/32", f"src {source}", "203.0.113.1 dev eth0 scope link", "default via 203.0.113.1", "169.254.7.7/16",
                      "default via 2001:db8:3::1", "there 203.0.113.1", "there 169.254.7.1", "there 2001:db8:3::1"):
             self.assertIn(text, out)
+
+    def test_kernel_parameters(self):
+        """What the CNI plug-in "tuning" or Docker has set in the namespace, and nothing else."""
+        self.add_link("net1", "203.0.113", "2001:db8:2:")
+        wanted = {"net/ipv4/conf/eth0/arp_ignore": "2", "net/ipv4/conf/eth0/forwarding": "1", "net/ipv6/conf/eth0/accept_ra": "0",
+                  "net/ipv6/conf/net1/disable_ipv6": "1", "net/core/somaxconn": "777", "net/ipv4/ip_unprivileged_port_start": "80",
+                  # which the kernel takes after the one before alone
+                  "net/ipv4/ip_local_port_range": "500 65000", "net/ipv6/conf/all/forwarding": "1"}
+        for key, value in {**wanted, "net/ipv4/conf/all/proxy_arp": "1"}.items():
+            ip("netns", "exec", POD, "sh", "-c", f"echo {value} > /proc/sys/{key}")
+        wanted.update({"net/ipv4/conf/eth0/proxy_arp": "1", "net/ipv4/conf/net1/arp_ignore": "0"})
+        out = self.inside("sh", "-c", "cd /proc/sys; cat " + " ".join(wanted) + "; ip -6 addr show dev net1")
+        self.assertEqual(out.split(), " ".join(wanted.values()).split())
+
+    def test_flags_of_addresses(self):
+        """No on-link route where the host has none, an address that is not preferred, and a link-local one made by hand."""
+        for address, *more in (("203.0.113.2/24", "noprefixroute"), ("2001:db8:7::2/64", "noprefixroute", "nodad"),
+                               ("192.0.2.2/25", "noprefixroute"), ("2001:db8:8::2/64", "preferred_lft", "0", "nodad"),
+                               ("fe80::1234/64", "nodad")):
+            ip("-n", POD, "addr", "add", address, "dev", "eth0", *more)
+        # as NetworkManager does
+        ip("-n", POD, "route", "add", "192.0.2.0/25", "dev", "eth0", "proto", "kernel", "scope", "link", "src", "192.0.2.2")
+        out = self.inside("sh", "-c", "ip -o addr; ip route; ip -6 route")
+        for text in ("203.0.113.2/24", "2001:db8:7::2/64", "192.0.2.0/25 dev eth0", "2001:db8:8::/64 dev eth0", "fe80::1234/64"):
+            self.assertIn(text, out)
+        self.assertRegex(out, "2001:db8:8::2/64 .*deprecated")
+        for text in ("203.0.113.0/24", "2001:db8:7::/64"):
+            self.assertNotIn(text, out)
+        self.assertEqual(out.count("deprecated"), 1, out)
+        # that one, and the kernel's, which answers at once
+        self.assertEqual(re.findall(r"fe80::.*scope link +(.*?) *\\ +valid", out), ["flags 02"] * 2, out)
+
+    def test_namespace_of_another_sandbox(self):
+        """As "--net container:NAME" asks for: refused, and the other goes on."""
+        self.serve()
+        self.ok(*self.run_args("one", "sleep", "600", options=("-d", *self.options())))
+        before = self.left()
+        done = self.ctr(*self.run_args("two", "true", options=("--rm", *self.options())))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("another sandbox has this namespace", done.stderr)
+        self.assertEqual(self.left(), before)
+        self.assertEqual(self.ok("task", "exec", "--exec-id", "1", "one", "wget", "-q", "-O", "-",
+                                 "http://198.51.100.1:8080/"), "hello\n")
+        self.ok("task", "kill", "-s", "KILL", "one")
+        self.wait_stopped("one")
+        self.remove("one")
+
+    def test_guest_without_ipv6(self):
+        """The link-local address of the host's link is not missed."""
+        ip("-n", POD, "-6", "route", "del", "default")
+        ip("-n", POD, "-6", "addr", "del", "2001:db8:1::2/64", "dev", "eth0")
+        out = self.run_ok("net", "sh", "-c", "ip -o addr; test -e /proc/net/if_inet6 || echo none", options=(
+            *self.options(), "--annotation", "io.katacontainers.config.hypervisor.kernel_params=ipv6.disable=1"))
+        self.assertIn("198.51.100.2/24", out)
+        self.assertIn("none", out)
+
+    def test_address_of_another(self):
+        """That the host's kernel has found a duplicate: the guest does not ask again, and must not have it."""
+        ip("-n", FAR, "addr", "add", "2001:db8:1::9/64", "dev", "eth0", "nodad")
+        ip("-n", POD, "addr", "add", "2001:db8:1::9/64", "dev", "eth0")
+        self.wait_until(lambda: "dadfailed" in ip("-n", POD, "-6", "addr", "show", "dev", "eth0"))
+        out = self.inside("ip", "-o", "addr")
+        self.assertIn("2001:db8:1::2/64", out)
+        self.assertNotIn("2001:db8:1::9/64", out)
 
     def test_two_ways_to_one_place(self):
         """The guest takes the one that the host would."""
@@ -327,8 +391,11 @@ class Later(EngineCase):
         ip("netns", "add", FAR)
         cls.addClassCleanup(ip, "netns", "del", FAR)
 
-    def create(self, *command):
-        self.write_spec(self.bundle, self.spec(*command))
+    def create(self, *command, capabilities=()):
+        spec = self.spec(*command)
+        for kind in ("bounding", "effective", "permitted") if capabilities else ():
+            spec["process"]["capabilities"][kind] = list(capabilities)
+        self.write_spec(self.bundle, spec)
         self.start_engine()
         self.out = os.path.join(self.bundle, "out")
         pid = rpc.number(self.task("Create", {1: "x", 2: self.bundle, 5: "",
@@ -428,6 +495,139 @@ class Later(EngineCase):
         self.gone("198.51.101.2")
         self.attach("again", 102)
         self.wait_for("198.51.102.2/24")
+        self.end(kill=True)
+
+    ADMIN = ("CAP_CHOWN", "CAP_NET_RAW", "CAP_NET_ADMIN")
+
+    def test_address_within_its_subnet(self):
+        """The new one is there before the old one goes, and does not go with it."""
+        self.create("sh", "-c", "while :; do ip -o addr; ip route; echo; sleep 0.3; done")
+        self.task("Start", {1: "x"})
+        self.attach("eth0", 100)
+        self.wait_for("198.51.100.2/24")
+        subprocess.run([*self.netns, "-batch", "-"], check=True, timeout=10, text=True,
+                       input="addr del 198.51.100.2/24 dev eth0\naddr add 198.51.100.3/24 dev eth0\n"
+                       "route add default via 198.51.100.1\n")
+        self.gone("198.51.100.2/24")
+        os.truncate(self.out, 0)
+        self.wait_for("198.51.100.3/24")
+        self.wait_for("default via 198.51.100.1")
+        self.assertNotIn("unreachable", self.log())
+        self.end(kill=True)
+
+    def test_what_the_workload_has_made(self):
+        """Addresses and routes of its own, as of a VPN, stay whatever the caller changes."""
+        self.create("sh", "-c", "until ip addr show dev eth0 2>/dev/null | grep -q 198.51; do sleep 0.1; done;"
+                    "ip addr add 198.51.100.77/24 dev eth0;"
+                    "ip addr add 203.0.113.7/32 dev eth0; ip route add 203.0.113.128/25 dev eth0;"
+                    "while :; do ip -o addr; ip route; echo; sleep 0.3; done", capabilities=self.ADMIN)
+        self.task("Start", {1: "x"})
+        self.attach("eth0", 100)
+        self.wait_for("203.0.113.128/25")
+        self.attach("eth1", 101)
+        self.inside("route", "add", "192.0.2.0/25", "via", "198.51.101.1")
+        self.wait_for("192.0.2.0/25 via 198.51.101.1")
+        os.truncate(self.out, 0)
+        self.wait_for("192.0.2.0/25 via 198.51.101.1")
+        for words in ("203.0.113.7/32", "203.0.113.128/25", "198.51.100.77/24"):
+            self.wait_for(words)
+        self.end(kill=True)
+
+    def test_another_mtu_and_hardware_address(self):
+        """Both follow, a larger MTU too, and neither is in the way of a container that is started later."""
+        self.create("sh", "-c", "while :; do ip -o link; echo; sleep 0.3; done")
+        self.attach("eth0", 100)
+        self.assertTrue(wait_until(lambda: "'eth0' plugged in" in self.log(), 30))
+        ip("-n", FAR, "link", "set", "eth0far", "mtu", "9000")
+        self.inside("link", "set", "eth0", "mtu", "9000")
+        self.task("Start", {1: "x"})
+        self.wait_for("mtu 9000")
+        for mac in ("02:00:00:00:00:77", "02:00:00:00:00:78"):
+            self.inside("link", "set", "eth0", "address", mac)
+            self.wait_for(mac)
+            ip("-n", FAR, "neigh", "flush", "dev", "eth0far")
+            ip("netns", "exec", FAR, "/bin/busybox", "ping", "-c", "1", "-W", "5", "-s", "8900", "198.51.100.2")
+        self.assertNotIn("not all of its change", self.log())
+        self.end(kill=True)
+
+    def test_what_the_guest_cannot_have(self):
+        """A link that the workload has changed itself is not found: a line in the log, and the others follow."""
+        self.create("sh", "-c", "until ip addr show dev eth0 2>/dev/null | grep -q 198.51; do sleep 0.1; done;"
+                    "ip link set eth0 address 02:00:00:00:00:99;"
+                    "while :; do ip -o link; ip -o addr; ip route; echo; sleep 0.3; done", capabilities=self.ADMIN)
+        self.attach("eth0", 100)
+        self.task("Start", {1: "x"})
+        self.wait_for("02:00:00:00:00:99")
+        self.attach("eth1", 101)
+        self.wait_for("198.51.101.2/24")
+        self.inside("addr", "add", "198.51.101.77/32", "dev", "eth1")
+        self.inside("route", "add", "default", "via", "198.51.101.1")
+        self.wait_for("198.51.101.77/32")
+        self.wait_for("default via 198.51.101.1")
+        self.assertIn("guest network 'eth0': not all of its change", self.log())
+        self.end(kill=True)
+
+    def test_what_no_guest_can_have(self):
+        """It is said once, the others follow, and whoever starts a container while it is there is told."""
+        self.create("sh", "-c", "while :; do ip -o addr; ip route; echo; sleep 0.3; done")
+        self.attach("eth0", 100)
+        self.task("Start", {1: "x"})
+        self.inside("tuntap", "add", "tun7", "mode", "tun")
+        self.inside("addr", "add", "192.0.2.1/32", "dev", "tun7")
+        self.inside("route", "add", "203.0.113.0/24", "nexthop", "via", "198.51.100.7", "nexthop", "via", "198.51.100.8")
+        self.attach("eth1", 101)
+        self.wait_for("198.51.101.2/24")
+        self.inside("route", "add", "203.0.114.0/24", "via", "198.51.101.1")
+        self.wait_for("203.0.114.0/24 via 198.51.101.1")
+        self.assertEqual(self.log().count("'tun7' (ARPHRD 65534) carries no Ethernet"), 1, self.log())
+        self.inside("link", "del", "tun7")
+        self.assertTrue(wait_until(lambda: "route to 203.0.113.0/24 has several next hops" in self.log(), 30), self.log())
+        self.end(kill=True)
+
+    def test_no_start_without_a_link(self):
+        self.create("true")
+        self.attach("eth0", 100)
+        self.inside("tuntap", "add", "tun7", "mode", "tun")
+        self.inside("addr", "add", "192.0.2.1/32", "dev", "tun7")
+        self.assertTrue(wait_until(lambda: "tun7" in self.log(), 30))
+        self.refused(UNSUPPORTED, "Start", {1: "x"}, "tun7", "Ethernet")
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
+    def test_ipv6_switched_off(self):
+        """As Docker does it, between Create and Start; and on again."""
+        self.create("sh", "-c", "while :; do cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6; ip -o addr; echo; sleep 0.3; done")
+        self.attach("eth0", 100)
+        self.assertTrue(wait_until(lambda: "'eth0' plugged in" in self.log(), 30))
+        off = [*self.netns[:-1], "sh", "-c", "echo $0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6"]
+        subprocess.run([*off, "1"], check=True, timeout=10)
+        self.task("Start", {1: "x"})
+        self.wait_for("198.51.100.2/24")
+        self.assertEqual(self.said()[:2], "1\n")
+        self.assertNotIn("fe80", self.said())
+        subprocess.run([*off, "0"], check=True, timeout=10)
+        self.wait_for("fe80")
+        self.end(kill=True)
+
+    def test_neighbours(self):
+        """Permanent ones follow, beside the workload's; of the others, which traffic makes, nobody is told."""
+        self.create("sh", "-c", "until arp -s 198.51.100.7 02:00:00:00:00:07 2>/dev/null; do sleep 0.1; done; while :; do ip -o addr; ip neigh; echo; sleep 0.3; done",
+                    capabilities=self.ADMIN)
+        self.task("Start", {1: "x"})
+        self.attach("eth0", 100)
+        self.wait_for("02:00:00:00:00:07")
+        self.inside("neigh", "add", "198.51.100.9", "lladdr", "02:00:00:00:00:09", "dev", "eth0", "nud", "permanent")
+        self.inside("neigh", "add", "198.51.100.7", "lladdr", "02:00:00:00:00:17", "dev", "eth0", "nud", "permanent")
+        self.wait_for("02:00:00:00:00:09")
+        self.inside("neigh", "add", "198.51.100.8", "lladdr", "02:00:00:00:00:08", "dev", "eth0", "nud", "reachable")
+        self.inside("neigh", "change", "198.51.100.9", "lladdr", "02:00:00:00:00:19", "dev", "eth0", "nud", "permanent")
+        self.wait_for("02:00:00:00:00:19")
+        self.inside("neigh", "del", "198.51.100.9", "dev", "eth0")
+        os.truncate(self.out, 0)
+        self.gone("198.51.100.9")
+        self.assertNotIn("198.51.100.8", self.said())
+        self.wait_for("198.51.100.7 dev eth0 lladdr 02:00:00:00:00:07")
+        self.assertNotIn("02:00:00:00:00:17", self.said())
         self.end(kill=True)
 
     def gone(self, text):

@@ -158,6 +158,8 @@ class Plugged(EngineCase):
             spec["linux"].setdefault("devices", []).append(
                 {"path": f"/dev/disk{number}", "type": "b", "major": os.major(rdev),
                  "minor": os.minor(rdev), "fileMode": 0o600, "uid": 0, "gid": 0})
+            spec["linux"]["resources"].setdefault("devices", []).append(
+                {"allow": True, "type": "b", "major": os.major(rdev), "minor": os.minor(rdev), "access": "rwm"})
         self.write_spec(self.bundle, spec)
         self.engine(keys)
         self.task("Create", {1: "x", 2: self.bundle, 6: out})

@@ -10,6 +10,7 @@ import subprocess
 import time
 import unittest
 
+from bad_case import wait_until
 from kata_case import BIN, BUILD, KataCase
 
 LAB = "full"
@@ -21,6 +22,11 @@ SERVER = ("import http.server,sys;"
           "type('H',(http.server.BaseHTTPRequestHandler,),"
           "{'do_GET':lambda s:(s.send_response(200),s.end_headers(),s.wfile.write(b'hello\\n')),"
           "'log_message':lambda *a:None}));print('ready',flush=True);server.serve_forever()")
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
 
 
 def ip(*args):
@@ -64,13 +70,52 @@ class UserNetwork(KataCase):
         out = self.run_ok("busybox", "wget", "-q", "-O", "-", "http://198.51.100.2:8080/")
         self.assertEqual(out, "hello\n")
 
+    # Whoever reaches it, by whichever protocol and family, is a line: the text or "connected".
+    LISTENER = ("import selectors,socket,sys;s=selectors.DefaultSelector();port=int(sys.argv[1])\n"
+                "def listen(family,address,kind):\n"
+                "    one=socket.socket(family,kind);one.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)\n"
+                "    one.bind((address,port));kind==socket.SOCK_STREAM and one.listen();s.register(one,1)\n"
+                "for where in sys.argv[2:]:\n"
+                "    for kind in (socket.SOCK_STREAM,socket.SOCK_DGRAM):\n"
+                "        listen(socket.AF_INET6 if ':' in where else socket.AF_INET,where,kind)\n"
+                "print('ready',flush=True)\n"
+                "while True:\n"
+                "    for key,_ in s.select():\n"
+                "        if key.fileobj.type==socket.SOCK_STREAM:\n"
+                "            print('connected',key.fileobj.getsockname()[0],flush=True);key.fileobj.accept()[0].close()\n"
+                "        else:\n"
+                "            print(key.fileobj.recv(99)[:14].decode(),key.fileobj.getsockname()[0],flush=True)\n")
+
+    def listen(self, *addresses):
+        """A file with what arrives at port 8081 of these addresses of the host."""
+        out = os.path.join(self.root, "arrived")
+        with open(out, "ab") as f:
+            p = subprocess.Popen(["ip", "netns", "exec", HOST, "python3", "-c", self.LISTENER, "8081", *addresses],
+                                 stdout=f)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        self.assertTrue(wait_until(lambda: read(out) == "ready\n", 30))
+        return out
+
+    def send_frames(self, *addresses, options=()):
+        program = os.path.join(BUILD, "host/tests/vm/raw_frames")
+        self.run_ok(*options, "-v", f"{program}:/raw_frames:ro", "busybox", "sh", "-c",
+                    f"/raw_frames 8081 {' '.join(addresses)} && sleep 1")
+
     def test_loopback_of_the_host_is_out_of_reach(self):
-        self.serve(HOST, "127.0.0.1", 8081)
-        done = self.kata("run", "--rm", "busybox", "sh", "-c",
-                         "gw=$(ip route | awk '/default/{print $3}'); test -n \"$gw\" || exit 9;"
-                         "timeout 5 wget -q -O - http://$gw:8081/ && exit 8;"
-                         "timeout 5 wget -q -O - http://127.0.0.1:8081/ && exit 7; exit 0")
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        """Not by the gateway, and not by frames that no kernel sends: passt would connect to what they are for."""
+        out = self.listen("127.0.0.1", "::1", "198.51.100.1", "2001:db8::1")
+        gateways = self.run_ok("busybox", "sh", "-c", "ip route | awk '/default/{print $3}';"
+                               "ip -6 route | awk '/default/{print $3}'").split()
+        self.assertEqual(len(gateways), 2)
+        for options in ((), ("-p", "8088:80")):
+            with self.subTest(options=options):
+                os.truncate(out, 0)
+                self.send_frames("127.0.0.1", "127.1.2.3", "0.0.0.0", "0.0.0.1", "::1", "::", "::127.0.0.1",
+                                 "::ffff:127.0.0.1", "::ffff:0.0.0.0", *gateways, options=options)
+                self.assertEqual(read(out), "")
+                self.send_frames("198.51.100.1", "2001:db8::1", options=options)  # and yet they are well-formed
+                self.assertTrue(wait_until(lambda: len(read(out).splitlines()) == 4, 10), read(out))
 
     def test_published_port(self):
         self.published(8082, "80", ["127.0.0.1", "[::1]"])
@@ -87,8 +132,8 @@ class UserNetwork(KataCase):
         self.assertFalse([one for one in flags.values() if one & 0x40], rows)  # tentative
 
     def published(self, port, listen, loopbacks, *options):
-        self.kata_ok("run", "-d", "-p", f"{port}:80", *options, "busybox", "sh", "-c",
-                     f"echo from the guest > /tmp/index.html; exec httpd -f -p {listen} -h /tmp")
+        ident = self.kata_ok("run", "-d", "-p", f"{port}:80", *options, "busybox", "sh", "-c",
+                             f"echo from the guest > /tmp/index.html; exec httpd -f -p {listen} -h /tmp").strip()
         for loopback in loopbacks:
             get = ("import urllib.request;"
                    f"print(urllib.request.urlopen('http://{loopback}:{port}/index.html',timeout=5)"
@@ -99,6 +144,9 @@ class UserNetwork(KataCase):
                 if done.returncode == 0:
                     break
                 time.sleep(0.2)
+            if done.returncode:  # why, before the guest is gone
+                for what in (("logs", ident), ("exec", ident, "sh", "-c", "netstat -ltn; hostname -i; ip addr; ps")):
+                    print(self.kata(*what))
             self.assertEqual(done.stdout, "from the guest\n", f"{loopback}: {done.stderr}")
 
     def test_server_that_speaks_first(self):

@@ -14,7 +14,7 @@ import unittest
 
 import grpc_client as rpc
 from containerd_case import folder
-from cri_case import NAMESPACE, NODE, POD, RUNNING, CriCase
+from cri_case import NAMESPACE, NODE, POD, RUNNING, TARGET, CriCase
 from kata_case import BUILD, LIMIT, SLOWNESS, processes
 
 LAB = "full"
@@ -57,6 +57,22 @@ class Pod(CriCase):
                          self.output(second, "readlink", "/proc/self/ns/pid"))
         self.cri("StopContainer", {1: second, 2: 0})
         self.assertNotIn("sleep 4321", self.output(first, "ps"))
+        self.remove_pod(pod)
+
+    def test_processes_of_one_container(self):
+        """As "kubectl debug --target" asks for them."""
+        pod = self.run_pod("target")
+        main = self.start(pod, "main", "sleep", "4321")
+        debugger = self.start(pod, "debugger", "sleep", "1234", linux={2: {3: {2: TARGET, 4: main}}})
+        self.assertIn("sleep 4321", self.output(debugger, "ps"))
+        self.assertEqual(self.output(debugger, "cat", "/proc/1/comm"), "sleep\n")
+        self.assertIn("sleep 1234", self.output(main, "ps"))
+        self.cri("StopContainer", {1: debugger, 2: 0})
+        self.assertEqual(self.output(main, "pidof", "sleep"), "1\n")
+        self.cri("RemoveContainer", {1: debugger})
+        again = self.start(pod, "again", "sleep", "1234", linux={2: {3: {2: TARGET, 4: main}}})
+        self.cri("StopContainer", {1: main, 2: 0})  # the namespace goes with its first process
+        self.assertEqual(self.wait_exited(again), 137)
         self.remove_pod(pod)
 
     def test_words_of_the_pod(self):
@@ -165,6 +181,29 @@ class Pod(CriCase):
         self.assertEqual(done.returncode == 0, ok, done.stderr)
         return done.stdout if ok else done.stderr
 
+    def holds(self, size):
+        """Whether our file server has a file of that size open."""
+        for pid, name in processes().items():
+            if name != "virtiofsd" or pid in self.before["processes"]:
+                continue
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.stat(f"/proc/{pid}/fd/{fd}").st_size == size:
+                        return True
+        return False
+
+    def test_room_of_a_removed_container(self):
+        """The host has it back while others of the pod live on."""
+        pod = self.run_pod("room")
+        self.start(pod, "stays")
+        ident = self.start(pod, "writes", "sh", "-c", "head -c 20000000 /dev/zero >/big; echo >/done; sleep 1000")
+        self.sync(ident, "sh", "-c", "until [ -e /done ]; do sleep 0.1; done")
+        self.assertTrue(self.holds(20000000))
+        self.cri("StopContainer", {1: ident, 2: 0})
+        self.cri("RemoveContainer", {1: ident})
+        self.wait_until(lambda: not self.holds(20000000))
+        self.remove_pod(pod)
+
     def test_volume_of_memory(self):
         """An emptyDir in memory, a subPath of it, and a socket in it between two containers."""
         path = os.path.join(self.root, "memory")
@@ -182,6 +221,19 @@ class Pod(CriCase):
         with open(os.path.join(path, "out"), encoding="ascii") as f:
             self.wait_until(lambda: "through the socket" in f.read())
         self.assertTrue(os.path.exists(os.path.join(path, "sub/file")))
+        self.remove_pod(pod)
+
+    def test_volume_that_one_only_reads(self):
+        """A socket and a lock in it hold between the two, by whichever name the second has it."""
+        path = os.path.join(self.root, "read")
+        os.makedirs(path)
+        os.symlink(path, path + ".link")
+        pod = self.run_pod("reads")
+        self.start(pod, "listens", "sh", "-c", "ln -s /v/log /dev/log; exec syslogd -n -O /v/out", mounts=[("/v", path, False)])
+        for name, source in (("reads", path), ("also", path + ".link")):
+            reads = self.start(pod, name, mounts=[("/v", source, True)])
+            self.output(reads, "sh", "-c", f"ln -s /v/log /dev/log; until [ -S /v/log ]; do sleep 0.1; done; logger of {name}")
+            self.sync(reads, "sh", "-c", f"until grep 'of {name}' /v/out; do sleep 0.1; done; ! touch /v/x 2>/dev/null")
         self.remove_pod(pod)
 
     def test_forwarded_ports(self):

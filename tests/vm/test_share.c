@@ -43,8 +43,8 @@ static void write_file(const char *path, const char *text)
 
 static void make_tree(void)
 {
-	static const char *const dirs[] = { "",    "lower",   "upper", "work",
-					    "vol", "vol/sub", "base" };
+	static const char *const dirs[] = { "",    "lower",   "upper",     "work",
+					    "vol", "vol/sub", "vol/plain", "base" };
 
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		assert_true(mkdir(at(dirs[i]), 0755) == 0 || i == 0);
@@ -115,16 +115,43 @@ static void check_rootfs(struct vm *vm, struct share *s)
 	expect_in(vm, "test ! -e @/from-image", root.guest_path, NULL);
 }
 
+/* By which ways to one directory the guest has one. `vol/sub` is mounted upon. */
+static void check_ways(struct share *s)
+{
+	struct share_entry one, two;
+	struct err e;
+
+	assert_int_equal(symlink("vol", at("way")), 0);
+	assert_ok(share_add_volume(s, "c3", at("vol/plain"), SHARE_PRIVATE, &one, &e), &e);
+	assert_ok(share_add_volume(s, "c3", at("way/plain"), SHARE_PRIVATE, &two, &e), &e);
+	assert_string_equal(one.guest_path, two.guest_path);
+	assert_ok(share_add_volume(s, "c3", at("way/plain"), SHARE_PRIVATE | SHARE_READ_ONLY,
+				   &two, &e),
+		  &e);
+	assert_string_equal(one.guest_path, two.guest_path);
+	assert_ok(share_add_volume(s, "c3", at("way/plain"), 0, &two, &e), &e);
+	assert_string_not_equal(one.guest_path, two.guest_path);
+	assert_ok(share_add_volume(s, "c3", at("vol"), SHARE_PRIVATE, &one, &e), &e);
+	assert_ok(share_add_volume(s, "c3", at("way"), SHARE_PRIVATE, &two, &e), &e);
+	assert_string_not_equal(one.guest_path, two.guest_path);
+	assert_ok(share_remove_container(s, "c3", &e), &e);
+	assert_int_equal(unlink(at("way")), 0);
+}
+
 static void check_volume(struct vm *vm, struct share *s)
 {
 	struct share_entry vol, ro, file, conf, same;
 	struct err e;
 
-	assert_ok(share_add_volume(s, "c1", at("vol"), false, false, &vol, &e), &e);
-	assert_ok(share_add_volume(s, "c2", at("vol"), false, false, &same, &e), &e);
+	assert_ok(share_add_volume(s, "c1", at("vol"), SHARE_READ_ONLY, &ro, &e), &e);
+	assert_ok(share_add_volume(s, "c1", at("vol"), 0, &vol, &e), &e);
+	assert_string_not_equal(vol.guest_path, ro.guest_path);
+	assert_ok(share_add_volume(s, "c2", at("vol"), 0, &same, &e), &e);
 	assert_string_equal(vol.guest_path, same.guest_path);
-	assert_ok(share_add_volume(s, "c1", at("vol"), true, false, &ro, &e), &e);
-	assert_ok(share_add_volume(s, "c1", at("single"), false, false, &file, &e), &e);
+	/* who comes later and only reads is with those who write */
+	assert_ok(share_add_volume(s, "c2", at("vol"), SHARE_READ_ONLY, &same, &e), &e);
+	assert_string_equal(vol.guest_path, same.guest_path);
+	assert_ok(share_add_volume(s, "c1", at("single"), 0, &file, &e), &e);
 	assert_ok(share_add_file(s, "c1", "resolv.conf", "nameserver 1\n", 13, 0644, &conf, &e),
 		  &e);
 	expect_in(vm, "cat @/file", vol.guest_path, "volume");
@@ -135,10 +162,9 @@ static void check_volume(struct vm *vm, struct share *s)
 	/* a mount of the host that comes later */
 	mount_on_host(at("vol/sub"), at("vol/sub/late"), "late mount");
 	expect_in(vm, "cat @/sub/late", vol.guest_path, "late mount");
-	assert_err(share_add_volume(s, "c1", "/dev/null", false, false, &vol, &e), &e,
-		   ERR_UNSUPPORTED);
-	assert_err(share_add_volume(s, "c1", "/nonexistent", false, false, &vol, &e), &e,
-		   ERR_NOT_FOUND);
+	check_ways(s);
+	assert_err(share_add_volume(s, "c1", "/dev/null", 0, &vol, &e), &e, ERR_UNSUPPORTED);
+	assert_err(share_add_volume(s, "c1", "/nonexistent", 0, &vol, &e), &e, ERR_NOT_FOUND);
 	assert_ok(share_remove_container(s, "c1", &e), &e);
 	assert_int_not_equal(access(file.host_path, F_OK), 0);
 	assert_int_equal(access(vol.host_path, F_OK), 0);
@@ -158,13 +184,13 @@ static void check_made_file(struct vm *vm, struct share *s)
 	struct err e;
 
 	assert_ok(share_make_file(s, "hosts", "made\n", 5, path, &e), &e);
-	assert_ok(share_add_volume(s, "c1", path, false, false, &one, &e), &e);
+	assert_ok(share_add_volume(s, "c1", path, 0, &one, &e), &e);
 	expect_in(vm, "cat @", one.guest_path, "made");
 	expect_in(vm, "echo written >@", one.guest_path, NULL);
 	assert_ok(share_remove_container(s, "c1", &e), &e);
 	assert_ok(share_make_file(s, "hosts", "made\n", 5, again, &e), &e);
 	assert_string_equal(again, path);
-	assert_ok(share_add_volume(s, "c2", path, true, false, &two, &e), &e);
+	assert_ok(share_add_volume(s, "c2", path, SHARE_READ_ONLY, &two, &e), &e);
 	expect_in(vm, "cat @", two.guest_path, "written");
 	expect_in(vm, "! echo x 2>/dev/null >@", two.guest_path, NULL);
 	assert_ok(share_remove_container(s, "c2", &e), &e);

@@ -4,37 +4,24 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
 import unittest
 
 import grpc_client as rpc
+import ttrpc_client
 from bad_case import wait_until
-from engine_case import (CREATED, EXISTS, INVALID, NOT_FOUND, PAUSED, RUNNING, STATE, STOPPED,
-                         UNSUPPORTED, EngineCase)
+from engine_case import (CREATED, EXISTS, INVALID, NOT_FOUND, PAUSED, RUNNING, STATE, STOPPED, TASK,
+                         UNSUPPORTED, EngineCase, TaskCase)
 from kata_case import BIN, loop_device, processes
 
 LAB = "full"
 TIMEOUT_S = 900
 
 
-class TaskApi(EngineCase):
-    def setUp(self):
-        super().setUp()
-        self.write_spec(self.bundle, self.spec("sleep", "1000"))
-
-    def create(self):
-        self.task("Create", {1: "x", 2: self.bundle})
-
-    def state(self, exec_id=""):
-        return rpc.number(self.task("State", {1: "x", 2: exec_id}), 4)
-
-    def process(self, *command):
-        spec = self.spec()["process"]
-        return {1: "types.containerd.io/opencontainers/runtime-spec/1/Process",
-                2: json.dumps({**spec, "args": list(command)})}
-
+class TaskApi(TaskCase):
     def test_delete_before_the_start(self):
         """It ends by that: what Delete answers is what the events say."""
         self.start_engine()
@@ -66,6 +53,50 @@ class TaskApi(EngineCase):
         self.assertEqual(self.machine_processors(), placed)
         # which leaves nothing behind
         self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps({"memory": {"limit": 80 << 20}})}})
+        self.end()
+
+    CGROUP_MOUNT = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                    "options": ["nosuid", "noexec", "nodev", "ro"]}
+
+    def update(self, resources):
+        return self.task("Update", {1: "x", 2: {1: "type", 2: json.dumps(resources)}})
+
+    def limits(self, *names):
+        """What files of the container's cgroup say, in the guest."""
+        self.reads = getattr(self, "reads", 0) + 1
+        status, out = self.run_exec(f"r{self.reads}", "cat", *(f"/sys/fs/cgroup/{name}" for name in names))
+        self.assertEqual(status, 0, out)
+        return out.split("\n")[:-1]
+
+    def test_update_in_parts(self):
+        """`docker update` sends what was named alone: the rest stays. Refused is all or nothing."""
+        spec = self.spec("sleep", "1000")
+        spec["mounts"].append(self.CGROUP_MOUNT)
+        spec["linux"]["namespaces"].append({"type": "cgroup"})
+        spec["linux"]["resources"].update(
+            {"cpu": {"quota": 25000, "period": 50000}, "memory": {"limit": 96 << 20}, "pids": {"limit": 50}})
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        files = ("cpu.max", "memory.max", "pids.max", "memory.low")
+        self.assertEqual(self.limits(*files), ["25000 50000", str(96 << 20), "50", "0"])
+        self.update({"cpu": {"period": 20000}})
+        self.assertEqual(self.limits("cpu.max"), ["25000 20000"])
+        self.update({"cpu": {"quota": 10000}})
+        self.assertEqual(self.limits("cpu.max"), ["10000 20000"])
+        self.refused(INVALID, "Update", {1: "x", 2: {1: "type", 2: json.dumps(
+            {"memory": {"swap": 64 << 20}})}}, "memory.swap", str(96 << 20))
+        self.update({"memory": {"swap": 128 << 20}})
+        before = self.limits(*files)
+        for wrong, word in (({"cpu": {"quota": 500, "period": 100000}}, "cpu.quota"),
+                            ({"unified": {"no.such": "1"}}, "no.such")):
+            with self.subTest(wrong=wrong):
+                with self.assertRaises(rpc.RpcError) as caught:
+                    self.update({"memory": {"limit": 80 << 20, "reservation": 1 << 20}, "pids": {"limit": 60},
+                                 **wrong})
+                self.assertIn(word, str(caught.exception))
+                self.assertEqual(self.limits(*files), before)
         self.end()
 
     def machine(self):
@@ -110,6 +141,31 @@ class TaskApi(EngineCase):
         with open(out, encoding="utf-8") as f:
             return status, f.read()
 
+    def test_rates_of_a_disk(self):
+        """docker run --device-write-bps: of a disk that is plugged in, by the guest's number; of others a remark."""
+        with open(self.make_disk(), "rb") as f:
+            device = loop_device(self, os.path.join(self.root, "slow-device"), f.read())
+        number = os.stat(device).st_rdev
+        numbers = {"major": os.major(number), "minor": os.minor(number)}
+        spec = self.spec("sleep", "1000")
+        spec["mounts"].append(self.CGROUP_MOUNT)
+        spec["linux"]["namespaces"].append({"type": "cgroup"})
+        spec["linux"]["devices"] = [{"path": "/dev/x", "type": "b", **numbers, "fileMode": 0o600}]
+        spec["linux"]["resources"]["blockIO"] = {
+            "weight": 100, "throttleWriteBpsDevice": [{**numbers, "rate": 1 << 20}],
+            "throttleReadIOPSDevice": [{**numbers, "rate": 77}, {"major": 8, "minor": 0, "rate": 5}]}
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        status, out = self.run_exec("e", "sh", "-c", "cat /sys/fs/cgroup/io.max; stat -c '%t:%T' /dev/x")
+        self.assertEqual(status, 0, out)
+        limits, name = out.splitlines()
+        major, minor = (int(part, 16) for part in name.split(":"))
+        self.assertEqual(limits, f"{major}:{minor} rbps=max wbps={1 << 20} riops=77 wiops=max")
+        self.end()
+        self.wait_gone()
+
     def test_update_keeps_devices(self):
         """CRI sends all resources again, with rules that name the host's devices."""
         with open(self.make_disk(), "rb") as f:
@@ -131,6 +187,51 @@ class TaskApi(EngineCase):
         self.assertEqual(status, 0, out)
         self.end()
         self.wait_gone()
+
+    def test_device_of_a_privileged_container(self):
+        """privileged_without_host_devices, and a volume that is a device: it is one that is named."""
+        with open(self.make_disk(), "rb") as f:
+            device = loop_device(self, os.path.join(self.root, "named-device"), f.read())
+        number = os.stat(device).st_rdev
+        spec = self.spec("sleep", "1000")
+        spec["linux"]["devices"] = [{"path": "/dev/xvda", "type": "b", "major": os.major(number),
+                                     "minor": os.minor(number), "fileMode": 0o600}]
+        spec["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        status, out = self.run_exec("e", "dd", "if=/dev/xvda", "of=/dev/null", "bs=4k", "count=1")
+        self.assertEqual(status, 0, out)
+        self.end()
+        self.wait_gone()
+
+    def test_devices_of_the_guest(self):
+        """By the host's numbers and name: what the guest has not, or as another one, is refused."""
+        names = {"null": (1, 3), "fuse": (10, 229)}
+        for name, (major, minor) in names.items():
+            with self.subTest(name=name):
+                self.assertEqual(self.with_device(name, major, minor, "ls", "/dev/named"), (0, "/dev/named\n"))
+        if not os.path.exists("/sys/dev/char/10:234"):
+            self.skipTest("needs a device that no guest has: /dev/btrfs-control")
+        with self.assertRaises(rpc.RpcError) as caught:
+            self.with_device("x", 10, 234, "true")
+        self.assertIn("linux.devices '/dev/named': the guest has no", str(caught.exception))
+        self.task("Shutdown", {1: "x"})
+
+    def with_device(self, name, major, minor, *command):
+        """What a container with that one says."""
+        spec = self.spec("sleep", "1000")
+        spec["linux"]["devices"] = [{"path": "/dev/named", "type": "c", "major": major, "minor": minor,
+                                     "fileMode": 0o666}]
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        said = self.run_exec(name, *command)
+        self.end()
+        self.wait_gone()
+        return said
 
     def test_controllers_handed_down(self):
         """As systemd and Docker in a container do: its own cgroup then takes no process."""
@@ -363,8 +464,9 @@ class TaskApi(EngineCase):
         self.refused(STATE, "Start", {1: "x"}, "running")
         self.refused(STATE, "Delete", {1: "x"}, "running")
         self.refused(STATE, "Resume", {1: "x"}, "running")
-        self.refused(STATE, "ResizePty", {1: "x", 3: 80, 4: 25}, "terminal")
-        for signal in (0, 65, 1 << 31):
+        self.task("ResizePty", {1: "x", 3: 80, 4: 25})  # without a terminal: nothing to do
+        self.task("Kill", {1: "x"})  # signal 0: it is there
+        for signal in (65, 1 << 31):
             self.refused(INVALID, "Kill", {1: "x", 3: signal}, str(signal))
         self.refused(NOT_FOUND, "Kill", {1: "x", 2: "nobody", 3: 9}, "nobody")
         self.refused(NOT_FOUND, "State", {1: "x", 2: "nobody"}, "nobody")
@@ -379,7 +481,8 @@ class TaskApi(EngineCase):
         self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 137)
         self.assertEqual(self.state(), STOPPED)
         self.refused(STATE, "Exec", exec_of, "'x' is stopped")
-        self.refused(NOT_FOUND, "Kill", {1: "x", 3: 15}, "finished")
+        for signal in (0, 15):
+            self.refused(NOT_FOUND, "Kill", {1: "x", 3: signal}, "finished")
         self.refused(STATE, "Start", {1: "x"}, "stopped")
         self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 137)
         self.task("Delete", {1: "x"})
@@ -485,6 +588,127 @@ class TaskApi(EngineCase):
         os.close(fd)
         self.end()
 
+    def test_size_before_the_start(self):
+        """Of a terminal: what the program finds, first or exec."""
+        self.start_engine()
+        for exec_id, fields in (("", {1: "x", 2: self.bundle}), ("e", {1: "x", 2: "e"})):
+            with self.subTest(exec_id=exec_id):
+                out = os.path.join(self.root, f"size{exec_id}")
+                os.mkfifo(out)
+                fd = os.open(out, os.O_RDWR)
+                try:
+                    if exec_id:
+                        process = self.process("sh", "-c", "stty size; sleep 1")
+                        self.task("Exec", {**fields, 3: True, 5: out, 7: self.on_terminal(process)})
+                    else:
+                        spec = self.spec("sh", "-c", "stty size; sleep 1000")
+                        spec["process"]["terminal"] = True
+                        self.write_spec(self.bundle, spec)
+                        self.task("Create", {**fields, 4: True, 6: out})
+                    self.task("ResizePty", {1: "x", 2: exec_id, 3: 99, 4: 33})
+                    self.task("Start", {1: "x", 2: exec_id})
+                    said = b""
+                    while not said.endswith(b"\n"):
+                        said += os.read(fd, 100)
+                    self.assertEqual(said, b"33 99\r\n")
+                finally:
+                    os.close(fd)
+        self.end()
+
+    def test_logger_of_a_terminal(self):
+        """Named for both streams, as containerd does, or for the one that there is: it sees the end of both."""
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        out, logger = os.path.join(self.root, "logged"), os.path.join(self.root, "logger")
+        with open(logger, "w", encoding="ascii") as f:
+            f.write(f"#!/bin/sh\nexec 5>&-\ncat <&3 >{out}\ncat <&4 >>{out}\necho end >>{out}\n")
+        os.chmod(logger, 0o755)
+        for number, streams in enumerate(({5: f"binary://{logger}", 6: f"binary://{logger}"}, {5: f"binary://{logger}"})):
+            with self.subTest(streams=streams):
+                ident = {1: "x", 2: f"e{number}"}
+                self.task("Exec", {**ident, 3: True, **streams, 7: self.on_terminal(self.process("echo", "said"))})
+                self.task("Start", ident)
+                self.task("Wait", ident)
+                began = time.monotonic()
+                self.task("Delete", ident)
+                self.assertLess(time.monotonic() - began, 5)
+                with open(out, encoding="ascii", newline="") as f:
+                    self.assertEqual(f.read(), "said\r\nend\n")
+                os.unlink(out)
+        self.end()
+
+    def test_two_deletes(self):
+        """A caller that gave up and asks again: it hears that there is nothing when the first is done."""
+        self.start_engine()
+        out = os.path.join(self.root, "unread")
+        os.mkfifo(out)
+        fd = os.open(out, os.O_RDWR)
+        self.addCleanup(os.close, fd)
+        self.write_spec(self.bundle, self.spec("yes"))
+        self.task("Create", {1: "x", 2: self.bundle, 6: out})
+        self.task("Start", {1: "x"})
+        time.sleep(1)
+        self.task("Kill", {1: "x", 3: 9})
+        self.task("Wait", {1: "x"})
+        codes, threads = self.twice("Delete", {1: "x"})
+        time.sleep(1)
+        self.assertTrue(all(thread.is_alive() for thread in threads))
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(sorted(codes), [0, NOT_FOUND])
+        self.task("Shutdown", {1: "x"})
+
+    def test_what_a_first_process_leaves(self):
+        """In a process namespace that is not its own: it is killed before the end is told, as by runc's shim."""
+        self.start_engine()
+        self.write_spec(self.bundle, self.spec("sleep", "1000"))
+        pid = rpc.number(self.task("Create", {1: "x", 2: self.bundle}), 1)
+        self.task("Start", {1: "x"})
+        spec = self.spec("sh", "-c", "sleep 4321 & sleep 3; exit 3")
+        for ns in spec["linux"]["namespaces"]:
+            if ns["type"] == "pid":
+                ns["path"] = f"/proc/{pid}/ns/pid"
+        other, out = os.path.join(self.root, "leaves"), os.path.join(self.root, "ps")
+        os.mkdir(other)
+        self.write_spec(other, spec)
+        self.task("Create", {1: "y", 2: other})
+        self.task("Start", {1: "y"})
+        for number, found in enumerate((True, False)):
+            ident = {1: "x", 2: f"ps{number}"}
+            self.task("Exec", {**ident, 5: f"file://{out}", 7: self.process("ps")})
+            self.task("Start", ident)
+            self.task("Wait", ident)
+            self.task("Delete", ident)
+            with open(out, encoding="ascii") as f:
+                said = f.read()
+            self.assertEqual("sleep 4321" in said, found, said)
+            os.unlink(out)
+            if found:
+                self.assertEqual(rpc.number(self.task("Wait", {1: "y"}), 1), 3)
+        self.task("Delete", {1: "y"})
+        self.end()
+
+    @staticmethod
+    def on_terminal(process):
+        return {**process, 2: json.dumps({**json.loads(process[2]), "terminal": True})}
+
+    def test_processes_of_a_guest_that_does_not_answer(self):
+        """The number that counts is known; without an answer containerd forgets the container."""
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        pid = rpc.number(self.task("State", {1: "x"}), 3)
+        machine = int(self.machine())
+        os.kill(machine, signal.SIGSTOP)
+        try:
+            listed = self.task("Pids", {1: "x"})
+        finally:
+            os.kill(machine, signal.SIGCONT)
+        self.assertEqual(rpc.number(rpc.inner(listed, 1), 1), pid)
+        self.assertEqual(rpc.inner(rpc.inner(listed, 1), 2), {})
+        self.end()
+
     def test_killed_before_it_was_started(self):
         self.start_engine()
         self.create()
@@ -495,181 +719,9 @@ class TaskApi(EngineCase):
         self.refused(STATE, "Create", {1: "y", 2: self.bundle}, "stopped")
         self.task("Shutdown", {1: "x"})
 
-    def hook(self, name, command):
-        return {"path": "/bin/sh", "args": ["sh", "-c", command, name],
-                "env": ["PATH=/usr/bin:/bin", f"LOG={self.bundle}/hooks"], "timeout": 20}
-
-    HOOKS = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
-    RECORD = ("state=$(cat); pid=$(echo \"$state\" | sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); "
-              "echo \"$0 $(readlink /proc/$pid/ns/net) $(echo \"$state\" | "
-              "sed 's/.*\"status\":\"\\([a-z]*\\).*/\\1/')\" >>$LOG")
-
-    def hooks_log(self):
-        with open(os.path.join(self.bundle, "hooks"), encoding="ascii") as f:
-            return [line.split() for line in f]
-
-    def test_hooks(self):
-        """In order, with the state on standard input, whose process has the network."""
-        self.write_spec(self.bundle, self.spec("sleep", "1000", hooks={
-            name: [self.hook(name, self.RECORD)] for name in self.HOOKS}))
-        self.start_engine()
-        self.create()
-        self.assertEqual([row[0] for row in self.hooks_log()], list(self.HOOKS[:3]))
-        pid = rpc.number(self.task("State", {1: "x"}), 3)
-        network = os.readlink(f"/proc/{pid}/ns/net")
-        for row in self.hooks_log():
-            self.assertEqual(row[1:], [network, "creating"])
-        self.task("Start", {1: "x"})
-        self.assertEqual(self.hooks_log()[3], ["poststart", network, "running"])
-        self.end()
-        self.assertEqual(self.hooks_log()[4][0::len(self.hooks_log()[4]) - 1],
-                         ["poststop", "stopped"])
-
-    def test_end_during_a_hook(self):
-        """A process that is over before its poststart hook: told after its start, with its number."""
-        self.write_spec(self.bundle, self.spec("true", hooks={
-            "poststart": [self.hook("poststart", "sleep 2")]}))
-        self.start_engine()
-        pid = rpc.number(self.task("Create", {1: "x", 2: self.bundle}), 1)
-        ends = []
-        waiting = threading.Thread(target=lambda: (self.task("Wait", {1: "x"}), ends.append(time.monotonic())))
-        waiting.start()
-        self.assertEqual(rpc.number(self.task("Start", {1: "x"}), 1), pid)
-        started = time.monotonic()
-        waiting.join(30)
-        self.assertGreater(ends[0], started - 0.5)
-        self.assertEqual(rpc.number(self.task("Delete", {1: "x"}), 1), pid)
-        self.task("Shutdown", {1: "x"})
-
-    def test_poststop_after_a_killed_engine(self):
-        """`delete` undoes what the hooks did, once; as nerdctl's networks need it."""
-        self.write_spec(self.bundle, self.spec("sleep", "1000", hooks={
-            "createRuntime": [self.hook("createRuntime", self.RECORD)],
-            "poststop": [self.hook("poststop", self.RECORD)]}))
-        self.start_engine()
-        self.create()
-        self.task("Start", {1: "x"})
-        for pid, name in processes().items():
-            if name == "containerd-shim-kata-v2" and pid not in self.before["processes"]:
-                os.kill(pid, 9)
-        for _ in range(2):
-            done = self.shim("delete", "-bundle", self.bundle)
-            self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual([(row[0], row[-1]) for row in self.hooks_log()],
-                         [("createRuntime", "creating"), ("poststop", "stopped")])
-
-    def test_poststop_of_a_caller_that_goes(self):
-        """Its hooks run to their end, though nobody waits for Delete any more."""
-        self.write_spec(self.bundle, self.spec("sleep", "1000", hooks={
-            "poststop": [self.hook("poststop", "sleep 2; echo undone >>$LOG")]}))
-        self.start_engine()
-        self.create()
-        self.task("Start", {1: "x"})
-        self.task("Kill", {1: "x", 3: 9, 4: True})
-        self.task("Wait", {1: "x"})
-        with self.assertRaises(OSError):
-            self.task("Delete", {1: "x"}, timeout=1)
-        end = time.monotonic() + 20
-        while "kata-poststop" in os.listdir(self.bundle):
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.05)
-        self.assertEqual(self.hooks_log(), [["undone"]])
-        while True:
-            self.task("Shutdown", {1: "x"})
-            time.sleep(0.1)
-            if not os.path.exists("/run/kata/x"):
-                break
-            self.assertLess(time.monotonic(), end)
-
-    def test_hooks_without_room_for_their_mark(self):
-        """What could not be undone after a kill is not begun: refused before the first hook."""
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=32", "bundle", self.bundle], check=True)
-        self.addCleanup(subprocess.run, ["umount", "-l", self.bundle], check=True)
-        self.write_spec(self.bundle, self.spec("true", hooks={
-            "createRuntime": [self.hook("createRuntime", "echo done >>$LOG")],
-            "poststop": [self.hook("poststop", "echo undone >>$LOG")]}))
-        with open(os.path.join(self.bundle, "hooks"), "w", encoding="ascii"):
-            pass
-        self.start_engine()
-        with contextlib.suppress(OSError):
-            for i in range(40):
-                os.mkdir(os.path.join(self.bundle, f"full{i}"))
-        self.refused(13, "Create", {1: "x", 2: self.bundle}, "poststop", self.bundle, "No space")
-        self.assertEqual(self.hooks_log(), [])
-        self.task("Shutdown", {1: "x"})
-
-    def test_hook_that_fails(self):
-        """Its words are the reason; poststop undoes what the others did."""
-        for name in self.HOOKS[:3]:
-            with self.subTest(hook=name):
-                self.write_spec(self.bundle, self.spec("true", hooks={
-                    name: [self.hook(name, "echo because >&2; exit 3")],
-                    "poststop": [self.hook("poststop", "echo undone >>$LOG")]}))
-                self.start_engine()
-                with self.assertRaises(rpc.RpcError) as caught:
-                    self.create()
-                self.assertIn(name, str(caught.exception))
-                self.assertIn("because", str(caught.exception))
-                self.assertEqual(self.hooks_log().pop(), ["undone"])
-                self.task("Shutdown", {1: "x"})
-                self.wait_gone()
-
-    def test_hook_over_its_time(self):
-        """It is killed with what it has started, and named; what is to be undone is."""
-        slow = "cat >/dev/null; {} echo waiting >&2; {}"
-        for name, command in (("createRuntime", slow.format("sleep 7531 &", "sleep 7532")),
-                              ("prestart", slow.format("sleep 7531 &", "exit 0")),
-                              ("createContainer", slow.format("", "trap '' TERM; sleep 7533 | cat"))):
-            with self.subTest(hook=name):
-                self.write_spec(self.bundle, self.spec("true", hooks={
-                    name: [{**self.hook(name, command), "timeout": 1}],
-                    "poststop": [{**self.hook("poststop", "sleep 7534"), "timeout": 1},
-                                 self.hook("poststop", "echo undone >>$LOG")]}))
-                self.start_engine()
-                with self.assertRaises(rpc.RpcError) as caught:
-                    self.create()
-                for words in (f"{name} hook '/bin/sh': ", " in 1 s (its timeout)", ": waiting"):
-                    self.assertIn(words, str(caught.exception))
-                self.assertEqual(self.hooks_log(), [["undone"]])
-                os.unlink(os.path.join(self.bundle, "hooks"))
-                self.assertEqual(self.sleepers(), [])
-                self.task("Shutdown", {1: "x"})
-                self.wait_gone()
-
-    @staticmethod
-    def sleepers():
-        """What is left of the hooks above."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as line:
-                    words = line.read().split(b"\0")
-            except OSError:
-                continue
-            if words[0] == b"sleep" and words[1].startswith(b"753"):
-                found.append(words[1])
-        return found
-
-    def wait_gone(self):
-        end = time.monotonic() + 20
-        while os.path.exists("/run/kata/x"):
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.05)
-
     def test_two_creates_at_once(self):
         self.start_engine()
-        results = []
-
-        def create():
-            try:
-                self.create()
-                results.append(0)
-            except rpc.RpcError as error:
-                results.append(error.code)
-
-        threads = [threading.Thread(target=create) for _ in range(2)]
-        for thread in threads:
-            thread.start()
+        results, threads = self.twice("Create", {1: "x", 2: self.bundle})
         for thread in threads:
             thread.join(60)
         self.assertEqual(sorted(results), [0, EXISTS])
@@ -687,6 +739,70 @@ class TaskApi(EngineCase):
         with self.assertRaises(rpc.RpcError):
             self.task("Start", {1: "x", 2: "e"})
         self.end()
+
+    def test_terminal_without_input(self):
+        """As of a pod with `tty` and no `stdin`: nobody has ended what nobody began, until CloseIO does."""
+        spec = self.spec("sh", "-c", "read x; exit 7")
+        spec["process"]["terminal"] = True
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        out = os.path.join(self.bundle, "out")
+        self.task("Create", {1: "x", 2: self.bundle, 4: True, 6: f"file://{out}"})
+        self.task("Start", {1: "x"})
+        time.sleep(1)
+        self.assertEqual(self.state(), RUNNING)
+        self.task("CloseIO", {1: "x", 3: True})
+        self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 7)
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
+    def test_wishes_of_a_host_with_cgroup_v1(self):
+        """What version 2 has not is left out, with a line that says so; and what only a machine's owner can give."""
+        spec = self.spec("sh", "-c", "ulimit -n")
+        spec["linux"].setdefault("resources", {})["memory"] = {"limit": 64 << 20, "swappiness": 10, "disableOOMKiller": True}
+        spec["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 2000000, "hard": 2000000}]
+        spec["mounts"].append({"destination": "/b", "type": "bind", "source": self.bundle, "options": ["rbind", "rshared"]})
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        out = os.path.join(self.bundle, "out")
+        self.task("Create", {1: "x", 2: self.bundle, 6: f"file://{out}"})
+        self.task("Start", {1: "x"})
+        self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 0)
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+        with open(out, encoding="ascii") as f:
+            self.assertEqual(f.read(), "2000000\n")
+        with open(os.path.join(self.bundle, "shim.log"), encoding="utf-8") as f:
+            log = f.read()
+        for words in ("memory.swappiness", "memory.disableOOMKiller", "mountPropagation Bidirectional"):
+            self.assertIn(words, log)
+
+    def test_host_name_as_a_sysctl(self):
+        spec = self.spec("true")
+        spec["linux"]["sysctl"] = {"kernel.hostname": "other"}
+        self.write_spec(self.bundle, spec)
+        self.start_engine()
+        self.refused(INVALID, "Create", {1: "x", 2: self.bundle}, "kernel.hostname", "hostname")
+        self.task("Shutdown", {1: "x"})
+
+    def test_waits_that_nobody_waits_for(self):
+        """A caller that gives up does not say so: however many there are, the container can be ended."""
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        with ttrpc_client.connect(self.socket) as many:
+            for i in range(4096):
+                ttrpc_client.ask(many, 2 * i + 1, TASK, "Wait", {1: "x"})
+            ttrpc_client.ask(many, 2 * 4096 + 1, TASK, "Wait", {1: "x"})
+            with self.assertRaisesRegex(rpc.RpcError, "4096 requests wait already") as caught:
+                ttrpc_client.answer(many)
+            self.assertEqual(caught.exception.code, 8)
+            ttrpc_client.ask(many, 2 * 4097 + 1, TASK, "Kill", {1: "x", 3: 9})
+            answers = [ttrpc_client.answer(many) for _ in range(4097)]
+            self.assertEqual(sum(rpc.number(got, 1) == 137 for _, got in answers), 4096)
+        self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 137)
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
 
     def test_wait_is_answered_when_the_machine_goes(self):
         self.start_engine()
@@ -765,6 +881,25 @@ class Pods(EngineCase):
 
     def test_cri_o(self):
         self.check_manager("cri-o")
+
+    def test_memory_killer_on_record(self):
+        """CRI-O takes no events: it looks for a file in the bundle."""
+        for manager, there in (("cri-o", True), ("containerd", False)):
+            with self.subTest(manager=manager):
+                self.pod(manager)
+                bundle = self.container("greedy", manager, "sh", "-c", "sleep 1; tail /dev/zero")
+                with open(os.path.join(bundle, "config.json"), encoding="utf-8") as f:
+                    spec = json.load(f)
+                spec["linux"]["resources"] = {"memory": {"limit": 20 << 20}}
+                self.write_spec(bundle, spec)
+                self.start_of("greedy", bundle)
+                self.task("Create", {1: "greedy", 2: bundle})
+                self.task("Start", {1: "greedy"})
+                self.assertEqual(rpc.number(self.task("Wait", {1: "greedy"}), 1), 137)
+                self.assertEqual(os.path.exists(os.path.join(bundle, "oom")), there)
+                self.task("Delete", {1: "greedy"})
+                self.end_pod()
+                self.wait_gone()
 
     def test_dockershim(self):
         self.check_manager("dockershim")

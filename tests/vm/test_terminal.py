@@ -11,9 +11,10 @@ import termios
 import time
 import unittest
 
-from kata_case import BIN, SLOWNESS, KataCase
+from kata_case import BIN, BUSYBOX, SLOWNESS, KataCase
 
 LAB = "quick"
+LAB_QUICK = "Terminal.test_shell_size_and_keys Terminal.test_detach_leaves_it_running Terminal.test_closed_window"
 
 
 class Session:
@@ -27,7 +28,7 @@ class Session:
                                         start_new_session=True,
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(slave)
-        self.seen = b""
+        self.seen = self.before = b""  # before: what stood there until the last that was expected
 
     def resize(self, rows, columns):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -49,7 +50,7 @@ class Session:
             if not data:
                 raise AssertionError(f"ended before {text!r}; seen: {self.seen!r}")
             self.seen += data
-        self.seen = self.seen.split(text.encode(), 1)[1]
+        self.before, self.seen = self.seen.split(text.encode(), 1)
 
     def close(self):
         if self.process.poll() is None:
@@ -97,6 +98,33 @@ class Terminal(KataCase):
         x.type("\x04")  # end of file
         self.assertEqual(x.process.wait(timeout=30 * SLOWNESS), 0)
 
+    def test_who_leaves_ends_no_input(self):
+        """The terminal stays open for a program that reads lines, as busybox' shell does not."""
+        s = self.session("run", "-it", "--name", "cat", "busybox", "cat")
+        s.type("first\n")
+        s.expect("first\r\nfirst")
+        s.type("\x10\x11")
+        self.assertEqual(s.process.wait(timeout=30 * SLOWNESS), 0)
+        x = self.session("exec", "-it", "cat", "sh", "-c", "echo begins; read x; echo ended >/x; sleep 100")
+        x.expect("begins")
+        x.type("\x10\x11")
+        self.assertEqual(x.process.wait(timeout=30 * SLOWNESS), 0)
+        self.kata_ok("exec", "-dt", "cat", "sh", "-c", "read x; echo ended >/t; sleep 100")
+        self.kata_ok("exec", "-dit", "cat", "sh", "-c", "read x; echo ended >/it; sleep 100")
+        time.sleep(1)
+        out = self.kata_ok("exec", "cat", "sh", "-c", "ls / | grep -E '^(x|t|it)$'; ps -o args | grep -c '[r]ead x;'")
+        self.assertEqual(out, "3\n")
+        self.assertEqual(self.inspect("cat")["state"]["status"], "running")
+
+    def test_terminal_that_nobody_types_at(self):
+        for options in ("-dt", "-dit"):
+            with self.subTest(options=options):
+                self.kata_ok("run", options, "--name", options[1:], "busybox", "sh", "-c", "read x; echo \"read $?\"")
+        time.sleep(1)
+        for name in ("dt", "dit"):
+            self.assertEqual(self.inspect(name)["state"]["status"], "running")
+            self.assertEqual(self.kata_ok("logs", name), "")
+
     def test_left_with_rm_is_removed_at_its_end(self):
         s = self.session("run", "-it", "--rm", "--name", "left", "busybox", "sh")
         s.expect("/ # ")
@@ -109,6 +137,17 @@ class Terminal(KataCase):
         while self.containers() and time.monotonic() < end:
             time.sleep(0.1)
         self.assertEqual(self.containers(), [])
+
+    def test_progress_of_a_load(self):
+        """On a terminal alone, on one line, which is empty again at the end."""
+        s = self.session("load", BUSYBOX)
+        s.expect("\r\033[Klayer 1/1 100%")
+        s.expect("\r\033[KLoaded image: busybox:latest\r\n")
+        self.assertEqual(s.process.wait(timeout=30 * SLOWNESS), 0)
+        quiet = self.session("load", "--quiet", BUSYBOX)
+        quiet.expect("Loaded image: busybox:latest\r\n")
+        self.assertEqual((quiet.process.wait(timeout=30 * SLOWNESS), quiet.before), (0, b""))
+        self.assertEqual(self.kata("load", BUSYBOX).stderr, "")
 
     def test_closed_window(self):
         for options, kept in ((("--rm",), 0), ((), 1)):

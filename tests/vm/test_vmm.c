@@ -409,12 +409,14 @@ static void test_host_vhost_net(void **state)
 }
 
 /*
- * A guest that is a host itself: the test of its KVM comes to a verdict, whichever. Under
- * emulated SVM it is a no, since QEMU 7.2 spoils a breakpoint two levels down.
+ * A guest that is a host itself: its KVM works, but in the laboratory, whose emulated SVM
+ * spoils a breakpoint two levels down (tests/lab/README.md): there the test comes as far as
+ * that.
  */
 static void check_nested(struct vm *vm)
 {
 	OWN(buf) struct buf out = BUF_INIT;
+	const char *lab = getenv("KATA_LAB");
 	int status;
 
 	vm->config.accel = ACCEL_KVM;
@@ -423,7 +425,8 @@ static void check_nested(struct vm *vm)
 	status = vm_shell(vm, "/bin/accel_tool", &out);
 	printf("# %s", (char *)buf_head(&out));
 	if (!strstr((char *)buf_head(&out),
-		    status == 0 ? "works: guest code ran" : "does not work: guest code ended"))
+		    status && lab ? "does not work: guest code ended with exit reason 2 at int3"
+				  : "works: guest code ran"))
 		fail_msg("status %d: %s", status, (char *)buf_head(&out));
 }
 

@@ -129,8 +129,10 @@ int qemu_kernel_words(const struct qemu_inputs *in, struct buf *out, struct err 
 	if (buf_printf(out, e, "console=ttyS0 8250.nr_uarts=1 %s panic=-1 dummy.numdummies=0",
 		       in->machine->reset_word) < 0)
 		return -1;
-	if (buf_puts(out, c->debug ? " earlyprintk=ttyS0 loglevel=8" : " quiet loglevel=4", e) <
-	    0)
+	/* what ends a kernel before its drivers are there is said as well; behind the level,
+	 * which it would not know yet */
+	if (buf_printf(out, e, " %s earlycon=uart8250,io,0x3f8",
+		       c->debug ? "loglevel=8" : "quiet loglevel=4") < 0)
 		return -1;
 	if (c->accel == ACCEL_TCG) {
 		/* no clock to calibrate with but slow ones; attacks on speculation have none;
@@ -396,9 +398,6 @@ static int add_net(const struct qemu_inputs *in, size_t i, struct qemu_launch *l
 	}
 	if (d->net.tap_count > 1)
 		(void)snprintf(more, sizeof(more), ",mq=on");
-	if (d->net.mtu)
-		(void)snprintf(more + strlen(more), sizeof(more) - strlen(more), ",host_mtu=%u",
-			       d->net.mtu);
 	return addf(l, e, "-device",
 		    "virtio-net-%s,id=%s,netdev=n-%s,mac=%02x:%02x:%02x:%02x:%02x:%02x%s%s%s",
 		    in->machine->bus, d->id, d->id, m[0], m[1], m[2], m[3], m[4], m[5], more,

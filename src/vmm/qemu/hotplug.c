@@ -196,8 +196,7 @@ static int plug_net(struct qemu *q, const struct vmm_device *d, unsigned port, i
 		return -1;
 	args = qemu_object(e, "driver", "virtio-net-pci", "id", d->id, "netdev", netdev, "mac",
 			   mac, "romfile", "", NULL);
-	bad = args && ((d->net.mtu && jval_set_int(args, "host_mtu", d->net.mtu, e) < 0) ||
-		       (d->net.tap_count > 1 && jval_set_bool(args, "mq", true, e) < 0));
+	bad = args && d->net.tap_count > 1 && jval_set_bool(args, "mq", true, e) < 0;
 	if (bad)
 		jval_free(TAKE(args));
 	if (plug(q, args, port, deadline, e) == 0)
@@ -387,6 +386,9 @@ int qemu_resize_vcpus(struct vmm *v, unsigned vcpus, int64_t deadline, unsigned 
 		return -1;
 	for (size_t i = 0; i < jval_count(slots); i++)
 		there += jval_get(jval_at(slots, i), "qom-path") != NULL;
+	if (there > q->max_vcpus)
+		return err_set(e, ERR_PEER, 0, "QMP: %u processors of at most %u are there",
+			       there, q->max_vcpus);
 	if (there > q->vcpus) /* one that was asked for and given up came after all */
 		q->vcpus = there;
 	/* the list begins with the highest */

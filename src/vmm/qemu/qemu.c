@@ -163,6 +163,27 @@ static void on_panicked(struct qemu *q, const struct jval *data)
 	q->panicked = true;
 }
 
+/*
+ * Nobody has asked: what runs the guest's code cannot go on (KVM_EXIT_INTERNAL_ERROR, a failing
+ * KVM_RUN). The process would stay for good, with a guest in it that does nothing any more.
+ */
+static void on_stopped(struct qemu *q, const struct jval *data)
+{
+	struct err ignored;
+
+	(void)data;
+	if (q->may_stop || q->panicked || q->shutdown_reason[0] || q->vmm.stopping)
+		return;
+	q->stopped = true;
+	(void)child_kill(&q->vmm.child, SIGKILL, &ignored);
+}
+
+static void on_resumed(struct qemu *q, const struct jval *data)
+{
+	(void)data;
+	q->may_stop = false;
+}
+
 static void on_deleted(struct qemu *q, const struct jval *data)
 {
 	const char *id = jval_str(jval_get(data, "device"));
@@ -189,10 +210,9 @@ static const struct {
 	const char *name;
 	void (*handle)(struct qemu *q, const struct jval *data);
 } qemu_events[] = {
-	{ "SHUTDOWN", on_shutdown },
-	{ "GUEST_PANICKED", on_panicked },
-	{ "DEVICE_DELETED", on_deleted },
-	{ "VSERPORT_CHANGE", on_serial },
+	{ "SHUTDOWN", on_shutdown },      { "GUEST_PANICKED", on_panicked },
+	{ "STOP", on_stopped },           { "RESUME", on_resumed },
+	{ "DEVICE_DELETED", on_deleted }, { "VSERPORT_CHANGE", on_serial },
 };
 
 static void on_event(const char *name, const struct jval *data, void *arg)
@@ -334,22 +354,69 @@ static enum vmm_exit_reason reason_of(struct qemu *q)
 	return VMM_EXIT_NONE;
 }
 
-/* The line of a dying kernel that says why, if its console has one. */
-static bool find_panic(const struct vmm *v, char *out, size_t size)
+/* The rest of the line that begins with these words in what was said last. */
+static bool find_line(const struct console *c, const char *words, char *out, size_t size)
 {
-	static const char *const words[] = { "Kernel panic - not syncing", "Kernel panic" };
 	char *tail = mem_zalloc(CONSOLE_KEEP + 1);
 	const char *at = NULL;
 
 	if (tail) {
-		(void)console_tail(&v->console, tail, CONSOLE_KEEP + 1);
-		for (size_t i = 0; !at && i < ARRAY_LEN(words); i++)
-			at = strstr(tail, words[i]);
+		(void)console_tail(c, tail, CONSOLE_KEEP + 1);
+		at = strstr(tail, words);
 	}
 	if (at)
 		(void)snprintf(out, size, "%.*s", (int)strcspn(at, "\n"), at);
 	free(tail);
 	return at != NULL;
+}
+
+/* The line of a dying kernel that says why, if its console has one. */
+static bool find_panic(const struct vmm *v, char *out, size_t size)
+{
+	return find_line(&v->console, "Kernel panic - not syncing", out, size) ||
+	       find_line(&v->console, "Kernel panic", out, size);
+}
+
+/* The last line that was said. */
+static void last_line(const struct console *c, char *out, size_t size)
+{
+	char words[300], *line, *rest;
+
+	out[0] = '\0';
+	if (console_tail(c, words, sizeof(words)) == 0)
+		return;
+	for (line = strtok_r(words, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		(void)snprintf(out, size, "%s", line);
+}
+
+/*
+ * KVM's own error is the kernel's, and would come again. Others (a KVM_RUN that fails for want
+ * of memory) are the monitor's.
+ */
+static void explain_stop(const struct vmm *v, struct vmm_exit *x)
+{
+	char words[200] = "";
+
+	x->reason = VMM_EXIT_HALTED;
+	if (!find_line(&v->messages, "KVM internal error", words, sizeof(words))) {
+		x->reason = VMM_EXIT_FAILED;
+		if (!find_line(&v->messages, "error: kvm run failed", words, sizeof(words)))
+			last_line(&v->messages, words, sizeof(words));
+	}
+	(void)snprintf(x->text, sizeof(x->text), "qemu cannot run the guest any further%s%s",
+		       *words ? ": " : "", words);
+}
+
+/* A kernel that panics says so before. */
+static void explain_reset(const struct vmm *v, struct vmm_exit *x)
+{
+	char words[200];
+
+	last_line(&v->console, words, sizeof(words));
+	(void)snprintf(x->text, sizeof(x->text),
+		       "its processor met what it cannot handle (a "
+		       "triple fault), or it rebooted; %s%s",
+		       *words ? "its console ends: " : "its console says nothing", words);
 }
 
 static void explain_end(struct vmm *v, struct vmm_exit *x)
@@ -387,8 +454,12 @@ static void qemu_explain(struct vmm *v, struct vmm_exit *x)
 		x->reason = VMM_EXIT_PANIC;
 		if (!x->text[0])
 			(void)snprintf(x->text, sizeof(x->text), "the guest's kernel panicked");
+	} else if (q->stopped) {
+		explain_stop(v, x);
 	} else if (v->stopping) {
 		x->reason = VMM_EXIT_STOPPED;
+	} else if (x->reason == VMM_EXIT_RESET) {
+		explain_reset(v, x);
 	} else if (x->reason == VMM_EXIT_NONE || x->reason == VMM_EXIT_STOPPED) {
 		explain_end(v, x);
 	}
@@ -425,7 +496,14 @@ static int qemu_serial_take(struct vmm *v, const char *name, int *fd_out, struct
 
 static int qemu_pause(struct vmm *v, int64_t deadline, struct err *e)
 {
-	return qmp_execute(qemu_of(v)->qmp, "stop", NULL, deadline, NULL, e);
+	struct qemu *q = qemu_of(v);
+
+	q->may_stop = true;
+	if (qmp_execute(q->qmp, "stop", NULL, deadline, NULL, e) == 0)
+		return 0;
+	if (e->kind != ERR_TIMEOUT && e->kind != ERR_CANCELLED) /* then it may still come */
+		q->may_stop = false;
+	return -1;
 }
 
 static int qemu_resume(struct vmm *v, int64_t deadline, struct err *e)

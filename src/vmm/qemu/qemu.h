@@ -145,6 +145,8 @@ struct qemu {
 	/* what the monitor told last about the machine's end */
 	char shutdown_reason[32];
 	bool panicked;
+	bool may_stop; /* we have asked for it, vmm_pause() */
+	bool stopped;  /* nobody has: it cannot go on */
 };
 
 /* A JSON object of text from words: name, value, … NULL; NULL with *e. */
