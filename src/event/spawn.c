@@ -33,7 +33,7 @@ enum spawn_step {
 	STEP_STDIO,
 	STEP_FDS,
 	STEP_CGROUP,
-	STEP_NETNS,
+	STEP_JOIN,
 	STEP_OOM,
 	STEP_UNSHARE,
 	STEP_ROOT,
@@ -53,7 +53,7 @@ static const char *const step_names[] = {
 	[STEP_STDIO] = "connect standard streams",
 	[STEP_FDS] = "hand descriptors over",
 	[STEP_CGROUP] = "join its cgroup",
-	[STEP_NETNS] = "join its network namespace",
+	[STEP_JOIN] = "join its namespaces",
 	[STEP_OOM] = "set its OOM score",
 	[STEP_UNSHARE] = "make its namespaces",
 	[STEP_ROOT] = "make its root directory",
@@ -81,7 +81,8 @@ static const char *program_of(const struct spawn *s)
 
 /* Descriptors in the child, all above the numbers that will be given out. */
 struct lifted {
-	int report, netns;
+	int report;
+	int ns[4];
 	int fds[64];
 };
 
@@ -90,7 +91,7 @@ static int child_lift(const struct spawn *s, int *report_fd, struct lifted *l)
 {
 	int high = 3;
 
-	if (s->fd_count > ARRAY_LEN(l->fds)) {
+	if (s->fd_count > ARRAY_LEN(l->fds) || s->ns_count > ARRAY_LEN(l->ns)) {
 		errno = EMFILE;
 		return -1;
 	}
@@ -100,9 +101,11 @@ static int child_lift(const struct spawn *s, int *report_fd, struct lifted *l)
 	if (l->report < 0)
 		return -1;
 	*report_fd = l->report;
-	l->netns = s->netns_fd < 0 ? -1 : fcntl(s->netns_fd, F_DUPFD_CLOEXEC, high);
-	if (s->netns_fd >= 0 && l->netns < 0)
-		return -1;
+	for (size_t i = 0; i < s->ns_count; i++) {
+		l->ns[i] = fcntl(s->ns_fds[i], F_DUPFD_CLOEXEC, high);
+		if (l->ns[i] < 0)
+			return -1;
+	}
 	for (size_t i = 0; i < s->fd_count; i++) {
 		l->fds[i] = fcntl(s->fds[i].from, F_DUPFD_CLOEXEC, high);
 		if (l->fds[i] < 0)
@@ -150,6 +153,15 @@ static int child_join_cgroup(const struct spawn *s)
 		return 0;
 	fd = open(s->cgroup_procs, O_WRONLY | O_CLOEXEC);
 	return fd < 0 || write(fd, "0", 1) != 1 ? -1 : 0;
+}
+
+static int child_join(const struct spawn *s, const struct lifted *l)
+{
+	for (size_t i = 0; i < s->ns_count; i++) {
+		if (setns(l->ns[i], 0) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int child_unshare(const struct spawn *s)
@@ -404,7 +416,7 @@ static int child_rlimit(const struct spawn *s)
 static enum spawn_step child_steps(const struct spawn *s, int *report_fd, int *program_fd,
 				   int *detail)
 {
-	struct lifted l = { .netns = -1 };
+	struct lifted l = { .report = -1 };
 
 	if (child_lift(s, report_fd, &l) < 0)
 		return STEP_FDS;
@@ -414,8 +426,8 @@ static enum spawn_step child_steps(const struct spawn *s, int *report_fd, int *p
 		return STEP_FDS;
 	if (child_join_cgroup(s) < 0)
 		return STEP_CGROUP;
-	if (l.netns >= 0 && setns(l.netns, CLONE_NEWNET) < 0)
-		return STEP_NETNS;
+	if (child_join(s, &l) < 0)
+		return STEP_JOIN;
 	if (child_oom(s) < 0)
 		return STEP_OOM;
 	if (child_unshare(s) < 0)

@@ -43,7 +43,8 @@ struct spawn {
 	 * first of its PID namespace: it sees no process but its own, and ends none.
 	 */
 	int unshare_flags;
-	int netns_fd;  /* >= 0: joined first */
+	const int *ns_fds; /* namespaces that are joined first; at most 4 */
+	size_t ns_count;
 	bool drop_ids; /* switch to uid/gid below and drop all groups and capabilities */
 	uid_t uid;
 	gid_t gid;
@@ -74,7 +75,7 @@ void spawn_raise_files(uint64_t max);
 
 #define SPAWN_INIT                                                                             \
 	{                                                                                      \
-		.stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .netns_fd = -1               \
+		.stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1                               \
 	}
 
 /*

@@ -148,22 +148,25 @@ static int share_root(struct container *c, const struct container_config *cc,
 	return 0;
 }
 
-int start_stand_in(struct sandbox *s, struct stand_in *st, const char *netns, const char *root,
-		   struct err *e)
+int start_stand_in(struct sandbox *s, struct stand_in *st, const Grpc__Spec *spec,
+		   const char *netns, const char *root, struct err *e)
 {
-	OWN(fd) int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	OWN(fd) int netns_fd = *netns ? open(netns, O_RDONLY | O_CLOEXEC) : -1;
-	struct stand_in_config sc = { .root_fd = root_fd, .netns_fd = netns_fd };
+	struct stand_in_config sc = { .root = root,
+				      .netns_fd = netns_fd,
+				      .hostname = s->c.hostname };
 	OWN(free) char *program = NULL;
 
 	if (*netns && netns_fd < 0)
 		return err_sys(e, "network namespace '%.200s'", netns);
-	if (root_fd < 0)
-		return err_sys(e, "open '%s'", root);
-	if (paths_libexec("kata-stand-in", &program, e) < 0)
+	if (shared_ns_join(s, spec, e) < 0 || paths_libexec("kata-stand-in", &program, e) < 0)
 		return -1;
+	sc.ipc_fd = s->shared_ns[SHARED_NS_IPC];
+	sc.uts_fd = s->shared_ns[SHARED_NS_UTS];
 	sc.program = program;
-	return stand_in_start(st, s->reaper, &sc, e);
+	if (stand_in_start(st, s->reaper, &sc, e) < 0)
+		return -1;
+	return shared_ns_keep(s, stand_in_last_pid(st), e);
 }
 
 static int open_streams(struct container *c, const struct container_config *cc, struct err *e)
@@ -443,7 +446,7 @@ static int container_set_up(struct container *c, const struct container_config *
 	    share_root(c, cc, &root, e) < 0 || make_directories(c, cc, root.host_path, e) < 0 ||
 	    sandbox_need_ready(c->sandbox, e) < 0)
 		return -1;
-	if (start_stand_in(c->sandbox, &c->stand_in, spec_network_namespace(c->spec),
+	if (start_stand_in(c->sandbox, &c->stand_in, c->spec, spec_network_namespace(c->spec),
 			   root.host_path, e) < 0)
 		return -1;
 	c->stand_in.lost = on_stand_in_lost;

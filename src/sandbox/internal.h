@@ -27,6 +27,13 @@ struct tap_net;
 struct user_net;
 struct vmm;
 
+/* Of which the guest has one for all its containers, see shared_ns.c. */
+enum shared_ns {
+	SHARED_NS_IPC,
+	SHARED_NS_UTS,
+	SHARED_NS_COUNT
+};
+
 struct sandbox {
 	struct loop *loop;
 	struct child_reaper *reaper;
@@ -37,8 +44,9 @@ struct sandbox {
 	struct fiber *booting; /* in sandbox_boot() */
 	struct list containers;
 	size_t container_count;
-	struct cond changed;      /* state, or a container gone */
-	struct stand_in stand_in; /* of the sandbox itself; see sandbox_add_stand_in() */
+	struct cond changed;            /* state, or a container gone */
+	struct stand_in stand_in;       /* of the sandbox itself; see sandbox_add_stand_in() */
+	int shared_ns[SHARED_NS_COUNT]; /* that stand-ins are in; -1: none yet */
 	int64_t ready_at, stopped_at;
 	int64_t figures_failed_at; /* the guest was too slow, monotonic ms; 0: never */
 
@@ -184,9 +192,22 @@ int sandbox_blame(struct sandbox *s, struct err *e);
 /* Everything of the machine has gone without being asked: from vm.c to sandbox.c. */
 void sandbox_vm_lost(struct sandbox *s, const struct err *why);
 
-/* container.c: starts a stand-in in the network namespace at a path ("" for a new one). */
-int start_stand_in(struct sandbox *s, struct stand_in *st, const char *netns, const char *root,
-		   struct err *e);
+/*
+ * container.c: starts a stand-in in the network namespace at a path ("" for a new one), and in
+ * those that `spec`, which may be NULL, says to join.
+ */
+int start_stand_in(struct sandbox *s, struct stand_in *st, const Grpc__Spec *spec,
+		   const char *netns, const char *root, struct err *e);
+
+/*
+ * shared_ns.c: IPC and UTS namespaces. Whether `spec` (NULL: it says nothing) joins the
+ * sandbox's: one pinned for a first container becomes that, the host's is noted and passed
+ * over, any other is ERR_UNSUPPORTED by its name.
+ */
+int shared_ns_join(struct sandbox *s, const Grpc__Spec *spec, struct err *e);
+/* Those of the first stand-in are the sandbox's from now on. */
+int shared_ns_keep(struct sandbox *s, pid_t pid, struct err *e);
+void shared_ns_end(struct sandbox *s);
 
 /* pidns.c */
 /*

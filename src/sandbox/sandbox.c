@@ -62,7 +62,10 @@ static int copy_config(struct sandbox *s, const struct sandbox_config *c, struct
 	s->c.host_name = arena_strdup(&s->arena, c->host_name ? c->host_name : c->id);
 	s->c.namespace = arena_strdup(&s->arena, c->namespace ? c->namespace : "");
 	s->c.shm_source = arena_strdup(&s->arena, c->shm_source ? c->shm_source : "");
-	s->c.hostname = arena_strdup(&s->arena, c->hostname ? c->hostname : "");
+	/* a specification may name no host: "(none)", the kernel's own, is a name for nobody */
+	s->c.hostname = c->hostname && *c->hostname
+				? arena_strdup(&s->arena, c->hostname)
+				: arena_printf(&s->arena, "%.*s", HOST_NAME_MAX, c->id);
 	s->c.netns = arena_strdup(&s->arena, c->netns ? c->netns : "");
 	s->c.link_record = arena_strdup(&s->arena, c->link_record ? c->link_record : "");
 	s->c.console_socket =
@@ -97,6 +100,8 @@ int sandbox_new(struct loop *l, struct child_reaper *r, const struct sandbox_con
 	s->loop = l;
 	s->reaper = r;
 	s->transport = (struct transport)TRANSPORT_INIT;
+	for (size_t i = 0; i < SHARED_NS_COUNT; i++)
+		s->shared_ns[i] = -1;
 	arena_init(&s->arena, 1 << 20);
 	list_init(&s->containers);
 	list_init(&s->disks);
@@ -115,6 +120,7 @@ void sandbox_free(struct sandbox *s)
 	if (!s)
 		return;
 	agent_client_free(s->agent);
+	shared_ns_end(s);
 	arena_fini(&s->arena);
 	free(s);
 }
@@ -323,7 +329,7 @@ int sandbox_add_stand_in(struct sandbox *s, const char *netns, const char *root,
 {
 	if (sandbox_need_ready(s, e) < 0)
 		return -1;
-	return start_stand_in(s, &s->stand_in, netns, root, e);
+	return start_stand_in(s, &s->stand_in, NULL, netns, root, e);
 }
 
 pid_t sandbox_pid(const struct sandbox *s)

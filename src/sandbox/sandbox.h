@@ -59,7 +59,7 @@ struct sandbox_config {
 	const char *id;
 	const char *host_name;            /* of its directories on the host; NULL: the id */
 	const char *namespace;            /* of its owner, for loggers; NULL: "" */
-	const char *hostname;             /* "" for the container's */
+	const char *hostname;             /* of the machine; "": its id */
 	const struct kata_config *config; /* must outlive the sandbox */
 	enum network_kind network;
 	/* with NETWORK_LINKS: the namespace's path, "" for the first container's own */

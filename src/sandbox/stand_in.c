@@ -2,12 +2,17 @@
 /* Starting and ending stand-ins. */
 #include "sandbox/stand_in.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/own.h"
+#include "base/sys.h"
 #include "base/time.h"
 #include "event/spawn.h"
 
@@ -18,11 +23,60 @@ enum {
 
 /* What its exit status says that it cannot do: src/standin. */
 static const char *const failures[] = {
-	[1] = "enter the container's root (CAP_SYS_CHROOT is needed)",
+	[1] = "enter the container's root (CAP_SYS_ADMIN is needed)",
 	[2] = "give up its capabilities",
 	[3] = "set its system call filter",
 	[4] = "say that it is ready",
 };
+
+/*
+ * The root file system in a mount of its own, which follows what is mounted and unmounted on
+ * the host and tells nobody. Nothing in it can be executed: whoever enters the stand-in's
+ * mount namespace (nsenter -m) would run a guest's program on the host, as root.
+ */
+static int clone_root(const char *root, int *out, struct err *e)
+{
+	OWN(fd)
+	int tree =
+		sys_open_tree(AT_FDCWD, root,
+			      OPEN_TREE_CLONE | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW | O_CLOEXEC);
+
+	if (tree < 0)
+		return err_sys(e, "open '%s'", root);
+	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE,
+			      MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0,
+			      MS_SLAVE) < 0)
+		return err_sys(e, "a mount of '%s'", root);
+	*out = fd_take(&tree);
+	return 0;
+}
+
+static int set_name(void *arg)
+{
+	const char *name = arg;
+
+	return sethostname(name, strlen(name));
+}
+
+/* Those that are there, to be joined; the others' flags. */
+static int namespaces_of(const struct stand_in_config *c, int fds[3], size_t *count)
+{
+	const struct {
+		int fd, flag;
+	} kinds[] = { { c->netns_fd, CLONE_NEWNET },
+		      { c->ipc_fd, CLONE_NEWIPC },
+		      { c->uts_fd, CLONE_NEWUTS } };
+	int flags = CLONE_NEWNS | CLONE_NEWCGROUP;
+
+	*count = 0;
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (kinds[i].fd >= 0)
+			fds[(*count)++] = kinds[i].fd;
+		else
+			flags |= kinds[i].flag;
+	}
+	return flags;
+}
 
 static int wait_ready(struct stand_in *s, int fd, struct err *e)
 {
@@ -61,22 +115,29 @@ int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stan
 	char *const argv[] = { (char *)(uintptr_t)c->program, NULL };
 	OWN(fd) int rd = -1;
 	OWN(fd) int wr = -1;
+	OWN(fd) int root = -1;
 	struct spawn_fd fds[2];
 	struct spawn sp = SPAWN_INIT;
+	int p[2], namespaces[3];
 	pid_t pid;
-	int p[2];
 
+	if (clone_root(c->root, &root, e) < 0)
+		return err_wrap(e, "the container's stand-in");
 	if (fd_pipe(p, e) < 0)
 		return -1;
 	rd = p[0];
 	wr = p[1];
-	fds[0] = (struct spawn_fd){ .from = c->root_fd, .to = 3 };
+	fds[0] = (struct spawn_fd){ .from = root, .to = 3 };
 	fds[1] = (struct spawn_fd){ .from = wr, .to = 4 };
 	sp.argv = argv;
 	sp.fds = fds;
 	sp.fd_count = 2;
-	sp.netns_fd = c->netns_fd;
-	sp.unshare_flags = c->netns_fd < 0 ? CLONE_NEWNET : 0;
+	sp.ns_fds = namespaces;
+	sp.unshare_flags = namespaces_of(c, namespaces, &sp.ns_count);
+	if (sp.unshare_flags & CLONE_NEWUTS) {
+		sp.setup = set_name;
+		sp.setup_arg = (void *)(uintptr_t)c->hostname;
+	}
 	sp.new_session = true;
 	sp.cgroup_procs = c->cgroup_procs;
 	if (spawn_run(&sp, &pid, e) < 0)

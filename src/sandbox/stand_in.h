@@ -16,8 +16,10 @@ struct stand_in {
 
 struct stand_in_config {
 	const char *program; /* absolute path of kata-stand-in */
-	int root_fd;  /* the container's root file system as the host sees it; borrowed */
-	int netns_fd; /* the sandbox's network namespace; -1 makes a new one; borrowed */
+	const char *root;    /* the container's root file system as the host sees it */
+	/* the sandbox's namespaces; -1 makes a new one; borrowed */
+	int netns_fd, ipc_fd, uts_fd;
+	const char *hostname;     /* of a new UTS namespace */
 	const char *cgroup_procs; /* cgroup.procs file to join, or NULL */
 };
 

@@ -616,12 +616,9 @@ static int prepare_guest(struct plan *p, struct err *e)
 	Grpc__Storage storage = GRPC__STORAGE__INIT, shm = GRPC__STORAGE__INIT;
 	Grpc__Storage *storages[2];
 	char *files;
-	char id_as_name[65]; /* Linux: __NEW_UTS_LEN and a NUL */
 
 	req.sandbox_id = (char *)(uintptr_t)s->c.id;
-	/* a specification may name no host: "(none)", the kernel's own, is a name for nobody */
-	(void)snprintf(id_as_name, sizeof(id_as_name), "%.64s", s->c.id);
-	req.hostname = *s->c.hostname ? (char *)(uintptr_t)s->c.hostname : id_as_name;
+	req.hostname = (char *)(uintptr_t)s->c.hostname;
 	if (shared) {
 		storage.driver = (char *)(uintptr_t)shared->driver;
 		storage.source = (char *)(uintptr_t)shared->source;

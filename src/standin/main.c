@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kata-stand-in: the process that stands on the host for a container in a VM, so that what
- * callers do with a container's process id (ps, /proc/<pid>/root, /proc/<pid>/ns/net, wait)
- * meets the container and never the VMM. The engine starts it in the sandbox's network
- * namespace with the container's root file system as descriptor 3 and a report pipe as
- * descriptor 4; it makes that its root, gives everything up, says so and waits for SIGKILL.
- * It does nothing else, and under its seccomp filter it cannot.
+ * callers do with a container's process id (ps, /proc/<pid>/root, /proc/<pid>/ns/net, nsenter,
+ * wait) meets the container and never the VMM. The engine starts it in the sandbox's namespaces
+ * and a mount namespace of its own, with a detached mount of the container's root file system
+ * as descriptor 3 and a report pipe as descriptor 4; it makes that its root, gives everything
+ * up, says so and waits for SIGKILL. It does nothing else, and under its seccomp filter it
+ * cannot.
  */
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,6 +32,26 @@ enum {
 #else
 #error "no seccomp architecture for this processor"
 #endif
+
+/* The kernel's numbers, which are the same everywhere (Linux 5.2); older headers lack them. */
+#ifndef SYS_move_mount
+#define SYS_move_mount 429
+#endif
+#ifndef MOVE_MOUNT_F_EMPTY_PATH
+#define MOVE_MOUNT_F_EMPTY_PATH 4
+#endif
+
+/* Of all that was copied with the engine's mounts nothing is left but the root and what is in
+ * it. */
+static int enter_root(void)
+{
+	if (syscall(SYS_move_mount, ROOT_FD, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) <
+		    0 ||
+	    fchdir(ROOT_FD) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0)
+		return -1;
+	return chdir("/");
+}
 
 static int drop_capabilities(void)
 {
@@ -65,7 +88,7 @@ int main(void)
 {
 	const char ready = 'r';
 
-	if (fchdir(ROOT_FD) < 0 || chroot(".") < 0 || chdir("/") < 0)
+	if (enter_root() < 0)
 		return 1;
 	(void)close(ROOT_FD);
 	if (drop_capabilities() < 0)

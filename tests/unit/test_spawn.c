@@ -333,14 +333,14 @@ static void test_netns(void **state)
 	need_root();
 	ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	assert_true(ns >= 0);
-	s.netns_fd = ns;
+	s.ns_fds = &ns;
+	s.ns_count = 1;
 	s.unshare_flags = CLONE_NEWUTS;
 	assert_ok(said(&s, what, &text, &e), &e);
 	(void)close(fd_take(&ns));
 	ns = open("/dev/null", O_RDONLY | O_CLOEXEC); /* no namespace */
-	s.netns_fd = ns;
 	assert_err(said(&s, what, &text, &e), &e, ERR_SYS);
-	assert_says(e.msg, "cannot join its network namespace: Invalid argument");
+	assert_says(e.msg, "cannot join its namespaces: Invalid argument");
 }
 
 /* Each names the program and the step, or the place in its root. */

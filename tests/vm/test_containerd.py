@@ -24,6 +24,14 @@ from kata_case import BIN, BUSYBOX, TREE, changes, processes
 LAB = "full"
 TIMEOUT_S = 900
 
+# nsenter(1) cannot: what it runs is looked for in there
+LIST_ENTERED = """
+import ctypes, os, sys
+if ctypes.CDLL(None).setns(os.open(sys.argv[1], os.O_RDONLY), 0) < 0:
+    sys.exit("setns")
+print(*sorted(os.listdir("/")))
+"""
+
 
 class Run(ContainerdCase):
     def test_guest_kernel(self):
@@ -567,6 +575,45 @@ class Task(ContainerdCase):
         self.assertEqual(len(re.findall(r"(?i)\bpid:", rows[0])), 3, rows)
         self.assertEqual(self.ok("task", "ls").split()[4], pid)
         self.remove("l")
+
+    def test_namespaces_of_the_process(self):
+        """Who enters them sees the container and not the host, and runs nothing of a guest's."""
+        self.detached("n", "sh", "-c", "hostname > /name; sleep 1000")
+        pid = self.ok("task", "ls").split()[4]
+        self.wait_until(lambda: os.path.exists(f"/proc/{pid}/root/name"))
+        for kind in ("mnt", "uts", "ipc", "net", "cgroup"):
+            self.assertNotEqual(os.readlink(f"/proc/{pid}/ns/{kind}"), os.readlink(f"/proc/self/ns/{kind}"), kind)
+        with open(f"/proc/{pid}/root/name", encoding="ascii") as f:
+            name = f.read()
+        self.assertEqual(self.entered(pid, "-u", "hostname").stdout, name)
+        listed = subprocess.run(["python3", "-c", LIST_ENTERED, f"/proc/{pid}/ns/mnt"],
+                                capture_output=True, text=True, check=True, timeout=20).stdout
+        self.assertEqual(listed.split(), sorted(os.listdir(f"/proc/{pid}/root")))
+        self.assertIn("Permission denied", self.entered(pid, "-m", "/bin/sh", "-c", "true").stderr)
+        self.remove("n")
+
+    @staticmethod
+    def entered(pid, *words):
+        return subprocess.run(["nsenter", "-t", pid, *words], capture_output=True, text=True, check=False, timeout=20)
+
+    def test_namespaces_to_join(self):
+        """Of another machine, or no such thing: refused by name. The host's: noted."""
+        self.detached("other")
+        pid = self.ok("task", "ls").split()[4]
+        for kind, path, words in (
+                ("ipc", f"/proc/{pid}/ns/ipc", "only the namespace of the same pod can be joined"),
+                ("uts", f"/proc/{pid}/ns/uts", "only the namespace of the same pod can be joined"),
+                ("uts", f"/proc/{pid}/ns/ipc", "is no namespace of type 'uts'"),
+                ("ipc", "/proc/self/ns/nothing", "'/proc/self/ns/nothing': No such file or directory"),
+                ("ipc", "/etc/passwd", "'/etc/passwd' is no namespace of type 'ipc'")):
+            with self.subTest(kind=kind, path=path):
+                done = self.ctr(*self.run_args("joins", "true", options=("--rm", "--with-ns", f"{kind}:{path}")))
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn(words, done.stderr)
+        start = len(self.daemon.log())
+        self.run_ok("joins", "true", options=("--with-ns", "uts:/proc/1/ns/uts"))
+        self.assertIn("the host's name cannot be changed from a guest", self.daemon.log()[start:])
+        self.remove("other")
 
     def test_attach(self):
         """Input and output; whoever attaches may be killed and another come."""

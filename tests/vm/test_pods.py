@@ -514,12 +514,14 @@ class Life(CriCase):
         self.start(pod, "c", "sh", "-c", "touch /here; sleep 1000")
         rows = [line.split() for line in self.ok("task", "ls", namespace=NAMESPACE).splitlines()[1:]]
         self.assertEqual(len(rows), 2)
-        networks = set()
+        shared = {"net": set(), "ipc": set(), "uts": set()}
         for ident, pid, _ in rows:
             self.assertEqual(processes()[int(pid)], "kata-stand-in", ident)
-            networks.add(os.readlink(f"/proc/{pid}/ns/net"))
-        self.assertEqual(len(networks), 1)
-        self.assertNotIn(os.readlink("/proc/self/ns/net"), networks)
+            for kind, seen in shared.items():
+                seen.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+        for kind, seen in shared.items():
+            self.assertEqual(len(seen), 1, kind)
+            self.assertNotIn(os.readlink(f"/proc/self/ns/{kind}"), seen)
         self.wait_until(lambda: any(os.path.exists(f"/proc/{row[1]}/root/here") for row in rows))
         self.remove_pod(pod)
 

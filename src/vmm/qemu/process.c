@@ -210,9 +210,9 @@ int qemu_process_start(const struct vmm_config *c, const struct qemu_process *p,
 	s.cgroup_procs = c->cgroup_procs;
 	if (p->confined) {
 		s.unshare_flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID;
-		if (c->netns_fd >= 0)
-			s.netns_fd = c->netns_fd;
-		else
+		s.ns_fds = &c->netns_fd;
+		s.ns_count = c->netns_fd >= 0;
+		if (c->netns_fd < 0)
 			s.unshare_flags |= CLONE_NEWNET;
 		s.root = p->mounts;
 		s.root_count = p->mount_count;
