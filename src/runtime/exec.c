@@ -208,21 +208,23 @@ static int put_all(const struct session *s, const char *p, size_t len, struct er
 /* Without Ctrl-P Ctrl-Q, which leaves; a Ctrl-P before anything else is the shell's. */
 static int type(struct session *s, const char *p, size_t n, bool *left, struct err *e)
 {
-	for (size_t i = 0; i < n; i++) {
-		char out[2] = { CTRL_P, p[i] };
+	char out[CHUNK + 1]; /* one that was held comes before the block */
+	size_t len = 0;
+
+	for (size_t i = 0; i < n && !*left; i++) {
 		bool held = s->saw_ctrl_p;
 
 		s->saw_ctrl_p = s->terminal && !held && p[i] == CTRL_P;
-		if (s->saw_ctrl_p)
-			continue;
 		*left = held && p[i] == CTRL_Q;
-		if (*left)
-			return 0;
-		if (send_all(s, held ? out : out + 1, held ? 2 : 1, e) < 0)
-			return -1;
-		s->mid_line = p[i] != '\n';
+		if (s->saw_ctrl_p || *left)
+			continue;
+		if (held)
+			out[len++] = CTRL_P;
+		out[len++] = p[i];
 	}
-	return 0;
+	if (len)
+		s->mid_line = out[len - 1] != '\n';
+	return send_all(s, out, len, e);
 }
 
 /*

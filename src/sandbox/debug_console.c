@@ -74,8 +74,12 @@ static int join_port(struct session *x, struct err *e)
 			       : -1;
 	}
 	c->port_taken = true;
+	/* a guest that does not read any more may have left room for some bytes: a socket that
+	 * is writable has most of its room */
+	rc = fiber_wait_fd(c->s->loop, c->port, EPOLLOUT, deadline_in(WRITE_MS), e);
 	/* the shell is started by the first byte; and one that is there prompts again */
-	rc = fiber_write_all(c->s->loop, c->port, "\n", 1, deadline_in(WRITE_MS), e);
+	if (rc == 0)
+		rc = fiber_write_all(c->s->loop, c->port, "\n", 1, deadline_in(WRITE_MS), e);
 	if (rc == 0)
 		rc = relay_run(c->s->loop, x->conn, c->port, e);
 	c->port_taken = false;
