@@ -205,7 +205,7 @@ int start_stand_in(struct sandbox *s, struct stand_in *st, const Grpc__Spec *spe
  * over, any other is ERR_UNSUPPORTED by its name.
  */
 int shared_ns_join(struct sandbox *s, const Grpc__Spec *spec, struct err *e);
-/* Those of the first stand-in are the sandbox's from now on. */
+/* Those of a stand-in that has started are the sandbox's from now on. */
 int shared_ns_keep(struct sandbox *s, pid_t pid, struct err *e);
 void shared_ns_end(struct sandbox *s);
 

@@ -107,12 +107,13 @@ int shared_ns_keep(struct sandbox *s, pid_t pid, struct err *e)
 
 	(void)snprintf(text, sizeof(text), "%d", (int)pid);
 	for (size_t k = 0; k < SHARED_NS_COUNT; k++) {
-		if (s->shared_ns[k] >= 0)
-			continue;
-		s->shared_ns[k] = open_of_process(text, kinds[k].type);
-		if (s->shared_ns[k] < 0)
+		int fd = open_of_process(text, kinds[k].type);
+
+		if (fd < 0)
 			return err_sys(e, "the %s namespace of process %s", kinds[k].type,
 				       text);
+		fd_close(&s->shared_ns[k]); /* a pinned one's would keep its mount busy */
+		s->shared_ns[k] = fd;
 	}
 	return 0;
 }

@@ -32,7 +32,8 @@ static const char *const failures[] = {
 /*
  * The root file system in a mount of its own, which follows what is mounted and unmounted on
  * the host and tells nobody. Nothing in it can be executed: whoever enters the stand-in's
- * mount namespace (nsenter -m) would run a guest's program on the host, as root.
+ * mount namespace (nsenter -m) would run a guest's program on the host, as root. What the host
+ * mounts below it later has attributes of its own.
  */
 static int clone_root(const char *root, int *out, struct err *e)
 {
@@ -134,10 +135,8 @@ int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stan
 	sp.fd_count = 2;
 	sp.ns_fds = namespaces;
 	sp.unshare_flags = namespaces_of(c, namespaces, &sp.ns_count);
-	if (sp.unshare_flags & CLONE_NEWUTS) {
-		sp.setup = set_name;
-		sp.setup_arg = (void *)(uintptr_t)c->hostname;
-	}
+	sp.setup = set_name;
+	sp.setup_arg = (void *)(uintptr_t)c->hostname;
 	sp.new_session = true;
 	sp.cgroup_procs = c->cgroup_procs;
 	if (spawn_run(&sp, &pid, e) < 0)

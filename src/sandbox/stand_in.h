@@ -19,7 +19,7 @@ struct stand_in_config {
 	const char *root;    /* the container's root file system as the host sees it */
 	/* the sandbox's namespaces; -1 makes a new one; borrowed */
 	int netns_fd, ipc_fd, uts_fd;
-	const char *hostname;     /* of a new UTS namespace */
+	const char *hostname;     /* of its UTS namespace: who pins one leaves that to us */
 	const char *cgroup_procs; /* cgroup.procs file to join, or NULL */
 };
 

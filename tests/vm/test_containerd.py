@@ -615,6 +615,25 @@ class Task(ContainerdCase):
         self.assertIn("the host's name cannot be changed from a guest", self.daemon.log()[start:])
         self.remove("other")
 
+    def test_pinned_namespaces(self):
+        """Made for a pod before it, as CRI-O does, which leaves their names to the runtime."""
+        pinned = {kind: os.path.join(self.root, f"pinned-{kind}") for kind in ("ipc", "uts")}
+        for path in pinned.values():
+            with open(path, "xb"):
+                self.addCleanup(os.unlink, path)
+        subprocess.run(["unshare", *(f"--{kind}={path}" for kind, path in pinned.items()), "true"], check=True)
+        for path in pinned.values():
+            self.addCleanup(subprocess.run, ["umount", "-q", "-l", path], check=False)
+        self.detached("pinned", options=[word for kind, path in pinned.items()
+                                         for word in ("--with-ns", f"{kind}:{path}")])
+        pid = self.ok("task", "ls").split()[4]
+        for kind, path in pinned.items():
+            self.assertEqual(os.stat(path).st_ino, os.stat(f"/proc/{pid}/ns/{kind}").st_ino, kind)
+        self.assertEqual(self.entered(pid, "-u", "hostname").stdout, self.exec_ok("pinned", "hostname"))
+        for path in pinned.values():  # nobody keeps it busy
+            subprocess.run(["umount", path], check=True)
+        self.remove("pinned")
+
     def test_attach(self):
         """Input and output; whoever attaches may be killed and another come."""
         self.detached("a", "sh", "-c", "while read x; do echo got $x; done")
