@@ -407,6 +407,43 @@ int host_cgroup_enter(struct loop *l, struct child_reaper *r, const char *path,
 	return 0;
 }
 
+/* Of one cgroup; a hierarchy without the controller, or without a limit, has none. */
+static uint64_t memory_limit_of(const char *dir)
+{
+	static const char *const names[] = { "memory.max", "memory.limit_in_bytes" };
+	char path[PATH_MAX + 32], text[32];
+	struct err ignored;
+	uint64_t bytes;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		if (file_read_line(AT_FDCWD, path, text, sizeof(text), &ignored) == 0 &&
+		    str_to_u64(text, 0, UINT64_MAX, "a limit", &bytes, &ignored) == 0)
+			return bytes;
+	}
+	return UINT64_MAX;
+}
+
+uint64_t host_cgroup_memory_limit(const struct host_cgroup *c)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (size_t i = 0; c && i < c->count; i++) {
+		const struct place *p = &c->places[i];
+		OWN(free) char *dir = strdup(p->dir);
+		char *slash;
+
+		while (dir && strlen(dir) > strlen(p->root.mount)) {
+			uint64_t limit = memory_limit_of(dir);
+
+			least = limit < least ? limit : least;
+			slash = strrchr(dir, '/');
+			*slash = '\0';
+		}
+	}
+	return least;
+}
+
 /* What ran in it has ended, but the kernel may take a moment to forget it. */
 static int remove_leaf(struct loop *l, const char *dir, int64_t deadline)
 {

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct child_reaper;
 struct err;
@@ -30,6 +31,12 @@ int host_cgroup_enter(struct loop *l, struct child_reaper *r, const char *path,
  * NULL is accepted. Waits, at most some seconds: for a fiber.
  */
 void host_cgroup_leave(struct host_cgroup *c);
+
+/*
+ * What all in it may use of memory, in bytes: the least of its own limit and of those above it.
+ * UINT64_MAX where there is none, and for NULL.
+ */
+uint64_t host_cgroup_memory_limit(const struct host_cgroup *c);
 
 /* ---- for tests ---- */
 

@@ -55,6 +55,12 @@ struct sandbox_sysctl {
 	const char *key, *value;
 };
 
+enum {
+	/* of the host's memory, for a machine besides its guest's
+	 * (docs/decisions/0041-admission.md) */
+	SANDBOX_MONITOR_MIB = 128
+};
+
 struct sandbox_config {
 	const char *id;
 	const char *host_name;            /* of its directories on the host; NULL: the id */

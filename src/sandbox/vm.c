@@ -51,7 +51,6 @@ enum {
 	EMULATED_FACTOR = 10,
 	EMULATED_MS = 60 * 1000,
 	PLACES_PER_CPU = 2,
-	MONITOR_MIB = 128,
 	LAST_WORDS_MS = 2000 /* between the guest's last byte and the end of its machine */
 };
 
@@ -685,7 +684,7 @@ static int be_admitted(struct plan *p, struct admission *out, struct err *e)
 		.meminfo = MEMINFO,
 		.overcommit = "/proc/sys/vm/nr_overcommit_hugepages",
 		.places = PLACES_PER_CPU * (cpus > 0 ? (unsigned)cpus : 1),
-		.need_mib = MONITOR_MIB + (h->enable_hugepages ? 0 : at_start),
+		.need_mib = SANDBOX_MONITOR_MIB + (h->enable_hugepages ? 0 : at_start),
 		.huge_mib = h->enable_hugepages ? mib : 0,
 		.deadline = deadline_in(ADMISSION_MS),
 		.log = &p->s->log,

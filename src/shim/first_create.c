@@ -234,6 +234,23 @@ static int enter_cgroup(struct engine *en, const struct sandbox_wish *w, struct 
 				 e);
 }
 
+/* Nobody has to fill the machine: so it is no error. */
+static void look_at_limit(const struct engine *en, const struct sandbox_config *sc)
+{
+	bool huge = sc->config->hypervisor.enable_hugepages; /* which this limit is not about */
+	uint64_t mib = host_cgroup_memory_limit(en->cgroup) >> 20;
+	uint64_t needed = SANDBOX_MONITOR_MIB + (huge ? 0 : sc->memory_mib);
+
+	if (mib < needed)
+		log_warn(
+			NULL,
+			"the sandbox's cgroup may use %llu MiB of the host's memory, its machine "
+			"with its monitor up to %llu: the host may end it as a whole; the "
+			"RuntimeClass's overhead should be %llu MiB more",
+			(unsigned long long)mib, (unsigned long long)needed,
+			(unsigned long long)(needed - mib));
+}
+
 int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a, struct err *e)
 {
 	struct sandbox_config sc = { .id = en->id,
@@ -265,6 +282,7 @@ int make_wished(struct engine *en, const struct sandbox_wish *w, struct arena *a
 	    sizing_of_limits(&w->limits, en->config, assets.overhead_mib, &sc, e) < 0 ||
 	    enter_cgroup(en, w, a, e) < 0)
 		return -1;
+	look_at_limit(en, &sc);
 	return sandbox_new(en->loop, &en->reaper, &sc, &en->sandbox, e);
 }
 

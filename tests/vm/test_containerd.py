@@ -197,6 +197,28 @@ class Run(ContainerdCase):
         self.assertEqual(glob.glob("/sys/fs/cgroup/**/default/stays", recursive=True), [])
         self.remove("stays")
 
+    def test_small_host_cgroup(self):
+        """One that may use less than the machine: said in the log, with what is missing."""
+        version_1 = "memory" in self.cgroups(os.getpid())
+        parent = f"/sys/fs/cgroup/{'memory/' if version_1 else ''}kata-small-{os.getpid()}"
+        os.mkdir(parent)
+        self.addCleanup(lambda: [os.rmdir(path) for path in glob.glob(f"/sys/fs/cgroup/**/{os.path.basename(parent)}",
+                                                                      recursive=True)])
+        if not version_1:
+            with open("/sys/fs/cgroup/cgroup.subtree_control", "w", encoding="ascii") as f:
+                f.write("+memory")
+        with open(f"{parent}/memory.{'limit_in_bytes' if version_1 else 'max'}", "w", encoding="ascii") as f:
+            f.write(str(1 << 30))
+        start = len(self.daemon.log())
+        self.run_ok("small", "true", options=("--cgroup", f"/kata-small-{os.getpid()}/c", "--memory-limit", str(2 << 30)))
+        found = re.search(r"cgroup may use 1024 MiB of the host's memory, its machine with its monitor up to (\d+):.*"
+                          r"should be (\d+) MiB more", self.daemon.log()[start:])
+        self.assertTrue(found, self.daemon.log_tail())
+        self.assertEqual(int(found[1]) - int(found[2]), 1024)
+        start = len(self.daemon.log())
+        self.run_ok("small", "true", options=("--cgroup", f"/kata-small-{os.getpid()}/c", "--memory-limit", str(64 << 20)))
+        self.assertNotIn("may use", self.daemon.log()[start:])
+
     def test_propagation(self):
         """A mount that the host makes later is seen, except in a private volume; the reverse never."""
         for kind, seen in (("rslave", True), ("rshared", True), ("rprivate", False)):
