@@ -108,7 +108,6 @@ class Services:
             process.wait(20)
 
 
-@unittest.skipIf(missing(), f"not on the PATH: {', '.join(missing())}")
 class Kubernetes(CriCase):
     """One node; each test has pods of its own."""
 
@@ -147,6 +146,8 @@ class Kubernetes(CriCase):
 
     @classmethod
     def setUpClass(cls):
+        if missing():
+            raise unittest.SkipTest(f"not on the PATH: {', '.join(missing())}")
         if not os.path.exists(os.path.join(test_cni.PLUGINS, "bridge")):
             raise unittest.SkipTest(f"no CNI plug-ins in {test_cni.PLUGINS}")
         super().setUpClass()
