@@ -153,7 +153,7 @@ class Settings(BadCase):
         """So early that it does not know yet what `panic=` says: it stays, and its last words are there."""
         early = {"kernel_params": "memmap=exactmap memmap=640K@0"}
         self.refused("Kernel panic", "Invalid user supplied memory map", KERNEL,
-                     config=self.config(early, {"reconnect_timeout_ms": int(1500 * SLOWNESS)}))
+                     config=self.config(early, {"reconnect_timeout_ms": int(3000 * SLOWNESS)}))
 
 
 class Monitors(BadCase):

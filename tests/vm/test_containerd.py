@@ -900,7 +900,11 @@ echo end >>{out}
         running = self.background(*self.run_args("s", "yes"), text=False)
         self.wait_until(lambda: self.status("s") == "RUNNING")
         execs = self.background("task", "exec", "--exec-id", "1", "s", "yes", text=False)
-        self.wait_until(lambda: self.ok("task", "ps", "s").count("Pid:") == 2)
+
+        def both_run():
+            self.assertIsNone(execs.poll(), "ctr task exec has ended")
+            return self.ok("task", "ps", "s").count("Pid:") == 2
+        self.wait_until(both_run)
         time.sleep(2)
         self.ok("task", "kill", "-s", "KILL", "s")
         self.wait_until(lambda: self.status("s") != "RUNNING")
