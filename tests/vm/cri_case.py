@@ -9,7 +9,7 @@ import time
 
 import grpc_client as rpc
 from containerd_case import DISABLED, IMAGE, ContainerdCase
-from kata_case import BUSYBOX
+from kata_case import BUSYBOX, SLOWNESS
 
 PAUSE = "docker.io/library/pause:test"
 PAUSE_COMMAND = ["sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 0.2; done"]
@@ -147,7 +147,7 @@ class CriCase(ContainerdCase):
         self.cri("StartContainer", {1: ident})
         return ident
 
-    def sync(self, ident, *command, timeout=30):
+    def sync(self, ident, *command, timeout=int(30 * SLOWNESS)):
         """ExecSync: (status, standard output)."""
         done = self.cri("ExecSync", {1: ident, 2: list(command), 3: timeout})
         return rpc.number(done, 3), rpc.text(done, 1)
