@@ -21,6 +21,10 @@ class BadCase(KataCase):
         os.chmod(path, mode)
         return path
 
+    def runs_on_kvm(self):
+        env = subprocess.run([os.path.join(BIN, "kata-runtime"), "env"], check=True, capture_output=True, text=True)
+        return 'Acceleration = "kvm"' in env.stdout
+
     def config(self, hypervisor=None, agent=None, text=None):
         """A configuration file with these keys; returns its path."""
         if text is None:

@@ -152,8 +152,9 @@ class Settings(BadCase):
     def test_kernel_that_ends_before_its_drivers(self):
         """So early that it does not know yet what `panic=` says: it stays, and its last words are there."""
         early = {"kernel_params": "memmap=exactmap memmap=640K@0"}
+        patience_ms = 3000 if self.runs_on_kvm() else 1500  # ten times as long where it is emulated
         self.refused("Kernel panic", "Invalid user supplied memory map", KERNEL,
-                     config=self.config(early, {"reconnect_timeout_ms": int(3000 * SLOWNESS)}))
+                     config=self.config(early, {"reconnect_timeout_ms": int(patience_ms * SLOWNESS)}))
 
 
 class Monitors(BadCase):

@@ -5,13 +5,12 @@ Its PID 1 is hostile_agent.c, which says what "MODE@METHOD" means.
 """
 import glob
 import os
-import subprocess
 import time
 import unittest
 
 import hostile_initrd
 from bad_case import BadCase, wait_until
-from kata_case import BIN, SLOWNESS, processes
+from kata_case import SLOWNESS, processes
 
 TIMEOUT_S = 600
 KERNEL = "any"
@@ -39,10 +38,6 @@ class HostileCase(BadCase):
                  and pid not in self.before["processes"]]
         self.assertEqual(len(found), 1, found)
         return found[0]
-
-    def runs_on_kvm(self):
-        env = subprocess.run([os.path.join(BIN, "kata-runtime"), "env"], check=True, capture_output=True, text=True)
-        return 'Acceleration = "kvm"' in env.stdout
 
     def memory_kib(self, pid):
         for line in read(f"/proc/{pid}/status").split("\n"):
