@@ -388,7 +388,7 @@ int tap_net_new(const struct tap_net_config *c, struct tap_net **out, struct err
 	n->record = c->record ? strdup(c->record) : NULL;
 	if (!n->netns || (c->record && !n->record))
 		return err_oom(e, "a network");
-	n->ns = open(n->netns, O_RDONLY | O_CLOEXEC);
+	n->ns = open(n->netns, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (n->ns < 0)
 		return err_sys(e, "network namespace '%.200s'", n->netns);
 	if (netns_is_ours(n->ns))

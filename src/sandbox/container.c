@@ -151,7 +151,7 @@ static int share_root(struct container *c, const struct container_config *cc,
 int start_stand_in(struct sandbox *s, struct stand_in *st, const Grpc__Spec *spec,
 		   const char *netns, const char *root, struct err *e)
 {
-	OWN(fd) int netns_fd = *netns ? open(netns, O_RDONLY | O_CLOEXEC) : -1;
+	OWN(fd) int netns_fd = *netns ? open(netns, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
 	struct stand_in_config sc = { .root = root,
 				      .netns_fd = netns_fd,
 				      .hostname = s->c.hostname };

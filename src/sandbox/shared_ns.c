@@ -60,7 +60,8 @@ static bool are_the_same(int a, int b)
 
 static int join(struct sandbox *s, size_t k, const char *path, struct err *e)
 {
-	OWN(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* a fifo must not keep us */
+	OWN(fd) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	OWN(fd) int host = open_of_process("self", kinds[k].type);
 	int type = fd < 0 ? -1 : ioctl(fd, NS_GET_NSTYPE);
 

@@ -620,6 +620,9 @@ class Task(ContainerdCase):
 
     def test_namespaces_to_join(self):
         """Of another machine, or no such thing: refused by name. The host's: noted."""
+        fifo = os.path.join(self.root, "no-namespace")
+        os.mkfifo(fifo)
+        self.addCleanup(os.unlink, fifo)
         self.detached("other")
         pid = self.ok("task", "ls").split()[4]
         for kind, path, words in (
@@ -627,6 +630,7 @@ class Task(ContainerdCase):
                 ("uts", f"/proc/{pid}/ns/uts", "only the namespace of the same pod can be joined"),
                 ("uts", f"/proc/{pid}/ns/ipc", "is no namespace of type 'uts'"),
                 ("ipc", "/proc/self/ns/nothing", "'/proc/self/ns/nothing': No such file or directory"),
+                ("ipc", fifo, "is no namespace of type 'ipc'"),
                 ("ipc", "/etc/passwd", "'/etc/passwd' is no namespace of type 'ipc'")):
             with self.subTest(kind=kind, path=path):
                 done = self.ctr(*self.run_args("joins", "true", options=("--rm", "--with-ns", f"{kind}:{path}")))
