@@ -102,7 +102,7 @@ static int child_lift(const struct spawn *s, int *report_fd, struct lifted *l)
 		return -1;
 	*report_fd = l->report;
 	for (size_t i = 0; i < s->ns_count; i++) {
-		l->ns[i] = fcntl(s->ns_fds[i], F_DUPFD_CLOEXEC, high);
+		l->ns[i] = fcntl(s->ns[i].fd, F_DUPFD_CLOEXEC, high);
 		if (l->ns[i] < 0)
 			return -1;
 	}
@@ -158,7 +158,7 @@ static int child_join_cgroup(const struct spawn *s)
 static int child_join(const struct spawn *s, const struct lifted *l)
 {
 	for (size_t i = 0; i < s->ns_count; i++) {
-		if (setns(l->ns[i], 0) < 0)
+		if (setns(l->ns[i], s->ns[i].kind) < 0)
 			return -1;
 	}
 	return 0;

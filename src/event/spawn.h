@@ -18,6 +18,11 @@ struct spawn_fd {
 	int to;   /* its number in the child, at least 3; each used once */
 };
 
+struct spawn_ns {
+	int fd;   /* borrowed */
+	int kind; /* CLONE_NEW*: one of another kind is refused */
+};
+
 /* One thing in a helper's own root directory. */
 struct spawn_mount {
 	enum {
@@ -43,7 +48,7 @@ struct spawn {
 	 * first of its PID namespace: it sees no process but its own, and ends none.
 	 */
 	int unshare_flags;
-	const int *ns_fds; /* namespaces that are joined first; at most 4 */
+	const struct spawn_ns *ns; /* namespaces that are joined first; at most 4 */
 	size_t ns_count;
 	bool drop_ids; /* switch to uid/gid below and drop all groups and capabilities */
 	uid_t uid;

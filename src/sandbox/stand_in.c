@@ -60,21 +60,19 @@ static int set_name(void *arg)
 }
 
 /* Those that are there, to be joined; the others' flags. */
-static int namespaces_of(const struct stand_in_config *c, int fds[3], size_t *count)
+static int namespaces_of(const struct stand_in_config *c, struct spawn_ns out[3], size_t *count)
 {
-	const struct {
-		int fd, flag;
-	} kinds[] = { { c->netns_fd, CLONE_NEWNET },
-		      { c->ipc_fd, CLONE_NEWIPC },
-		      { c->uts_fd, CLONE_NEWUTS } };
+	const struct spawn_ns kinds[] = { { c->netns_fd, CLONE_NEWNET },
+					  { c->ipc_fd, CLONE_NEWIPC },
+					  { c->uts_fd, CLONE_NEWUTS } };
 	int flags = CLONE_NEWNS | CLONE_NEWCGROUP;
 
 	*count = 0;
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		if (kinds[i].fd >= 0)
-			fds[(*count)++] = kinds[i].fd;
+			out[(*count)++] = kinds[i];
 		else
-			flags |= kinds[i].flag;
+			flags |= kinds[i].kind;
 	}
 	return flags;
 }
@@ -119,7 +117,8 @@ int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stan
 	OWN(fd) int root = -1;
 	struct spawn_fd fds[2];
 	struct spawn sp = SPAWN_INIT;
-	int p[2], namespaces[3];
+	struct spawn_ns namespaces[3];
+	int p[2];
 	pid_t pid;
 
 	if (clone_root(c->root, &root, e) < 0)
@@ -133,7 +132,7 @@ int stand_in_start(struct stand_in *s, struct child_reaper *r, const struct stan
 	sp.argv = argv;
 	sp.fds = fds;
 	sp.fd_count = 2;
-	sp.ns_fds = namespaces;
+	sp.ns = namespaces;
 	sp.unshare_flags = namespaces_of(c, namespaces, &sp.ns_count);
 	sp.setup = set_name;
 	sp.setup_arg = (void *)(uintptr_t)c->hostname;

@@ -327,18 +327,21 @@ static void test_netns(void **state)
 	char *what[] = { word("=/proc/net/dev_mcast"), word("/proc/self/ns/net"), NULL };
 	struct spawn s = SPAWN_INIT;
 	OWN(free) char *text = NULL;
+	struct spawn_ns join = { -1, CLONE_NEWNET };
 	OWN(fd) int ns = -1;
 	struct err e;
 
 	need_root();
 	ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	assert_true(ns >= 0);
-	s.ns_fds = &ns;
+	join.fd = ns;
+	s.ns = &join;
 	s.ns_count = 1;
 	s.unshare_flags = CLONE_NEWUTS;
 	assert_ok(said(&s, what, &text, &e), &e);
 	(void)close(fd_take(&ns));
-	ns = open("/dev/null", O_RDONLY | O_CLOEXEC); /* no namespace */
+	ns = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC); /* of another kind */
+	join.fd = ns;
 	assert_err(said(&s, what, &text, &e), &e, ERR_SYS);
 	assert_says(e.msg, "cannot join its namespaces: Invalid argument");
 }

@@ -197,6 +197,7 @@ int qemu_process_start(const struct vmm_config *c, const struct qemu_process *p,
 		       struct err *e)
 {
 	struct spawn s = SPAWN_INIT;
+	const struct spawn_ns netns = { c->netns_fd, CLONE_NEWNET };
 
 	s.argv = launch->argv.v;
 	s.fds = launch->fds;
@@ -210,7 +211,7 @@ int qemu_process_start(const struct vmm_config *c, const struct qemu_process *p,
 	s.cgroup_procs = c->cgroup_procs;
 	if (p->confined) {
 		s.unshare_flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID;
-		s.ns_fds = &c->netns_fd;
+		s.ns = &netns;
 		s.ns_count = c->netns_fd >= 0;
 		if (c->netns_fd < 0)
 			s.unshare_flags |= CLONE_NEWNET;
