@@ -41,15 +41,18 @@ struct virtiofsd {
 /* Finds the program; ERR_NOT_FOUND says where it was looked for. *out is a static or given
  * string. */
 int virtiofsd_find(const char *configured, const char **out, struct err *e);
-/* Its command line; `help` is what `program --help` says, which tells its form. */
+/*
+ * Its command line; `help` is what `program --help` says, which tells its form, `max_files` how
+ * many it will be able to open.
+ */
 int virtiofsd_argv(const struct share_config *c, const char *program, const char *help,
-		   const char *dir, struct strv *argv, struct err *e);
+		   const char *dir, uint64_t max_files, struct strv *argv, struct err *e);
 /* Starts it on `dir` and waits until it takes the connection. `socket_dir` is private to us. */
 int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
 		    const struct share_config *c, const char *program, const char *dir,
 		    const char *socket_dir, int64_t deadline, struct err *e);
-/* Whether it raises its limit of open files by itself. */
-bool virtiofsd_may_raise_limits(void);
+/* How many files one that we start will be able to open, which raises its limit if it may. */
+int virtiofsd_max_files(uint64_t *out, struct err *e);
 /* How many files it may have open. */
 int virtiofsd_files(const struct virtiofsd *v, uint64_t *out, struct err *e);
 /* Kills it; the zero value is accepted. */

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -123,17 +122,17 @@ static int may_virtiofsd(struct err *e)
 /* It has every file open that the guest remembers, a program's libraries and directories. */
 static int check_files(struct err *e)
 {
-	struct rlimit lim;
+	uint64_t files;
 
-	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return err_sys(e, "getrlimit");
-	if (lim.rlim_max >= FILES_MIN || virtiofsd_may_raise_limits())
+	if (virtiofsd_max_files(&files, e) < 0)
+		return -1;
+	if (files >= FILES_MIN)
 		return 0;
 	return err_set(
 		e, ERR_UNSUPPORTED, 0,
 		"virtiofsd may have no more than %llu files open (RLIMIT_NOFILE), %d are "
 		"needed",
-		(unsigned long long)lim.rlim_max, FILES_MIN);
+		(unsigned long long)files, FILES_MIN);
 }
 
 static int can_virtio_fs(const struct share_config *c, const char **program, struct err *e)

@@ -31,7 +31,9 @@
 enum {
 	HELP_MS = 5000,
 	HELP_MAX = 64 * 1024,
-	SOCKET_FD = 3
+	SOCKET_FD = 3,
+	FILES_RAISED = 1000 * 1000, /* what virtiofsd raises its limit to */
+	FILES_MANY = 500 * 1000
 };
 
 /*
@@ -44,6 +46,14 @@ enum {
 #define WORD_SUBMOUNTS   "announce_submounts"
 #define OPTION_SUBMOUNTS "--announce-submounts"
 #define OPTION_ACL       "--posix-acl"
+/*
+ * A directory that is read with READDIRPLUS opens all its files, 25 with a request, which is
+ * faster than virtiofsd, in another thread, closes those that the guest forgets: how many are
+ * open besides what the guest remembers has no bound. One by one they are opened more slowly
+ * than they are closed.
+ */
+#define WORD_READDIRPLUS   "no_readdirplus"
+#define OPTION_READDIRPLUS "--no-readdirplus"
 
 static const char *const places[] = {
 	"/usr/libexec/virtiofsd",
@@ -84,11 +94,21 @@ static int read_help(struct loop *l, struct child_reaper *r, const char *program
 	return 0;
 }
 
-bool virtiofsd_may_raise_limits(void)
+static bool may_raise_limits(void)
 {
 	uint64_t eff, permitted, inherited;
 
 	return sys_capget(&eff, &permitted, &inherited) == 0 && (eff >> CAP_SYS_RESOURCE & 1);
+}
+
+int virtiofsd_max_files(uint64_t *out, struct err *e)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return err_sys(e, "getrlimit");
+	*out = may_raise_limits() ? FILES_RAISED : lim.rlim_max;
+	return 0;
 }
 
 static int add_cache_old(const char *cache, struct strv *argv, struct err *e)
@@ -127,6 +147,25 @@ static bool names_one(const char *list, const char *const *words)
 	}
 }
 
+/* Whether the user's own part has one of the words as an option of an -o, or such an option. */
+static bool has_one(const struct share_config *c, const char *const *words,
+		    const char *const *options)
+{
+	const char *const *args = c->extra_args;
+
+	for (size_t i = 0; args && args[i]; i++) {
+		const char *list =
+			str_starts(args[i], "-o") && args[i][2] ? args[i] + 2 : args[i];
+
+		if (names_one(list, words))
+			return true;
+		for (size_t k = 0; options[k]; k++)
+			if (str_starts(args[i], options[k]))
+				return true;
+	}
+	return false;
+}
+
 /*
  * Access control lists are asked for where the file server has them, unless the user's part has
  * a word about them, or one that they exclude: without xattrs, or with users translated, both
@@ -135,15 +174,26 @@ static bool names_one(const char *list, const char *const *words)
 static bool wants_acl(const struct share_config *c, const char *help)
 {
 	static const char *const words[] = { "no_xattr", "posix_acl", "no_posix_acl", NULL };
-	const char *const *args = c->extra_args;
+	static const char *const options[] = { "--translate-", OPTION_ACL, NULL };
 
-	for (size_t i = 0; args && args[i]; i++) {
-		if (str_starts(args[i], "--translate-") || str_starts(args[i], OPTION_ACL) ||
-		    names_one(str_starts(args[i], "-o") && args[i][2] ? args[i] + 2 : args[i],
-			      words))
-			return false;
-	}
-	return strstr(help, "posix_acl") || strstr(help, OPTION_ACL);
+	return !has_one(c, words, options) &&
+	       (strstr(help, "posix_acl") || strstr(help, OPTION_ACL));
+}
+
+/* Where few files may be open, unless the user has decided. */
+static int add_readdirplus(const struct share_config *c, const char *help, uint64_t max_files,
+			   struct strv *argv, struct err *e)
+{
+	static const char *const words[] = { "readdirplus", WORD_READDIRPLUS, NULL };
+	static const char *const options[] = { OPTION_READDIRPLUS, NULL };
+
+	if (max_files >= FILES_MANY || has_one(c, words, options))
+		return 0;
+	if (strstr(help, OPTION_READDIRPLUS))
+		return strv_add(argv, OPTION_READDIRPLUS, e);
+	if (!strstr(help, WORD_READDIRPLUS))
+		return 0;
+	return strv_add(argv, "-o", e) < 0 ? -1 : strv_add(argv, WORD_READDIRPLUS, e);
 }
 
 static int add_old(const char *dir, const char *cache, const char *help, bool acl,
@@ -225,7 +275,7 @@ static int add_extra(const struct share_config *c, struct strv *argv, struct err
 }
 
 int virtiofsd_argv(const struct share_config *c, const char *program, const char *help,
-		   const char *dir, struct strv *argv, struct err *e)
+		   const char *dir, uint64_t max_files, struct strv *argv, struct err *e)
 {
 	const char *cache = c->cache && c->cache[0] ? c->cache : "auto";
 	bool new_form = strstr(help, "--shared-dir") != NULL;
@@ -235,7 +285,9 @@ int virtiofsd_argv(const struct share_config *c, const char *program, const char
 	if (strv_add(argv, program, e) < 0 ||
 	    (new_form ? add_new : add_old)(dir, cache, help, wants_acl(c, help), argv, e) < 0)
 		return -1;
-	if (!virtiofsd_may_raise_limits() && strv_add(argv, "--rlimit-nofile=0", e) < 0)
+	if (!may_raise_limits() && strv_add(argv, "--rlimit-nofile=0", e) < 0)
+		return -1;
+	if (add_readdirplus(c, help, max_files, argv, e) < 0)
 		return -1;
 	return add_extra(c, argv, e);
 }
@@ -328,11 +380,12 @@ int virtiofsd_start(struct virtiofsd *v, struct loop *l, struct child_reaper *r,
 	OWN(fd) int wr = -1;
 	struct spawn s = SPAWN_INIT;
 	struct spawn_fd give;
+	uint64_t max_files;
 	pid_t pid;
 	int p[2];
 
-	if (read_help(l, r, program, &help, e) < 0 ||
-	    virtiofsd_argv(c, program, buf_cstr(&help), dir, &argv, e) < 0 ||
+	if (virtiofsd_max_files(&max_files, e) < 0 || read_help(l, r, program, &help, e) < 0 ||
+	    virtiofsd_argv(c, program, buf_cstr(&help), dir, max_files, &argv, e) < 0 ||
 	    make_socket(socket_dir, &listening, &v->socket_fd, e) < 0 || fd_pipe(p, e) < 0)
 		return -1;
 	rd = p[0];

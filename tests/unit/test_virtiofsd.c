@@ -16,6 +16,11 @@
 #define NEW_HELP_ACL NEW_HELP "      --posix-acl\n"
 
 enum {
+	FEW = 20000, /* open files */
+	MANY = 1000000
+};
+
+enum {
 	ARGS_MAX = 6,
 	LOG_LEN = 4096
 };
@@ -35,8 +40,8 @@ static unsigned extra(const char *const *args, const char *help, struct strv *ou
 	assert_ok(fd_pipe(p, &e), &e);
 	assert_ok(fd_set_nonblock(p[0], true, &e), &e);
 	log_setup(&(struct log_config){ .level = LOG_INFO, .fd = p[1], .source = "unit" });
-	assert_ok(virtiofsd_argv(&none, "/v", help, "/d", &plain, &e), &e);
-	assert_ok(virtiofsd_argv(&c, "/v", help, "/d", out, &e), &e);
+	assert_ok(virtiofsd_argv(&none, "/v", help, "/d", MANY, &plain, &e), &e);
+	assert_ok(virtiofsd_argv(&c, "/v", help, "/d", MANY, out, &e), &e);
 	log_setup(&(struct log_config){ .level = LOG_INFO, .fd = STDERR_FILENO });
 	n = read(p[0], text, sizeof(text) - 1);
 	text[n > 0 ? n : 0] = '\0';
@@ -101,14 +106,15 @@ static void test_forms(void **state)
 	struct err e;
 
 	(void)state;
-	assert_ok(virtiofsd_argv(&c, "/v", OLD_HELP, "/d", &old_form, &e), &e);
-	assert_ok(virtiofsd_argv(&c, "/v", NEW_HELP, "/d", &new_form, &e), &e);
+	assert_ok(virtiofsd_argv(&c, "/v", OLD_HELP, "/d", MANY, &old_form, &e), &e);
+	assert_ok(virtiofsd_argv(&c, "/v", NEW_HELP, "/d", MANY, &new_form, &e), &e);
 	for (size_t i = 0; i < old_form.n; i++)
 		assert_null(strstr(old_form.v[i], "submounts"));
 	for (size_t i = 0; i < new_form.n; i++)
 		told |= str_eq(new_form.v[i], "--no-announce-submounts");
 	assert_true(told);
-	assert_err(virtiofsd_argv(&c, "/v", NEW_HELP, "/a,b", &new_form, &e), &e, ERR_INVALID);
+	assert_err(virtiofsd_argv(&c, "/v", NEW_HELP, "/a,b", MANY, &new_form, &e), &e,
+		   ERR_INVALID);
 }
 
 static bool asks_for_acl(const char *help, const char *const *extra_args)
@@ -118,7 +124,7 @@ static bool asks_for_acl(const char *help, const char *const *extra_args)
 	bool asks = false;
 	struct err e;
 
-	assert_ok(virtiofsd_argv(&c, "/v", help, "/d", &argv, &e), &e);
+	assert_ok(virtiofsd_argv(&c, "/v", help, "/d", MANY, &argv, &e), &e);
 	for (size_t i = 0; i < argv.n; i++)
 		asks |= str_eq(argv.v[i], "--posix-acl") ||
 			str_eq(argv.v[i], "xattr,posix_acl,sandbox=namespace");
@@ -146,12 +152,47 @@ static void test_access_lists(void **state)
 	assert_false(asks_for_acl(NEW_HELP_ACL, translates));
 }
 
+static unsigned without_readdirplus(const char *help, uint64_t max_files,
+				    const char *const *extra_args)
+{
+	const struct share_config c = { .cache = "auto", .extra_args = extra_args };
+	OWN(strv) struct strv argv = { 0 };
+	unsigned n = 0;
+	struct err e;
+
+	assert_ok(virtiofsd_argv(&c, "/v", help, "/d", max_files, &argv, &e), &e);
+	for (size_t i = 0; i < argv.n; i++)
+		n += str_eq(argv.v[i], "--no-readdirplus") ||
+		     str_eq(argv.v[i], "no_readdirplus");
+	return n;
+}
+
+/* It opens files faster than they are closed: only with a high limit. Once, as Rust's wants. */
+static void test_readdirplus(void **state)
+{
+	static const char *const with[] = { "-o", "log_level=info,readdirplus", NULL };
+	static const char *const without[] = { "--no-readdirplus", NULL };
+	static const char old_help[] = OLD_HELP "    -o readdirplus|no_readdirplus\n";
+	static const char new_help[] = NEW_HELP "      --no-readdirplus\n";
+
+	(void)state;
+	assert_int_equal(without_readdirplus(old_help, FEW, NULL), 1);
+	assert_int_equal(without_readdirplus(new_help, FEW, NULL), 1);
+	assert_int_equal(without_readdirplus(old_help, MANY, NULL), 0);
+	assert_int_equal(without_readdirplus(new_help, MANY, NULL), 0);
+	assert_int_equal(without_readdirplus(OLD_HELP, FEW, NULL), 0);
+	assert_int_equal(without_readdirplus(NEW_HELP, FEW, NULL), 0);
+	assert_int_equal(without_readdirplus(old_help, FEW, with), 0);
+	assert_int_equal(without_readdirplus(new_help, FEW, without), 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_left_out),
 		cmocka_unit_test(test_forms),
 		cmocka_unit_test(test_access_lists),
+		cmocka_unit_test(test_readdirplus),
 	};
 
 	return cmocka_run_group_tests_name("virtiofsd", tests, NULL, NULL);
