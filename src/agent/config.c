@@ -114,7 +114,7 @@ static const struct row {
 	{ "agent.debug_console", NULL, NULL, set_console, false },
 	{ "agent.debug_console_vport", NULL, NULL, set_console_vport, false },
 	{ "agent.server_addr", "--server-addr", "KATA_AGENT_SERVER_ADDR", set_server, false },
-	{ "agent.hotplug_timeout", NULL, NULL, set_hotplug, false },
+	{ "agent.hotplug_timeout", "--hotplug-timeout", NULL, set_hotplug, false },
 	{ "agent.launch_process_timeout", NULL, NULL, set_launch, false },
 	{ "agent.container_pipe_size", NULL, NULL, set_pipe_size, false },
 	{ NULL, "--cgroup-root", NULL, set_cgroup_root, false },
@@ -127,7 +127,7 @@ void agent_config_init(struct agent_config *c)
 		.log_level = LOG_INFO,
 		.server_addr = "vsock://-1:1024",
 		.cgroup_root = "/sys/fs/cgroup",
-		.hotplug_timeout_ms = 3000,
+		.hotplug_timeout_ms = 20 * 1000,
 		.launch_timeout_ms = 30 * 1000,
 		.boot = true,
 	};

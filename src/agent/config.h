@@ -20,8 +20,8 @@ struct agent_config {
 	bool debug_console;
 	uint32_t debug_console_vport; /* 0: /dev/console */
 	char server_addr[128];
-	char cgroup_root[256]; /* where container cgroups go; cgroup v2 */
-	int64_t hotplug_timeout_ms;
+	char cgroup_root[256];      /* where container cgroups go; cgroup v2 */
+	int64_t hotplug_timeout_ms; /* upstream's 3 s are too few where the host is busy */
 	int64_t launch_timeout_ms;
 	uint32_t container_pipe_size; /* bytes of a stream's pipe; 0: our own choice */
 	bool boot;                    /* this is a VM: mount, load, power off */

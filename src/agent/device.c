@@ -166,8 +166,10 @@ int device_wait_block(struct sandbox *s, const char *address, char *out, size_t 
 			       address);
 	while ((rc = look_up(address, out, size, e)) == 1) {
 		if (deadline_left(deadline) == 0)
-			return err_set(e, ERR_TIMEOUT, 0, "block device '%.64s' did not appear",
-				       address);
+			return err_set(e, ERR_TIMEOUT, 0,
+				       "block device '%.64s' did not appear within %lld s "
+				       "(agent.hotplug_timeout)",
+				       address, (long long)s->config.hotplug_timeout_ms / 1000);
 		if (fiber_sleep(s->loop, POLL_MS, e) < 0)
 			return -1;
 	}

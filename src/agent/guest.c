@@ -172,8 +172,11 @@ int guest_online(struct ttrpc_call *call, const void *request, void *response, s
 	file_cache_processors(s); /* also of those that came, where others do not */
 	while (r->wait && r->nb_cpus && done < want) {
 		if (deadline_left(deadline) == 0)
-			return err_set(e, ERR_TIMEOUT, 0, "%u of %u CPUs came on-line", done,
-				       want);
+			return err_set(e, ERR_TIMEOUT, 0,
+				       "%u of %u CPUs came on-line within %lld s "
+				       "(agent.hotplug_timeout)",
+				       done, want,
+				       (long long)s->config.hotplug_timeout_ms / 1000);
 		if (fiber_sleep(s->loop, ONLINE_POLL_MS, e) < 0)
 			return -1;
 		done += online_below(CPU_DIR, "cpu", want - done);

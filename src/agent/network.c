@@ -67,8 +67,11 @@ static int wait_link(struct sandbox *s, int nl, const Types__Interface *i, struc
 		if (found)
 			return 0;
 		if (deadline_left(deadline) == 0)
-			return err_set(e, ERR_NOT_FOUND, 0, "no link with hwAddr %s%s%.32s",
-				       i->hwaddr, *i->devicepath ? " at " : "", i->devicepath);
+			return err_set(e, ERR_NOT_FOUND, 0,
+				       "no link with hwAddr %s%s%.32s within %lld s "
+				       "(agent.hotplug_timeout)",
+				       i->hwaddr, *i->devicepath ? " at " : "", i->devicepath,
+				       (long long)s->config.hotplug_timeout_ms / 1000);
 		if (fiber_sleep(s->loop, LINK_POLL_MS, e) < 0)
 			return -1;
 	}

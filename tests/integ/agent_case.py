@@ -101,7 +101,8 @@ class AgentCase(unittest.TestCase):
         self.agent = subprocess.Popen(
             ["unshare", "--fork", "--pid", "--mount", "--mount-proc", "--net", "--uts", "--ipc",
              "--kill-child", "sh", "-c", script, AGENT, "--no-boot", "--server-addr",
-             "unix://" + self.socket, "--cgroup-root", self.cgroup, "--log-level", "debug"],
+             "unix://" + self.socket, "--cgroup-root", self.cgroup, "--log-level", "debug",
+             "--hotplug-timeout", "1"],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.addCleanup(self.stop_agent)
         deadline = time.monotonic() + 20

@@ -356,7 +356,7 @@ static bool do_mute(struct agent *a, uint32_t stream)
 /* As a guest does that has a slow processor. */
 static bool do_late(struct agent *a, uint32_t stream)
 {
-	const struct timespec t = { .tv_sec = 5 };
+	const struct timespec t = { .tv_sec = 12 };
 
 	(void)a;
 	(void)stream;
