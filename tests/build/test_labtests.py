@@ -166,6 +166,18 @@ class Parts(unittest.TestCase):
             self.assertIn(f"fail lab: {name}: what is left of it", said)
         self.assertEqual(sorted(parts), ["tests/vm/test_kata.py", "vm-vhost"])
 
+    def test_kept_at_once(self):
+        """A part's result outlives its round, unless a second try may change it."""
+        kept = []
+        one = labtests.Round(Results(None), "", [], [], kept.append)
+        for row in ({"summary": {"monitors": ["q"], "managers": []}, "seen": []}, record("vm-vhost", PASS),
+                    record("vm-share", FAIL), record("tests/vm/test_kata.py: A.b", PASS),
+                    {"done": "tests/vm/test_kata.py"}, record("tests/vm/test_pods.py: A.b", FAIL),
+                    {"done": "tests/vm/test_pods.py"}):
+            one.take(row)
+        self.assertEqual([[*seen["parts"]] for seen in kept], [["vm-vhost"], ["tests/vm/test_kata.py"]])
+        self.assertEqual((kept[1]["monitors"], kept[1]["parts"]["tests/vm/test_kata.py"][PASS]), (["q"], 1))
+
     def test_several_at_once(self):
         """Each part is run by one, and what they have seen counts together."""
         plan = {"files": [f"/t/tests/vm/test_{name}.py" for name in "abc"], "commands": [{"name": "vm-x"}],

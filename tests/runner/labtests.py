@@ -109,13 +109,18 @@ def plan_of(name):
 
 
 class Round:
-    """One place to run tests in. `within`: laboratory() or other_root()."""
+    """
+    One place to run tests in. `within`: laboratory() or other_root(). `keep` is given each part that has
+    come to its end and has no failure that a second try may turn, as run() gives all: a round may be
+    ended before that.
+    """
 
-    def __init__(self, results, title, within, env):
+    def __init__(self, results, title, within, env, keep=None):
         self.results = results
         self.title = title
         self.within = within
         self.env = env
+        self.keep = keep
         self.plan = {}
         self.done = []  # files, commands and tests that need not run again
         self.failed = []  # records held back: there may be a second try
@@ -134,6 +139,7 @@ class Round:
         if "done" in record:  # a whole file
             self.done.append(record["done"])
             self.lasted(record["done"])
+            self.ended(record["done"])
             return
         self.done.append(record["name"])
         test, part, _ = record["name"].partition(" (")
@@ -145,6 +151,12 @@ class Round:
             self.failed.append(record)
         else:
             self.count(record)
+            if record["name"] in self.parts:
+                self.ended(record["name"])
+
+    def ended(self, name):
+        if self.keep and not any(part_of(record["name"]) == name for record in self.failed):
+            self.keep({**self.summary, "parts": {name: self.parts[name]}})
 
     def part(self, name):
         return self.parts.setdefault(name, {PASS: 0, FAIL: 0, SKIP: 0, "second": 0, "seconds": 0,
@@ -289,12 +301,18 @@ def dealt(plan, count):
                                         for kind in ("commands", "files")}} for hand in hands]
 
 
-def share_out(results, title, within, plan, limit_s):
+def share_out(results, title, within, plan, limit_s, keep=None):
     """A round in as many places at once as KATA_LAB_JOBS says (1): each takes about one processor."""
     count = int(os.environ.get("KATA_LAB_JOBS") or 1)
     if count == 1:
-        return Round(results, title, within, []).run(plan, limit_s)
-    rounds = [(Round(Shared(results), title, within, []), hand) for hand in dealt(plan, count)]
+        return Round(results, title, within, [], keep).run(plan, limit_s)
+    shared, alone = Shared(results), threading.Lock()
+
+    def keep_alone(seen):
+        with alone:
+            keep(seen)
+
+    rounds = [(Round(shared, title, within, [], keep and keep_alone), hand) for hand in dealt(plan, count)]
     with concurrent.futures.ThreadPoolExecutor(len(rounds)) as pool:
         done = [one.result() for one in [pool.submit(each.run, hand, limit_s) for each, hand in rounds]]
     total = Round(results, title, within, [])
@@ -312,8 +330,11 @@ def narrow(plan, parts):
             "files": [path for path in plan["files"] if os.path.relpath(path, process.ROOT) in parts]}
 
 
-def run(results, directory, everything, limit_s, title="", options=(), parts=None):
-    """One round, or some parts of it; returns its parts that ended and what was seen (Round.run)."""
+def run(results, directory, everything, limit_s, title="", options=(), parts=None, keep=None):
+    """
+    One round, or some parts of it; returns its parts that ended and what was seen (Round.run). `keep`: see
+    Round.
+    """
     plan = narrow({"files": files(everything), "commands": commands(directory, everything),
                    "only": results.only, "whole": not results.only and parts is None}, parts)
     if not everything:
@@ -321,11 +342,11 @@ def run(results, directory, everything, limit_s, title="", options=(), parts=Non
     if not plan["files"] and not plan["commands"]:
         results.add("lab", "all of it", SKIP, 0, "no test is marked for the laboratory")
         return {"monitors": [], "managers": [], "parts": {}}
-    return share_out(results, title, laboratory(options), plan, limit_s)
+    return share_out(results, title, laboratory(options), plan, limit_s, keep)
 
 
-def run_emulated(results, directory, root, limit_s, title, parts=None):
+def run_emulated(results, directory, root, limit_s, title, parts=None, keep=None):
     """Every VM test with another root file system, under software emulation; as run()."""
     plan = narrow({"files": programs.find("vm"), "commands": rows(directory, "vm"), "only": results.only,
                    "emulated": True, "whole": not results.only and parts is None}, parts)
-    return share_out(results, title, other_root(root), plan, limit_s)
+    return share_out(results, title, other_root(root), plan, limit_s, keep)
