@@ -585,6 +585,10 @@ class Task(ContainerdCase):
         self.assertEqual(self.status("k"), "RUNNING")
         self.remove("k")
 
+    def guest_processes(self, name):
+        """How many there are; ctr prints their numbers as its release does a message."""
+        return len(re.findall(r"(?i)\bpid:", self.ok("task", "ps", name)))
+
     def test_process_list(self):
         """The stand-in's number, whose process has the container's root; the guest's in INFO."""
         self.detached("l", "sh", "-c", "touch /here; sleep 1000 & sleep 1001 & wait")
@@ -594,7 +598,7 @@ class Task(ContainerdCase):
         pid = rows[0].split()[0]
         self.assertEqual(processes()[int(pid)], "kata-stand-in")
         self.assertTrue(os.path.exists(f"/proc/{pid}/root/here"))
-        self.assertEqual(len(re.findall(r"(?i)\bpid:", rows[0])), 3, rows)
+        self.assertEqual(self.guest_processes("l"), 3, rows)
         self.assertEqual(self.ok("task", "ls").split()[4], pid)
         self.remove("l")
 
@@ -907,7 +911,7 @@ echo end >>{out}
 
         def both_run():
             self.assertIsNone(execs.poll(), "ctr task exec has ended")
-            return self.ok("task", "ps", "s").count("Pid:") == 2
+            return self.guest_processes("s") == 2
         self.wait_until(both_run)
         time.sleep(2)
         self.ok("task", "kill", "-s", "KILL", "s")
