@@ -7,6 +7,7 @@ engine on its PATH as containerd does, and runs in the namespaces of kata_case.i
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -243,6 +244,10 @@ class ContainerdCase(unittest.TestCase):
 
     def wait_stopped(self, name, **kw):
         self.wait_until(lambda: self.status(name, **kw) in ("STOPPED", None))
+
+    def guest_processes(self, name):
+        """How many there are; ctr prints their numbers as its release does a message."""
+        return len(re.findall(r"(?i)\bpid:", self.ok("task", "ps", name)))
 
     def wait_until(self, what, seconds=20):
         end = time.monotonic() + seconds * SLOWNESS

@@ -84,7 +84,7 @@ class Nerdctl(ContainerdCase):
         self.once("touch", "/v/other", options=("-v", f"{path}:/v:ro"), code=1)
 
     def test_life(self):
-        """run -d, exec, logs, stats, top, stop."""
+        """run -d, exec, logs, stats, stop."""
         self.start("life", "sh", "-c", "echo out; trap 'exit 3' TERM; while :; do sleep 0.1; done")
         self.until(lambda: self.call("logs", "life"), "out\n")
         self.assertEqual(self.call("exec", "life", "cat", "/proc/1/comm"), "sh\n")
@@ -94,6 +94,31 @@ class Nerdctl(ContainerdCase):
         state = json.loads(self.call("inspect", "life"))[0]["State"]
         self.assertEqual((state["Status"], state["ExitCode"]), ("exited", 3))
         self.call("rm", "life")
+
+    def test_copy(self):
+        """Both ways, of the container's own files and its volume's; a link leads within the container."""
+        path = os.path.join(self.root, "copied")
+        os.makedirs(path)
+        self.addCleanup(shutil.rmtree, path)
+        with open(os.path.join(path, "name"), "w", encoding="ascii") as f:
+            f.write("host\n")
+        self.start("copy", options=("-v", f"{path}:/v"))
+        self.call("exec", "copy", "sh", "-c", "mkdir -p /made/below; echo made >/made/below/file; ln -s / /root-link")
+        self.call("cp", f"{path}/name", "copy:/copied")
+        self.assertEqual(self.call("exec", "copy", "cat", "/copied"), "host\n")
+        self.call("cp", "copy:/made", f"{path}/")
+        self.call("cp", "copy:/root-link/made/below/file", f"{path}/through-link")
+        self.call("cp", "copy:/copied", "copy-none:/v/x", code=1)
+        self.call("cp", f"{path}/name", "copy:/v/new")
+        self.assertEqual({name: self.text(path, name) for name in ("made/below/file", "through-link", "new")},
+                         {"made/below/file": "made\n", "through-link": "made\n", "new": "host\n"})
+        self.assertRegex(self.call("top", "copy"), r"\A.* CMD\n[^\n]*kata-stand-in\n+\Z")
+        self.call("rm", "-f", "copy")
+
+    @staticmethod
+    def text(*path):
+        with open(os.path.join(*path), encoding="ascii") as f:
+            return f.read()
 
     def test_published_port(self):
         self.start("web", "sh", "-c", "echo hello >/index.html; httpd -f -p 80 -h /", options=("-p", "8080:80"))

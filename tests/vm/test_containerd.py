@@ -585,10 +585,6 @@ class Task(ContainerdCase):
         self.assertEqual(self.status("k"), "RUNNING")
         self.remove("k")
 
-    def guest_processes(self, name):
-        """How many there are; ctr prints their numbers as its release does a message."""
-        return len(re.findall(r"(?i)\bpid:", self.ok("task", "ps", name)))
-
     def test_process_list(self):
         """The stand-in's number, whose process has the container's root; the guest's in INFO."""
         self.detached("l", "sh", "-c", "touch /here; sleep 1000 & sleep 1001 & wait")
