@@ -4,6 +4,8 @@
  * the start and the container's own program, with the runtime specification's state on
  * standard input. The other hooks are the host's and are refused (spec_check.c).
  */
+#include "agent/hooks.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -74,6 +76,23 @@ static _Noreturn void run_hook(const struct stage *s, const Grpc__Hook *h, int s
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
+static int64_t seconds_of(const Grpc__Hook *h)
+{
+	if (h->timeout <= 0)
+		return DEFAULT_SECONDS;
+	return h->timeout < MAX_SECONDS ? h->timeout : MAX_SECONDS;
+}
+
+int64_t hooks_start_ms(const Grpc__Spec *spec)
+{
+	const Grpc__Hooks *h = spec->hooks;
+	int64_t seconds = 0;
+
+	for (size_t i = 0; h && i < h->n_startcontainer; i++)
+		seconds += seconds_of(h->startcontainer[i]);
+	return seconds * 1000;
+}
+
 /* Its exit status; past the time it is killed. */
 static int wait_hook(pid_t pid, int64_t seconds, struct err *e)
 {
@@ -81,10 +100,6 @@ static int wait_hook(pid_t pid, int64_t seconds, struct err *e)
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 	int status, rc;
 
-	if (seconds <= 0)
-		seconds = DEFAULT_SECONDS;
-	if (seconds > MAX_SECONDS)
-		seconds = MAX_SECONDS;
 	do
 		rc = pidfd < 0 ? 0 : poll(&p, 1, (int)seconds * 1000);
 	while (rc < 0 && errno == EINTR);
@@ -120,7 +135,7 @@ static int one_hook(const struct stage *s, const Grpc__Hook *h, struct buf *stat
 	if (pid > 0)
 		(void)!write(ends[1], buf_head(state), buf_len(state));
 	(void)close(ends[1]);
-	return pid < 0 ? err_sys(e, "fork") : wait_hook(pid, h->timeout, e);
+	return pid < 0 ? err_sys(e, "fork") : wait_hook(pid, seconds_of(h), e);
 }
 
 int hooks_start(struct stage *s, struct err *e)

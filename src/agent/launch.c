@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "agent/sandbox.h"
+#include "agent/hooks.h"
 #include "agent/stage.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -425,13 +426,14 @@ static int take_failure(const struct stage_answer *a, struct err *e)
 	return -1;
 }
 
-static int wait_answer(struct process *p, struct stage_answer *a, int *master_out,
-		       struct err *e)
+/* `more_ms` than every step has. */
+static int wait_answer(struct process *p, int64_t more_ms, struct stage_answer *a,
+		       int *master_out, struct err *e)
 {
 	struct sandbox *s = p->container->sandbox;
 
 	if (fiber_wait_fd(s->loop, p->stage_fd, EPOLLIN,
-			  deadline_in(s->config.launch_timeout_ms), e) < 0)
+			  deadline_in(s->config.launch_timeout_ms + more_ms), e) < 0)
 		return err_wrap(e, "preparing the process");
 	return receive_answer(p->stage_fd, a, master_out, e);
 }
@@ -460,7 +462,7 @@ static int wait_ready(struct process *p, struct err *e)
 {
 	struct stage_answer a;
 	OWN(fd) int master = -1;
-	int rc = wait_answer(p, &a, &master, e);
+	int rc = wait_answer(p, 0, &a, &master, e);
 
 	if (rc < 0)
 		return -1;
@@ -583,6 +585,7 @@ int process_launch(struct process *p, const struct launch *l, struct err *e)
 	pid_t pid;
 
 	p->terminal = l->request->oci->process->terminal;
+	p->hooks_ms = l->join ? 0 : hooks_start_ms(l->request->oci);
 	if (make_pipes(p, &f, e) < 0 || give_pipes(p->container, l, &f, e) < 0)
 		return -1;
 	setup.socket = f.socket[1];
@@ -613,6 +616,7 @@ int process_launch(struct process *p, const struct launch *l, struct err *e)
 int process_release(struct process *p, struct err *e)
 {
 	struct stage_answer a;
+	struct err ignored;
 	int master = -1, rc;
 
 	if (p->stage_fd < 0 || p->starting)
@@ -622,12 +626,14 @@ int process_release(struct process *p, struct err *e)
 		p->starting = false;
 		return err_set(e, ERR_STATE, 0, "the process has ended");
 	}
-	rc = wait_answer(p, &a, &master, e);
+	rc = wait_answer(p, p->hooks_ms, &a, &master, e);
 	fd_close(&master);
 	fd_close(&p->stage_fd);
 	p->starting = false;
-	if (rc < 0)
+	if (rc < 0) { /* whoever was told so must not find it running later */
+		(void)child_kill(&p->child, SIGKILL, &ignored);
 		return -1;
+	}
 	if (rc == 0) { /* READY cannot come twice */
 		if (a.result == STAGE_FAILED)
 			return take_failure(&a, e);

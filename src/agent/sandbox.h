@@ -39,10 +39,11 @@ struct process {
 	struct child child;  /* pid 0: not launched */
 	struct timer reaped; /* drops the child's reference */
 	int pidfd;
-	int stage_fd;  /* socket to the stage until the program runs; -1 */
-	bool starting; /* the start is under way */
-	bool started;  /* the program runs or ran */
-	bool waited;   /* its status was asked for */
+	int stage_fd;     /* socket to the stage until the program runs; -1 */
+	int64_t hooks_ms; /* what the hooks between its start and its program may take */
+	bool starting;    /* the start is under way */
+	bool started;     /* the program runs or ran */
+	bool waited;      /* its status was asked for */
 	bool terminal;
 	int console_fd; /* terminal's master, for its size; -1 */
 	struct stream in, out, err_out;

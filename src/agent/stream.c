@@ -6,6 +6,7 @@
 #include "agent/stream.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@ enum {
 	BULK = 32 * 1024,
 	GATHER_ENOUGH = 512 * 1024,
 	GATHER_ROUNDS = 8, /* milliseconds at most */
+	TERMINAL_HOLDS =
+		16 * 1024 /* more than a terminal's two buffers do (Linux 6.12: 12 KiB) */
 };
 
 static void on_ready(struct source *src, uint32_t events)
@@ -43,6 +46,7 @@ int stream_init(struct stream *s, struct loop *l, int fd, bool output, bool term
 		.loop = l,
 		.source = { .events = output ? EPOLLIN : EPOLLOUT, .ready = on_ready },
 		.terminal = terminal,
+		.peer = -1,
 		.grace_until = DEADLINE_NONE,
 		.left = -1,
 	};
@@ -57,6 +61,7 @@ void stream_close(struct stream *s)
 		return;
 	loop_remove(s->loop, &s->source);
 	fd_close(&s->source.fd);
+	fd_close(&s->peer);
 	cond_wake_all(&s->changed);
 }
 
@@ -71,6 +76,7 @@ void stream_process_exited(struct stream *s)
 	if (!s->loop || s->grace_until != DEADLINE_NONE)
 		return;
 	s->grace_until = deadline_in(STREAM_GRACE_MS);
+	fd_close(&s->peer);
 	cond_wake_all(&s->changed);
 }
 
@@ -117,46 +123,77 @@ static size_t available(const struct stream *s, size_t max)
 	return (size_t)n;
 }
 
-/* Past the grace only what was in the pipe then is delivered. Says how much may be read. */
+/*
+ * Past the grace only what was in the pipe then is delivered. Says how much may be read: a
+ * terminal's count leaves out what its line discipline has not taken yet.
+ */
 static size_t within_grace(struct stream *s, size_t max)
 {
 	int n = 0;
 
 	if (s->grace_until == DEADLINE_NONE || deadline_left(s->grace_until) != 0)
 		return max;
-	if (s->left < 0)
+	if (s->left < 0 && s->terminal)
+		s->left = TERMINAL_HOLDS;
+	else if (s->left < 0)
 		s->left = ioctl(s->source.fd, FIONREAD, &n) < 0 || n < 0 ? 0 : n;
 	return (uint64_t)s->left < max ? (size_t)s->left : max;
 }
 
+/*
+ * Nobody has the terminal open. Its process, which runs, or another may open it again, and
+ * until then its master is ready all the time: we hold the other end ourselves. Again after
+ * each vhangup(2). The end of a process that has exited. As try_read().
+ */
+static int without_peer(struct stream *s, struct err *e)
+{
+	if (s->grace_until != DEADLINE_NONE)
+		return 0;
+	fd_close(&s->peer);
+	s->peer = ioctl(s->source.fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	return s->peer < 0 ? err_sys(e, "open a terminal that nobody has open") : 2;
+}
+
+/* Room for a read; one that finds nothing leaves it to the next. */
+struct room {
+	uint8_t *p;
+	size_t size;
+};
+
+static int make_room(struct room *r, size_t size, struct arena *a, struct err *e)
+{
+	if (size <= r->size)
+		return 0;
+	r->p = arena_alloc(a, size);
+	r->size = r->p ? size : 0;
+	return r->p ? 0 : err_oom(e, "a stream's data");
+}
+
 /* One attempt: 1 with data, 0 at the end, 2 if it would block. */
-static int try_read(struct stream *s, size_t max, struct arena *a, uint8_t **out,
+static int try_read(struct stream *s, size_t max, struct arena *a, struct room *r,
 		    size_t *len_out, struct err *e)
 {
 	size_t size = within_grace(s, max);
-	uint8_t *p;
 	ssize_t n;
 
 	if (s->source.fd < 0 || size == 0)
 		return 0;
 	size = available(s, size);
-	p = arena_alloc(a, size);
-	if (!p)
-		return err_oom(e, "a stream's data");
+	if (make_room(r, size, a, e) < 0)
+		return -1;
 	do
-		n = read(s->source.fd, p, size);
+		n = read(s->source.fd, r->p, size);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return 2;
-	if (n < 0 && errno == EIO && s->terminal) /* no slave is open any more */
-		return s->grace_until == DEADLINE_NONE ? 2 : 0;
+	if (n < 0 && errno == EIO && s->terminal)
+		return without_peer(s, e);
 	if (n < 0)
 		return err_sys(e, "read stream");
 	if (n == 0)
 		return 0;
 	if (s->left > 0)
 		s->left -= n;
-	*out = p;
 	*len_out = (size_t)n;
 	return 1;
 }
@@ -186,10 +223,13 @@ static void gather(struct stream *s)
 static int read_turn(struct stream *s, size_t max, struct arena *a, uint8_t **out,
 		     size_t *len_out, struct err *e)
 {
+	struct room room = { 0 };
+
 	for (;;) {
-		int rc = s->ended ? 0 : try_read(s, max, a, out, len_out, e);
+		int rc = s->ended ? 0 : try_read(s, max, a, &room, len_out, e);
 
 		if (rc == 1) {
+			*out = room.p;
 			s->bulk = *len_out >= BULK;
 			return 0;
 		}

@@ -31,6 +31,7 @@ struct stream {
 	bool ready, busy, closing, terminal;
 	bool bulk;           /* the last read was a large one: see gather() */
 	bool ended;          /* the end was delivered (output) */
+	int peer;            /* the terminal's other end, while nobody else has it; -1 */
 	int64_t grace_until; /* after the process' exit: DEADLINE_NONE while it runs */
 	int64_t left;        /* bytes still to be delivered after the grace; -1: not counted */
 };

@@ -375,41 +375,6 @@ static void test_stdin(struct test *t)
 	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
 }
 
-static void test_terminal(struct test *t)
-{
-	Grpc__CreateContainerRequest *r =
-		make_container(t, ARGS("sh", "-c",
-				       "tty; stty size; read line; stty size; cat; echo bye; "
-				       "test -c /dev/console && echo console"));
-	Grpc__TtyWinResizeRequest size = GRPC__TTY_WIN_RESIZE_REQUEST__INIT;
-	OWN(arena) struct arena a = { .limit = MIB };
-	const char *out;
-	uint8_t *p;
-
-	r->oci->process->terminal = true;
-	r->oci->process->consolesize = new_message(t, &grpc__box__descriptor);
-	r->oci->process->consolesize->height = 33;
-	r->oci->process->consolesize->width = 101;
-	CHECK(t, create(t, r) == 0 && start(t, r->container_id) == 0, "%s", t->e.msg);
-	CHECK(t, read_stream(t, r->container_id, "", false, 1, &a, &p) == 1, "%s", t->e.msg);
-	size.container_id = r->container_id;
-	size.row = 44;
-	size.column = 123;
-	/* the first size has been printed once the shell waits for its line */
-	(void)fiber_sleep(t->loop, 1000, &t->e);
-	CHECK(t, simple(t, "TtyWinResize", &size) == 0, "%s", t->e.msg);
-	CHECK(t, write_stdin(t, r->container_id, "", "go\nraw\n", 7) == 0, "%s", t->e.msg);
-	(void)fiber_sleep(t->loop, 1000, &t->e);
-	CHECK(t, close_stdin(t, r->container_id, "") == 0, "%s", t->e.msg);
-	out = read_all(t, r->container_id, "", false);
-	CHECK(t,
-	      strstr(out, "dev/pts/0\r\n33 101\r\n") && strstr(out, "44 123\r\n") &&
-		      strstr(out, "bye\r\nconsole\r\n"),
-	      "'%s'", out);
-	CHECK(t, wait_for(t, r->container_id, "") == 0, "%s", t->e.msg);
-	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
-}
-
 static void test_limits_of_process(struct test *t)
 {
 	Grpc__CreateContainerRequest *r = make_container(
@@ -834,6 +799,9 @@ static const struct {
 	{ "exec", test_exec, false },
 	{ "stdin", test_stdin, false },
 	{ "terminal", test_terminal, false },
+	{ "terminal that nobody has", test_terminal_that_nobody_has, false },
+	{ "rest of a terminal", test_rest_of_a_terminal, false },
+	{ "start that is given up", test_start_that_is_given_up, false },
 	{ "limits of a process", test_limits_of_process, false },
 	{ "no capabilities", test_no_capabilities, false },
 	{ "files", test_files, false },

@@ -111,3 +111,10 @@ void test_network_of_the_workload(struct test *t);
 void test_kept_pid_namespace(struct test *t);
 void test_killed_pid_namespace(struct test *t);
 void test_pid_namespace_of_another(struct test *t);
+
+/* ---- tests of agent_life_terminal.c ---- */
+
+void test_terminal(struct test *t);
+void test_terminal_that_nobody_has(struct test *t);
+void test_rest_of_a_terminal(struct test *t);
+void test_start_that_is_given_up(struct test *t);

@@ -158,6 +158,18 @@ class Hooks(TaskCase):
                 self.task("Shutdown", {1: "x"})
                 self.wait_gone()
 
+    def test_hook_longer_than_a_launch(self):
+        """startContainer's, in the guest: what it may take is not the program's time."""
+        self.write_spec(self.bundle, self.spec(
+            "true", hooks={"startContainer": [{"path": "/bin/sleep", "args": ["sleep", "8"], "timeout": 60}]},
+            annotations={"io.katacontainers.config.hypervisor.kernel_params": "agent.launch_process_timeout=5"}))
+        self.start_engine()
+        self.create()
+        self.task("Start", {1: "x"})
+        self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 0)
+        self.task("Delete", {1: "x"})
+        self.task("Shutdown", {1: "x"})
+
     @staticmethod
     def sleepers():
         """What is left of the hooks above."""
