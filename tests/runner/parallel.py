@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 
-from . import process
+from . import process, programs
 from .results import FAIL
 
 WORKER = os.path.join(process.ROOT, "tests/runner/worker.py")
@@ -50,10 +50,10 @@ def run_one(results, lock, job):
 
 
 def run(results, suite, paths, env, note=""):
-    """Runs the files and counts their tests as they come."""
+    """Runs the files and counts their tests as they come; the longest first, so that none is left alone."""
     lock = threading.Lock()
     turns = [{"suite": suite, "path": path, "env": env, "note": note, "only": results.only}
-            for path in paths]
+            for path in sorted(paths, key=programs.timeout_of, reverse=True)]
     with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
         for done in [pool.submit(run_one, results, lock, job) for job in turns]:
             done.result()

@@ -12,7 +12,7 @@ import unittest
 from bad_case import BadCase, wait_until
 from kata_case import processes
 
-TIMEOUT_S = 400
+TIMEOUT_S = 900
 KERNEL = "any"
 LAB = "full"
 
