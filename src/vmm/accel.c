@@ -187,15 +187,14 @@ static _Noreturn void probe_child(const struct accel_config *c, int64_t limit_ms
 	_exit(0);
 }
 
-/* Reads the child's verdict; *sure: the outcome does not depend on how busy the host is. */
+/* Reads the child's verdict. */
 static void conclude(const struct child *ch, int fd, int64_t limit_ms,
-		     struct accel_verdict *out, bool *sure)
+		     struct accel_verdict *out)
 {
 	struct accel_verdict v;
 	struct err ignored;
 
 	memset(out, 0, sizeof(*out));
-	*sure = true;
 	if (!WIFSIGNALED(ch->status) && fd_read_exact(fd, &v, sizeof(v), &ignored) == 0) {
 		v.why[sizeof(v.why) - 1] = '\0';
 		*out = v;
@@ -205,17 +204,18 @@ static void conclude(const struct child *ch, int fd, int64_t limit_ms,
 			       "guest code was not done in %lld ms of processor time",
 			       (long long)limit_ms);
 	} else if (WIFSIGNALED(ch->status) && WTERMSIG(ch->status) == SIGKILL) {
-		*sure = false;
+		out->unsure = true;
 		(void)snprintf(out->why, sizeof(out->why), "guest code was not done in %lld ms",
 			       (long long)limit_ms * WALL_FACTOR);
 	} else {
+		out->unsure = true;
 		(void)snprintf(out->why, sizeof(out->why), "the test ended with status %d",
 			       child_exit_code(ch->status));
 	}
 }
 
 static int run_probe(struct loop *l, struct child_reaper *r, const struct accel_config *c,
-		     struct accel_verdict *out, bool *sure, struct err *e)
+		     struct accel_verdict *out, struct err *e)
 {
 	int64_t limit_ms = c->timeout_ms > 0 ? c->timeout_ms : DEFAULT_TIMEOUT_MS;
 	OWN(fd) int rd = -1;
@@ -248,7 +248,7 @@ static int run_probe(struct loop *l, struct child_reaper *r, const struct accel_
 	}
 	if (!ch.exited) /* not even SIGKILL ends it */
 		ch.status = SIGKILL;
-	conclude(&ch, rd, limit_ms, out, sure);
+	conclude(&ch, rd, limit_ms, out);
 	return 0;
 }
 
@@ -257,7 +257,7 @@ int accel_probe(struct loop *l, struct child_reaper *r, const struct accel_confi
 {
 	char path[PATH_LEN], identity[80];
 	struct accel_verdict v = { 0 };
-	bool cached, sure;
+	bool cached;
 	struct err why;
 
 	if (access(device_of(c), R_OK | W_OK) < 0 ||
@@ -269,9 +269,9 @@ int accel_probe(struct loop *l, struct child_reaper *r, const struct accel_confi
 	cached = cache_path(c, "", path, sizeof(path), &why) == 0;
 	if (cached && read_cache(path, identity, out))
 		return 0;
-	if (run_probe(l, r, c, &v, &sure, e) < 0)
+	if (run_probe(l, r, c, &v, e) < 0 || (v.unsure && run_probe(l, r, c, &v, e) < 0))
 		return -1;
-	if (cached && sure)
+	if (cached && !v.unsure)
 		write_cache(path, identity, &v);
 	*out = v;
 	return 0;

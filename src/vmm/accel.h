@@ -33,6 +33,7 @@ enum {
 struct accel_verdict {
 	bool kvm_works;
 	bool from_cache;
+	bool unsure; /* the host's state of the moment decided: no memory, a busy processor */
 	char why[ACCEL_WHY_LEN]; /* "guest code ran in 3 ms", "KVM_EXIT_INTERNAL_ERROR at …" */
 };
 
@@ -82,7 +83,8 @@ struct accel_config {
 
 /*
  * The verdict on this host: from <cache_dir>/accel.<boot id> if that file is sound, of our
- * version and about the same device, else by a probe, whose verdict is then written there.
+ * version and about the same device, else by a probe, whose verdict is then written there
+ * unless it is of the moment (`unsure`), for which it is made twice.
  * A cache that cannot be read or written is not an error. Waits: call in a fiber.
  * Errors: only those of starting the probe (fork, pipe) and ERR_CANCELLED.
  */

@@ -116,8 +116,16 @@ struct guest {
 	bool xsave;
 };
 
+/* Of what is over when some process has ended, and not of what the host cannot do. */
+static bool is_of_the_moment(int code)
+{
+	return code == ENOMEM || code == ENFILE || code == EMFILE || code == EINTR ||
+	       code == EAGAIN || code == EBUSY;
+}
+
 static int say(struct accel_verdict *out, const char *what)
 {
+	out->unsure = is_of_the_moment(errno);
 	(void)snprintf(out->why, sizeof(out->why), "%s: %s", what, strerror(errno));
 	return -1;
 }

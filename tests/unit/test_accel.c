@@ -49,6 +49,35 @@ static void sleeps(const char *device, struct accel_verdict *out)
 		(void)pause();
 }
 
+/* The first of two probes, which are processes: there is no file yet. */
+static bool is_first(void)
+{
+	char path[80];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/probed", dir);
+	fd = open(path, O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	(void)close(fd);
+	return true;
+}
+
+static void runs_out(const char *device, struct accel_verdict *out)
+{
+	(void)device;
+	out->unsure = true;
+	(void)snprintf(out->why, sizeof(out->why), "KVM_CREATE_VM: Cannot allocate memory");
+}
+
+static void runs_out_once(const char *device, struct accel_verdict *out)
+{
+	if (is_first())
+		runs_out(device, out);
+	else
+		says_yes(device, out);
+}
+
 static void crashes(const char *device, struct accel_verdict *out)
 {
 	(void)device;
@@ -117,6 +146,14 @@ static void outcomes(void *arg)
 	v = probe(crashes, "crash");
 	assert_false(v.kvm_works);
 	assert_non_null(strstr(v.why, "134"));
+	assert_false(is_cached("crash"));
+	v = probe(runs_out, "memory");
+	assert_false(v.kvm_works);
+	assert_non_null(strstr(v.why, "allocate memory"));
+	assert_false(is_cached("memory"));
+	v = probe(runs_out_once, "moment");
+	assert_true(v.kvm_works && !v.from_cache);
+	assert_true(is_cached("moment"));
 }
 
 static void damaged(void *arg)
