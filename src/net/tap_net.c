@@ -413,6 +413,11 @@ void tap_net_part(struct tap_net *n, size_t place)
 	tap_net_retry(n);
 }
 
+void tap_net_part_later(struct tap_net *n, size_t place)
+{
+	n->taps[place].gone = false;
+}
+
 void tap_net_refuse(struct tap_net *n, size_t place)
 {
 	int link = n->taps[place].link.index;

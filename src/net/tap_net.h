@@ -62,6 +62,8 @@ struct tap_net_changes {
 int tap_net_look(struct tap_net *n, struct tap_net_changes *out, struct err *e);
 /* Takes redirection and tap of a place away, and makes it free. */
 void tap_net_part(struct tap_net *n, size_t place);
+/* The machine still has it: the next look names it once more. */
+void tap_net_part_later(struct tap_net *n, size_t place);
 /*
  * Parts from a link that cannot be had: no look sees it again, for each would make and remove a
  * tap, whose announcements are the reason for the next. It is tried anew when it is made anew,

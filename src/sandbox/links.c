@@ -15,7 +15,9 @@
 
 enum {
 	PLUG_MS = 10 * 1000,
-	SETTLE_MS = 50 /* a link is followed by its addresses and routes */
+	SETTLE_MS = 50, /* a link is followed by its addresses and routes */
+	RETRY_MS = 1000,
+	RETRY_MAX_MS = 5 * 60 * 1000
 };
 
 static int open_namespace(struct sandbox *s, const char *netns, const char *record,
@@ -95,20 +97,31 @@ static int plug(struct sandbox *s, size_t place, struct err *e)
 	return 0;
 }
 
-/* A device of the boot cannot be unplugged: its place is used up, and nobody is behind it. */
+/*
+ * A device of the boot cannot be unplugged: its place is used up, and nobody is behind it. A
+ * guest that is slow to let one go is asked again by the next look.
+ */
 static void unplug(struct sandbox *s, size_t place)
 {
 	struct vmm_device d;
 	struct err e;
+	int rc;
 
 	tap_net_device(s->taps, place, &d);
-	if (vmm_device_remove(s->vmm, d.id, deadline_in(PLUG_MS), &e) < 0) {
-		log_info(&s->log, "network: link '%s' is gone, its interface stays: %s",
-			 tap_net_name(s->taps, place), e.msg);
+	fiber_shield(s->loop, true); /* as in plug() */
+	rc = vmm_device_remove(s->vmm, d.id, deadline_in(PLUG_MS), &e);
+	fiber_shield(s->loop, false);
+	if (rc == 0) {
+		log_info(&s->log, "network: link '%s' unplugged", tap_net_name(s->taps, place));
+		tap_net_part(s->taps, place);
 		return;
 	}
-	log_info(&s->log, "network: link '%s' unplugged", tap_net_name(s->taps, place));
-	tap_net_part(s->taps, place);
+	log_info(&s->log, "network: link '%s' is gone, its interface stays: %s",
+		 tap_net_name(s->taps, place), e.msg);
+	if (e.kind == ERR_TIMEOUT) {
+		tap_net_part_later(s->taps, place);
+		s->links_stale = true;
+	}
 }
 
 /* Those that cannot be are refused, and *why is the first one's reason unless it is one
@@ -177,22 +190,45 @@ int links_refresh(struct sandbox *s, struct err *e)
 	return refresh(s, true, e);
 }
 
-static int settle(struct sandbox *s, struct err *e)
+/* Waits for a change, no longer than `pause_ms` if that is not 0. */
+static int settle(struct sandbox *s, int64_t pause_ms, struct err *e)
 {
-	if (fiber_wait_fd(s->loop, tap_net_event_fd(s->taps), EPOLLIN, DEADLINE_NONE, e) < 0)
-		return -1;
+	int64_t deadline = pause_ms ? deadline_in(pause_ms) : DEADLINE_NONE;
+
+	if (fiber_wait_fd(s->loop, tap_net_event_fd(s->taps), EPOLLIN, deadline, e) < 0)
+		return e->kind == ERR_TIMEOUT ? 0 : -1;
 	return fiber_sleep(s->loop, SETTLE_MS, e);
+}
+
+/* What a busy guest or machine could not do may be done without another change: the next pause.
+ */
+static int64_t pause_after(const struct sandbox *s, int64_t before_ms)
+{
+	if (!s->links_stale)
+		return 0;
+	return before_ms == 0                 ? RETRY_MS
+	       : before_ms < RETRY_MAX_MS / 2 ? 2 * before_ms
+					      : RETRY_MAX_MS;
 }
 
 static void follow(void *arg)
 {
 	struct sandbox *s = arg;
+	int64_t pause_ms = 0;
 	struct err e;
 
-	while (settle(s, &e) == 0) {
-		if (tap_net_drain(s->taps) && refresh(s, false, &e) < 0 &&
-		    e.kind != ERR_CANCELLED)
+	while (settle(s, pause_ms, &e) == 0) {
+		if (!tap_net_drain(s->taps) && !pause_ms)
+			continue;
+		if (refresh(s, false, &e) == 0) {
+			if (pause_ms)
+				log_info(&s->log, "network: the guest has what it lacked");
+			pause_ms = 0;
+			continue;
+		}
+		if (e.kind != ERR_CANCELLED)
 			log_error(&s->log, "network: %s", e.msg);
+		pause_ms = pause_after(s, pause_ms);
 	}
 	s->links_fiber = NULL;
 	cond_wake_all(&s->changed);

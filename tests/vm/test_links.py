@@ -12,6 +12,7 @@ import time
 import unittest
 
 import grpc_client as rpc
+import hostile_initrd
 from bad_case import wait_until
 from containerd_case import ContainerdCase
 from engine_case import STATE, UNSUPPORTED, EngineCase
@@ -435,6 +436,24 @@ class Later(EngineCase):
         while text not in self.said():
             self.assertLess(time.monotonic(), end, f"no {text!r} in {self.said()!r}")
             time.sleep(0.1)
+
+    def test_guest_that_refuses_once(self):
+        """A busy one may; it is told again, though nothing else changes."""
+        config = os.path.join(self.root, "refuses.toml")
+        with open(config, "w", encoding="ascii") as f:
+            f.write(f"[hypervisor.qemu]\ninitrd = '{hostile_initrd.write_to(self.root)}'\n"
+                    "kernel_params = 'hostile=status@UpdateInterface'\n")
+        os.environ["KATA_CONF_FILE"] = config
+        self.addCleanup(os.environ.pop, "KATA_CONF_FILE")
+        self.create("true")
+        self.task("Start", {1: "x"})
+        self.attach("once", 77)
+        end = time.monotonic() + 30 * SLOWNESS
+        while "the guest has what it lacked" not in self.log():
+            self.assertLess(time.monotonic(), end, self.log())
+            time.sleep(0.2)
+        self.assertIn("UpdateInterface", self.log())
+        self.task("Shutdown", {1: "x", 3: True})
 
     def test_between_create_and_start(self):
         self.create("sh", "-c", "ip -o addr show dev eth0; ip route;"
