@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/device.h"
+#include "agent/disk_sync.h"
 #include "agent/file_cache.h"
 #include "agent/fsgroup.h"
 #include "agent/sandbox.h"
@@ -295,7 +296,7 @@ static int mount_block(struct sandbox *s, const Grpc__Storage *st, struct storag
 	if (path_mkdirs(st->mount_point, 0755, e) < 0 ||
 	    mount_with(st, node, st->fstype, &devices, e) < 0)
 		return -1;
-	out->mounted = true;
+	out->mounted = out->disk = true;
 	/* of a disk there may be much already; what is mounted read-only stays as it is */
 	if (!st->fs_group || statvfs(st->mount_point, &fs) < 0 || fs.f_flag & ST_RDONLY)
 		return 0;
@@ -434,10 +435,22 @@ int storage_add(struct sandbox *s, const Grpc__Storage *st, struct storage **out
 	return 0;
 }
 
+static void write_back(struct sandbox *s, struct storage *st)
+{
+	struct err e;
+
+	fiber_shield(s->loop, true);
+	if (disk_sync(&s->reaper, st->mount_point, &e) < 0)
+		log_warn(&s->log, "%s", e.msg);
+	fiber_shield(s->loop, false);
+}
+
 void storage_release(struct sandbox *s, struct storage *st)
 {
 	struct err e;
 
+	if (st->refs == 1 && st->disk)
+		write_back(s, st); /* another container may join it meanwhile */
 	if (st->refs > 1) {
 		st->refs--;
 		return;

@@ -20,6 +20,7 @@ struct storage {
 	char *mount_point;
 	unsigned refs;
 	bool mounted;    /* to be unmounted with the last reference */
+	bool disk;       /* may have to be written to before that */
 	bool remove_dir; /* a directory made for it, to be removed */
 	struct watch *watch;
 	bool ready, failed;
@@ -29,7 +30,10 @@ struct storage {
 /* Mounts it, or counts one more user once it is mounted. */
 int storage_add(struct sandbox *s, const Grpc__Storage *st, struct storage **out,
 		struct err *e);
-/* The last reference unmounts; a failure is logged and the entry is gone all the same. */
+/*
+ * The last reference unmounts; a failure is logged and the entry is gone all the same. Waits
+ * for what a disk has to be given: call in a fiber.
+ */
 void storage_release(struct sandbox *s, struct storage *st);
 /* UpdateEphemeralMounts: the size of a tmpfs. */
 int storage_resize(struct sandbox *s, const Grpc__Storage *st, struct err *e);
