@@ -842,6 +842,10 @@ void vm_stop(struct sandbox *s)
 	user_net_free(TAKE(s->net));
 	links_end(s);
 	share_free(TAKE(s->share));
+	/* one that not even SIGKILL ends is left: whoever waits within it still wakes up there
+	 */
+	if (s->vmm && vmm_is_running(s->vmm))
+		s->vmm = NULL;
 	vmm_free(TAKE(s->vmm));
 	guest_console_free(TAKE(s->console));
 	fd_close(&s->transport.fd);

@@ -356,7 +356,11 @@ static int make_sandbox(struct engine *en, const Containerd__Task__CreateTaskReq
 
 void drop_sandbox(struct engine *en)
 {
-	sandbox_stop(en->sandbox);
+	struct sandbox *s = en->sandbox;
+
+	sandbox_stop(s);
+	if (en->sandbox != s)
+		return; /* dropped meanwhile, and perhaps there is another one */
 	/* waiting calls and helpers may still name both: the end of the process frees them */
 	en->sandbox = NULL;
 	en->config = NULL;
@@ -371,6 +375,11 @@ static int wait_for_other(struct engine *en, struct err *e)
 	return 0;
 }
 
+static int is_ending(const struct engine *en, struct err *e)
+{
+	return err_set(e, ERR_STATE, 0, "the engine of sandbox '%s' is ending", en->id);
+}
+
 int first_create(struct engine *en, const Containerd__Task__CreateTaskRequest *r, struct err *e)
 {
 	int rc;
@@ -382,11 +391,11 @@ int first_create(struct engine *en, const Containerd__Task__CreateTaskRequest *r
 	if (en->is_pod)
 		return err_set(e, ERR_STATE, 0, "the pod '%s' has not been created", en->id);
 	if (en->ending)
-		return err_set(e, ERR_STATE, 0, "the engine of sandbox '%s' is ending", en->id);
+		return is_ending(en, e);
 	en->creating = true;
 	rc = make_sandbox(en, r, e);
 	if (rc == 0) {
-		rc = sandbox_boot(en->sandbox, e);
+		rc = en->ending ? is_ending(en, e) : sandbox_boot(en->sandbox, e);
 		if (rc < 0)
 			drop_sandbox(en);
 	} else {

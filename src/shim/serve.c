@@ -31,6 +31,7 @@
 #include "version.h"
 
 enum {
+	CREATION_MS = 10 * 1000,
 	ANSWERS_MS = 2000,
 	ANSWERS_POLL_MS = 5,
 	LINGER_MS = 100,
@@ -73,10 +74,17 @@ static void wait_answers(struct engine *en)
 static void end_run(void *arg)
 {
 	struct engine *en = arg;
+	int64_t deadline = deadline_in(CREATION_MS);
 	struct err e;
 
 	if (en->sandbox)
 		sandbox_stop(en->sandbox);
+	/* a Create that had no sandbox yet sees that it is the end, and undoes what it has made
+	 */
+	while (en->creating) {
+		if (cond_wait(&en->created, deadline, &e) < 0)
+			break;
+	}
 	wait_answers(en);
 	/*
 	 * Who finds an answer and the end of the connection at once may take the end for the

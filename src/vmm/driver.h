@@ -69,7 +69,5 @@ struct vmm {
 	struct console messages; /* the monitor's standard error */
 };
 
-/* Whether its process runs. */
-bool vmm_is_running(const struct vmm *v);
 /* Registers the monitor's process; called by start in the turn in which it was made. */
 void vmm_watch(struct vmm *v, pid_t pid);

@@ -192,6 +192,8 @@ typedef void (*vmm_exit_fn)(const struct vmm_exit *x, void *arg);
 int vmm_new(const char *hypervisor, struct loop *l, struct child_reaper *r,
 	    const struct vmm_config *c, vmm_exit_fn on_exit, void *arg, struct vmm **out,
 	    struct err *e);
+/* Whether its process runs. */
+bool vmm_is_running(const struct vmm *v);
 /* Kills what still runs, without waiting. NULL is accepted. */
 void vmm_free(struct vmm *v);
 OWN_DEFINE(vmm, struct vmm *, vmm_free)
