@@ -17,7 +17,7 @@
 #include "event/spawn.h"
 
 enum {
-	READY_MS = 5000,
+	READY_MS = 20 * 1000, /* of a busy host */
 	END_MS = 2000
 };
 

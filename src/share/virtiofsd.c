@@ -29,7 +29,7 @@
 #include "wire/unix_socket.h"
 
 enum {
-	HELP_MS = 5000,
+	HELP_MS = 20 * 1000, /* of a busy host */
 	HELP_MAX = 64 * 1024,
 	SOCKET_FD = 3,
 	FILES_RAISED = 1000 * 1000, /* what virtiofsd raises its limit to */
