@@ -278,7 +278,7 @@ static int wait_ready(struct user_net *n, int64_t deadline, struct err *e)
 
 /* ---- a passt that leaves handshakes open ---- */
 
-/* The first line that `passt --version` prints; "" if it does not say. */
+/* As passt_version_of() has it; "" if it could not be asked. */
 static void passt_version(struct user_net *n, struct child_reaper *r, const char *program,
 			  char *out, size_t size)
 {
@@ -286,13 +286,15 @@ static void passt_version(struct user_net *n, struct child_reaper *r, const char
 	OWN(buf) struct buf said = BUF_INIT;
 	struct err ignored;
 	const char *text;
+	bool well;
 	int status;
 
-	(void)program_run(n->loop, r, argv, VERSION_MAX, deadline_in(VERSION_MS), &said,
-			  &status, &ignored);
+	well = program_run(n->loop, r, argv, VERSION_MAX, deadline_in(VERSION_MS), &said,
+			   &status, &ignored) == 0 &&
+	       status == 0;
 	text = buf_cstr(&said);
-	(void)snprintf(out, size, "%.*s", text ? (int)strcspn(text, "\n") : 0,
-		       text ? text : "");
+	text = text ? passt_version_of(text, well) : "";
+	(void)snprintf(out, size, "%.*s", (int)strcspn(text, "\n"), text);
 }
 
 static bool publishes_tcp(const struct user_net_config *c)

@@ -113,6 +113,9 @@ static void test_version(void **state)
 	assert_false(passt_leaves_handshakes("passt 2023_09_22.aaaaaaa"));
 	assert_false(passt_leaves_handshakes("passt 0.0~git20250503.587980c-2\n"));
 	assert_true(passt_leaves_handshakes(""));
+	assert_true(passt_leaves_handshakes(passt_version_of("", false)));
+	assert_false(passt_leaves_handshakes(passt_version_of("", true)));
+	assert_true(passt_leaves_handshakes(passt_version_of("passt unknown version", true)));
 }
 
 /* ---- the relay between two sockets ---- */
