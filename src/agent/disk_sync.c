@@ -11,7 +11,7 @@
 #include "event/child.h"
 
 enum {
-	SYNC_MS = 10 * 60 * 1000, /* of gigabytes on a slow disk */
+	SYNC_MS = 90 * 1000, /* the engine gives a container's removal a little more */
 	END_MS = 5000
 };
 

@@ -630,8 +630,9 @@ int process_release(struct process *p, struct err *e)
 	fd_close(&master);
 	fd_close(&p->stage_fd);
 	p->starting = false;
-	if (rc < 0) { /* whoever was told so must not find it running later */
-		(void)child_kill(&p->child, SIGKILL, &ignored);
+	if (rc < 0) { /* whoever was told so must not find it running later, nor its hook */
+		(void)(p == p->container->init ? cgroup_kill(&p->container->cgroup, &ignored)
+					       : child_kill(&p->child, SIGKILL, &ignored));
 		return -1;
 	}
 	if (rc == 0) { /* READY cannot come twice */

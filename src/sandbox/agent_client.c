@@ -178,6 +178,17 @@ int agent_call(struct agent_client *a, enum agent_method m, const void *request,
 			  response_out, e);
 }
 
+int agent_do_within(struct agent_client *a, enum agent_method m, const void *request,
+		    int64_t ms, struct err *e)
+{
+	int64_t before = timeout_of(a, &rows[m]);
+
+	if (!a->conn)
+		return closed(e);
+	return ttrpc_call(a->conn, rows[m].service, &rows[m].method, request,
+			  before > ms ? before : ms, NULL, NULL, e);
+}
+
 int agent_do(struct agent_client *a, enum agent_method m, const void *request, struct err *e)
 {
 	return agent_call(a, m, request, NULL, NULL, e);

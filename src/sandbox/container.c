@@ -34,7 +34,8 @@ enum {
 	ID_MAX = 128,
 	REMOVE_TIMEOUT_S = 10,
 	DRAIN_MS = 10 * 1000,
-	DELETED_MS = 180 * 1000, /* more than a guest, disks and hooks are given for it */
+	WRITE_BACK_MS = 100 * 1000, /* of disks, which the agent gives 90 s */
+	DELETED_MS = 180 * 1000,    /* more than a guest, disks and hooks are given for it */
 	FIGURES_PAUSE_MS = 30 * 1000
 };
 
@@ -478,7 +479,8 @@ static int container_teardown(struct container *c, struct err *e)
 		if (c->init->state == PROCESS_NEW &&
 		    s->c.config->agent.create_container_timeout_s > REMOVE_TIMEOUT_S)
 			req.timeout = s->c.config->agent.create_container_timeout_s;
-		rc = agent_do(s->agent, AGENT_REMOVE_CONTAINER, &req, e);
+		rc = agent_do_within(s->agent, AGENT_REMOVE_CONTAINER, &req,
+				     c->disk_count ? WRITE_BACK_MS : 0, e);
 		if (rc < 0 && e->kind == ERR_NOT_FOUND)
 			rc = 0;
 	}

@@ -67,6 +67,7 @@ struct sandbox {
 	bool vhost_net;       /* the host's kernel may serve them */
 	bool links_stale;     /* the guest has not been told of all that is there */
 	bool links_partly;    /* it has not taken all of that */
+	bool links_leaving;   /* the guest still holds some that have gone */
 	bool neighbors_given; /* the guest has some of the namespace's */
 	struct fiber *links_fiber;
 	bool links_busy; /* somebody looks, and may wait for the machine or the guest */

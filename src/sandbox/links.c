@@ -118,9 +118,9 @@ static void unplug(struct sandbox *s, size_t place)
 	}
 	log_info(&s->log, "network: link '%s' is gone, its interface stays: %s",
 		 tap_net_name(s->taps, place), e.msg);
-	if (e.kind == ERR_TIMEOUT) {
+	if (e.kind != ERR_NOT_FOUND) {
 		tap_net_part_later(s->taps, place);
-		s->links_stale = true;
+		s->links_leaving = true;
 	}
 }
 
@@ -149,6 +149,7 @@ static int look_once(struct sandbox *s, struct err *e)
 	(void)tap_net_drain(s->taps);
 	if (tap_net_look(s->taps, &c, e) < 0)
 		return -1;
+	s->links_leaving = false;
 	for (size_t i = 0; i < c.gone_count; i++)
 		unplug(s, c.gone[i]);
 	plug_all(s, &c, &c.refused);
@@ -204,7 +205,7 @@ static int settle(struct sandbox *s, int64_t pause_ms, struct err *e)
  */
 static int64_t pause_after(const struct sandbox *s, int64_t before_ms)
 {
-	if (!s->links_stale)
+	if (!s->links_stale && !s->links_leaving)
 		return 0;
 	return before_ms == 0                 ? RETRY_MS
 	       : before_ms < RETRY_MAX_MS / 2 ? 2 * before_ms
@@ -216,17 +217,19 @@ static void follow(void *arg)
 	struct sandbox *s = arg;
 	int64_t pause_ms = 0;
 	struct err e;
+	int rc;
 
 	while (settle(s, pause_ms, &e) == 0) {
 		if (!tap_net_drain(s->taps) && !pause_ms)
 			continue;
-		if (refresh(s, false, &e) == 0) {
+		rc = refresh(s, false, &e);
+		if (rc == 0 && !s->links_leaving) {
 			if (pause_ms)
-				log_info(&s->log, "network: the guest has what it lacked");
+				log_info(&s->log, "network: what was late is done");
 			pause_ms = 0;
 			continue;
 		}
-		if (e.kind != ERR_CANCELLED)
+		if (rc < 0 && e.kind != ERR_CANCELLED)
 			log_error(&s->log, "network: %s", e.msg);
 		pause_ms = pause_after(s, pause_ms);
 	}

@@ -844,8 +844,10 @@ void vm_stop(struct sandbox *s)
 	share_free(TAKE(s->share));
 	/* one that not even SIGKILL ends is left: whoever waits within it still wakes up there
 	 */
-	if (s->vmm && vmm_is_running(s->vmm))
+	if (s->vmm && vmm_is_running(s->vmm)) {
 		s->vmm = NULL;
+		s->console = NULL; /* it may still be told */
+	}
 	vmm_free(TAKE(s->vmm));
 	guest_console_free(TAKE(s->console));
 	fd_close(&s->transport.fd);

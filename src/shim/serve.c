@@ -31,7 +31,7 @@
 #include "version.h"
 
 enum {
-	CREATION_MS = 10 * 1000,
+	CREATION_MS = 40 * 1000, /* systemd_scope.c has 15 s for a call, twice, and 5 */
 	ANSWERS_MS = 2000,
 	ANSWERS_POLL_MS = 5,
 	LINGER_MS = 100,

@@ -364,6 +364,15 @@ static bool do_late(struct agent *a, uint32_t stream)
 	return false;
 }
 
+/* As a busy guest does: it refuses several times, and then it is done. */
+static bool do_busy(struct agent *a, uint32_t stream)
+{
+	static int refused;
+
+	a->done = ++refused == 5;
+	return do_status(a, stream);
+}
+
 static bool do_number(struct agent *a, uint32_t stream)
 {
 	answer_number(a, stream, 70000);
@@ -443,7 +452,7 @@ static const struct {
 	{ "mute", do_mute },       { "number", do_number },     { "negative", do_negative },
 	{ "endless", do_endless }, { "more", do_more },         { "events", do_events },
 	{ "log", do_log },         { "torrent", do_torrent },   { "late", do_late },
-	{ "reset", do_reset },
+	{ "reset", do_reset },     { "busy", do_busy },
 };
 
 /* ---- the agent it pretends to be ---- */
