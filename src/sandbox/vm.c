@@ -442,6 +442,19 @@ static int start_machine(struct plan *p, struct err *e)
 
 /* ---- the agent ---- */
 
+/* A guest that does not answer, with the last words of its kernel; -1. */
+static int quote_console(struct sandbox *s, struct err *e)
+{
+	struct err why = *e;
+	char tail[120];
+
+	if (s->vm_lost || !vmm_console_tail(s->vmm, tail, sizeof(tail)))
+		return -1;
+	for (char *c = tail; *c; c++)
+		*c = *c == '\n' ? (c[1] ? ';' : '\0') : *c;
+	return err_set(e, why.kind, 0, "%.80s; its console ends: %s", why.msg, tail);
+}
+
 static int reach_agent(struct plan *p, struct err *e)
 {
 	struct sandbox *s = p->s;
@@ -451,24 +464,14 @@ static int reach_agent(struct plan *p, struct err *e)
 		return -1;
 	if (transport_connect(&s->transport, s->loop, s->vmm, p->config->agent.dial_timeout_ms,
 			      p->deadline, &s->vm_lost, &fd, e) < 0)
-		return -1;
+		return quote_console(s, e);
 	if (agent_client_new(s->loop, fd, on_agent_lost, s, &s->agent, e) < 0)
 		return -1;
 	agent_client_set_timeout(s->agent,
 				 (int64_t)p->config->agent.create_container_timeout_s * 1000);
 	agent_client_set_deadline(s->agent, p->deadline);
-	if (agent_client_ready(s->agent, p->deadline, e) < 0) {
-		struct err why = *e;
-		char tail[120];
-
-		if (!s->vm_lost && vmm_console_tail(s->vmm, tail, sizeof(tail))) {
-			for (char *c = tail; *c; c++)
-				*c = *c == '\n' ? (c[1] ? ';' : '\0') : *c;
-			return err_set(e, why.kind, 0, "%.80s; its console ends: %s", why.msg,
-				       tail);
-		}
-		return -1;
-	}
+	if (agent_client_ready(s->agent, p->deadline, e) < 0)
+		return quote_console(s, e);
 	s->agent_answers = true;
 	return agent_client_details(s->agent, e);
 }
