@@ -38,14 +38,3 @@ int frame_relay_new(struct loop *l, const struct frame_relay_ends *ends,
 /* NULL is accepted. */
 void frame_relay_free(struct frame_relay *r);
 OWN_DEFINE(frame_relay, struct frame_relay *, frame_relay_free)
-
-/* Whether the passt with this `--version` output leaves handshakes open. */
-bool passt_leaves_handshakes(const char *version);
-/*
- * Its version by the first line that `passt --version` said: that of May 2025 (Debian 13's)
- * ends well and says nothing, since what it prints stays in a buffer unless it goes to a
- * terminal.
- */
-const char *passt_version_of(const char *said, bool ended_well);
-/* Whether `passt --version` gives a day before `than` ("20230922"), or none. */
-bool passt_is_older(const char *version, const char *than);

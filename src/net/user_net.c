@@ -37,6 +37,7 @@
 #include "event/program.h"
 #include "event/spawn.h"
 #include "net/frame_relay.h"
+#include "net/passt_version.h"
 #include "net/user_net_args.h"
 #include "vmm/console.h"
 #include "vmm/vmm.h"

@@ -104,20 +104,6 @@ static void test_no_answer(void **state)
 		assert_false(handshake_answer(syn_ack4, i, out, &len));
 }
 
-static void test_version(void **state)
-{
-	(void)state;
-	assert_true(passt_leaves_handshakes("passt unknown version\nCopyright Red Hat\n"));
-	assert_true(passt_leaves_handshakes("passt 0.0~git20230309.7c7625d-1\n"));
-	assert_true(passt_leaves_handshakes("passt 2023_09_21.aaaaaaa"));
-	assert_false(passt_leaves_handshakes("passt 2023_09_22.aaaaaaa"));
-	assert_false(passt_leaves_handshakes("passt 0.0~git20250503.587980c-2\n"));
-	assert_true(passt_leaves_handshakes(""));
-	assert_true(passt_leaves_handshakes(passt_version_of("", false)));
-	assert_false(passt_leaves_handshakes(passt_version_of("", true)));
-	assert_true(passt_leaves_handshakes(passt_version_of("passt unknown version", true)));
-}
-
 /* ---- the relay between two sockets ---- */
 
 struct pair {
@@ -374,13 +360,9 @@ static void test_filter_of_other_frames(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_answer4),
-		cmocka_unit_test(test_answer6),
-		cmocka_unit_test(test_no_answer),
-		cmocka_unit_test(test_version),
-		cmocka_unit_test(test_relay),
-		cmocka_unit_test(test_filter),
-		cmocka_unit_test(test_filter_of_other_frames),
+		cmocka_unit_test(test_answer4),   cmocka_unit_test(test_answer6),
+		cmocka_unit_test(test_no_answer), cmocka_unit_test(test_relay),
+		cmocka_unit_test(test_filter),    cmocka_unit_test(test_filter_of_other_frames),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
