@@ -8,16 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/aside.h"
 #include "base/err.h"
-#include "base/sys.h"
 #include "base/time.h"
-#include "event/child.h"
 
 enum {
 	FILE_RIGHTS = 0660,
 	DIR_RIGHTS = 02770,
-	DEPTH_MAX = 400, /* of directories: musl's nftw(3) goes as deep as it may open files */
-	END_MS = 5000
+	DEPTH_MAX = 400 /* of directories: musl's nftw(3) goes as deep as it may open files */
 };
 
 static gid_t walk_group; /* the walking process's alone */
@@ -44,44 +42,34 @@ static int visit(const char *path, const struct stat *st, int kind, struct FTW *
 	return 0;
 }
 
-static _Noreturn void walk(const char *path, gid_t group)
+struct walk {
+	const char *path;
+	gid_t group;
+};
+
+static int walk(const void *arg)
 {
+	const struct walk *w = arg;
 	int rc;
 
-	/* no other container's streams may depend on how long this takes */
-	(void)sys_close_range(3, ~0U, 0);
-	walk_group = group;
+	walk_group = w->group;
 	/* the root last: what is cut off in the middle does not look done */
-	rc = nftw(path, visit, DEPTH_MAX, FTW_PHYS | FTW_MOUNT | FTW_DEPTH);
-	_exit(rc < 0 ? errno : rc);
+	rc = nftw(w->path, visit, DEPTH_MAX, FTW_PHYS | FTW_MOUNT | FTW_DEPTH);
+	return rc < 0 ? errno : rc;
 }
 
 int fsgroup_apply(struct child_reaper *r, const char *path, gid_t group, bool on_root_mismatch,
 		  struct err *e)
 {
-	struct child c = { 0 };
-	struct err ignored;
+	const struct walk w = { path, group };
 	struct stat st;
-	pid_t pid;
 
 	if (stat(path, &st) < 0)
 		return err_sys(e, "stat '%s'", path);
 	if (on_root_mismatch && st.st_gid == group &&
 	    (st.st_mode & rights_of(&st)) == rights_of(&st))
 		return 0;
-	pid = fork();
-	if (pid < 0)
-		return err_sys(e, "fork");
-	if (pid == 0)
-		walk(path, group);
-	child_watch(r, &c, pid, NULL);
-	if (child_wait(&c, DEADLINE_NONE, e) < 0) {
-		(void)child_end(&c, END_MS, &ignored);
-		child_unwatch(&c);
+	if (aside_run(r, walk, &w, DEADLINE_NONE, e) < 0)
 		return err_wrap(e, "give '%s' to group %u", path, group);
-	}
-	if (child_exit_code(c.status))
-		return err_set(e, ERR_SYS, child_exit_code(c.status), "give '%s' to group %u",
-			       path, group);
 	return 0;
 }

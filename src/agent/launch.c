@@ -13,8 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/sandbox.h"
 #include "agent/hooks.h"
+#include "agent/sandbox.h"
 #include "agent/stage.h"
 #include "base/buf.h"
 #include "base/err.h"

@@ -12,8 +12,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "agent/aside.h"
 #include "agent/device.h"
-#include "agent/disk_sync.h"
 #include "agent/file_cache.h"
 #include "agent/fsgroup.h"
 #include "agent/sandbox.h"
@@ -29,7 +29,8 @@
 #include "oci/overlay.h"
 
 enum {
-	NODE_SIZE = 256
+	NODE_SIZE = 256,
+	WRITE_BACK_MS = 90 * 1000 /* the engine gives a container's removal a little more */
 };
 
 /* Every mount point and every path that options name lies below one of these. */
@@ -435,13 +436,22 @@ int storage_add(struct sandbox *s, const Grpc__Storage *st, struct storage **out
 	return 0;
 }
 
+static int sync_files(const void *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || syncfs(fd) < 0 ? errno : 0;
+}
+
+/* umount(2) would write as much, in the agent's only thread. */
 static void write_back(struct sandbox *s, struct storage *st)
 {
 	struct err e;
 
 	fiber_shield(s->loop, true);
-	if (disk_sync(&s->reaper, st->mount_point, &e) < 0)
-		log_warn(&s->log, "%s", e.msg);
+	if (aside_run(&s->reaper, sync_files, st->mount_point, deadline_in(WRITE_BACK_MS), &e) <
+	    0)
+		log_warn(&s->log, "write back '%s': %s", st->mount_point, e.msg);
 	fiber_shield(s->loop, false);
 }
 

@@ -167,26 +167,29 @@ static int closed(struct err *e)
 	return err_set(e, ERR_PEER, 0, "the agent's connection is closed");
 }
 
+static int call_for(struct agent_client *a, const struct row *r, const void *request,
+		    int64_t ms, struct arena *arena, void *response_out, struct err *e)
+{
+	if (!a->conn)
+		return closed(e);
+	return ttrpc_call(a->conn, r->service, &r->method, request, ms, arena, response_out, e);
+}
+
 int agent_call(struct agent_client *a, enum agent_method m, const void *request,
 	       struct arena *arena, void *response_out, struct err *e)
 {
 	const struct row *r = &rows[m];
 
-	if (!a->conn)
-		return closed(e);
-	return ttrpc_call(a->conn, r->service, &r->method, request, timeout_of(a, r), arena,
-			  response_out, e);
+	return call_for(a, r, request, timeout_of(a, r), arena, response_out, e);
 }
 
 int agent_do_within(struct agent_client *a, enum agent_method m, const void *request,
 		    int64_t ms, struct err *e)
 {
-	int64_t before = timeout_of(a, &rows[m]);
+	const struct row *r = &rows[m];
+	int64_t usual = timeout_of(a, r);
 
-	if (!a->conn)
-		return closed(e);
-	return ttrpc_call(a->conn, rows[m].service, &rows[m].method, request,
-			  before > ms ? before : ms, NULL, NULL, e);
+	return call_for(a, r, request, usual > ms ? usual : ms, NULL, NULL, e);
 }
 
 int agent_do(struct agent_client *a, enum agent_method m, const void *request, struct err *e)

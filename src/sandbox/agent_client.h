@@ -91,7 +91,7 @@ int agent_call(struct agent_client *a, enum agent_method m, const void *request,
 	       struct arena *arena, void *response_out, struct err *e);
 /* For methods whose response is empty or of no interest. */
 int agent_do(struct agent_client *a, enum agent_method m, const void *request, struct err *e);
-/* The same with `ms` for it if that is more than it has. */
+/* The same for a method that has a deadline, with `ms` for it if that is more than it has. */
 int agent_do_within(struct agent_client *a, enum agent_method m, const void *request,
 		    int64_t ms, struct err *e);
 
