@@ -15,7 +15,7 @@ import unittest
 
 AGENT = sys.argv[1] if len(sys.argv) > 1 else ""
 BUSYBOX = "/bin/busybox"
-PROGRAMS = ("take_signal",)  # beside the driver; in the containers' /bin
+PROGRAMS = ("take_signal", "hang_up")  # beside the driver; in the containers' /bin
 
 
 def cgroup2_root():

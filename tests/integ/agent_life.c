@@ -800,6 +800,7 @@ static const struct {
 	{ "stdin", test_stdin, false },
 	{ "terminal", test_terminal, false },
 	{ "terminal that nobody has", test_terminal_that_nobody_has, false },
+	{ "terminal that is hung up", test_terminal_that_is_hung_up, false },
 	{ "rest of a terminal", test_rest_of_a_terminal, false },
 	{ "start that is given up", test_start_that_is_given_up, false },
 	{ "limits of a process", test_limits_of_process, false },

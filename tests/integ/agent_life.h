@@ -116,5 +116,6 @@ void test_pid_namespace_of_another(struct test *t);
 
 void test_terminal(struct test *t);
 void test_terminal_that_nobody_has(struct test *t);
+void test_terminal_that_is_hung_up(struct test *t);
 void test_rest_of_a_terminal(struct test *t);
 void test_start_that_is_given_up(struct test *t);

@@ -54,6 +54,24 @@ void test_terminal_that_nobody_has(struct test *t)
 	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
 }
 
+/* Nor is one lost that was hung up: vhangup(2) takes it from us as well. */
+void test_terminal_that_is_hung_up(struct test *t)
+{
+	Grpc__CreateContainerRequest *r = make_container(t, ARGS("/bin/hang_up"));
+	Grpc__LinuxCapabilities *c = r->oci->process->capabilities;
+	const char *out;
+
+	add_str(t, &c->bounding, &c->n_bounding, "CAP_SYS_TTY_CONFIG");
+	add_str(t, &c->effective, &c->n_effective, "CAP_SYS_TTY_CONFIG");
+	add_str(t, &c->permitted, &c->n_permitted, "CAP_SYS_TTY_CONFIG");
+	r->oci->process->terminal = true;
+	CHECK(t, create(t, r) == 0 && start(t, r->container_id) == 0, "%s", t->e.msg);
+	out = read_all(t, r->container_id, "", false);
+	CHECK(t, strcmp(out, "before\r\nafter\r\n") == 0, "'%s': %s", out, t->e.msg);
+	CHECK(t, wait_for(t, r->container_id, "") == 5, "%s", t->e.msg);
+	CHECK(t, remove_container(t, r->container_id) == 0, "%s", t->e.msg);
+}
+
 /* Read long after the exit: all that the terminal holds. */
 void test_rest_of_a_terminal(struct test *t)
 {
