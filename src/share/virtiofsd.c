@@ -54,6 +54,7 @@ enum {
  */
 #define WORD_READDIRPLUS   "no_readdirplus"
 #define OPTION_READDIRPLUS "--no-readdirplus"
+#define OPTION_LIMIT       "--rlimit-nofile="
 
 static const char *const places[] = {
 	"/usr/libexec/virtiofsd",
@@ -180,6 +181,22 @@ static bool wants_acl(const struct share_config *c, const char *help)
 	       (strstr(help, "posix_acl") || strstr(help, OPTION_ACL));
 }
 
+/* The limit that the user's part asks for, or what it is without; 0 there leaves ours alone. */
+static uint64_t asked_files(const struct share_config *c, uint64_t max_files)
+{
+	const char *const *args = c->extra_args;
+	struct err ignored;
+	uint64_t n;
+
+	for (size_t i = 0; args && args[i]; i++) {
+		if (str_starts(args[i], OPTION_LIMIT) &&
+		    str_to_u64(args[i] + strlen(OPTION_LIMIT), 1, UINT64_MAX, "files", &n,
+			       &ignored) == 0)
+			max_files = n;
+	}
+	return max_files;
+}
+
 /* Where few files may be open, unless the user has decided. */
 static int add_readdirplus(const struct share_config *c, const char *help, uint64_t max_files,
 			   struct strv *argv, struct err *e)
@@ -187,7 +204,7 @@ static int add_readdirplus(const struct share_config *c, const char *help, uint6
 	static const char *const words[] = { "readdirplus", WORD_READDIRPLUS, NULL };
 	static const char *const options[] = { OPTION_READDIRPLUS, NULL };
 
-	if (max_files >= FILES_MANY || has_one(c, words, options))
+	if (asked_files(c, max_files) >= FILES_MANY || has_one(c, words, options))
 		return 0;
 	if (strstr(help, OPTION_READDIRPLUS))
 		return strv_add(argv, OPTION_READDIRPLUS, e);

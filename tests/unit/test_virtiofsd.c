@@ -172,6 +172,8 @@ static void test_readdirplus(void **state)
 {
 	static const char *const with[] = { "-o", "log_level=info,readdirplus", NULL };
 	static const char *const without[] = { "--no-readdirplus", NULL };
+	static const char *const few[] = { "--rlimit-nofile=20000", NULL };
+	static const char *const ours[] = { "--rlimit-nofile=0", NULL };
 	static const char old_help[] = OLD_HELP "    -o readdirplus|no_readdirplus\n";
 	static const char new_help[] = NEW_HELP "      --no-readdirplus\n";
 
@@ -184,6 +186,8 @@ static void test_readdirplus(void **state)
 	assert_int_equal(without_readdirplus(NEW_HELP, FEW, NULL), 0);
 	assert_int_equal(without_readdirplus(old_help, FEW, with), 0);
 	assert_int_equal(without_readdirplus(new_help, FEW, without), 1);
+	assert_int_equal(without_readdirplus(old_help, MANY, few), 1);
+	assert_int_equal(without_readdirplus(old_help, MANY, ours), 0);
 }
 
 int main(void)
