@@ -143,7 +143,7 @@ static size_t within_grace(struct stream *s, size_t max)
 /*
  * Nobody has the terminal open. Its process, which runs, or another may open it again, and
  * until then its master is ready all the time: we hold the other end ourselves. Again after
- * each vhangup(2). The end of a process that has exited. As try_read().
+ * each vhangup(2). Once the process has exited it is the end. As try_read().
  */
 static int without_peer(struct stream *s, struct err *e)
 {
