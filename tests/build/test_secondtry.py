@@ -8,7 +8,9 @@ import sys
 import threading
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [TESTS, os.path.join(TESTS, "vm")]
+import commands  # noqa: E402
 from runner import parallel, programs, secondtry, worker  # noqa: E402
 from runner.results import FAIL, PASS, Results  # noqa: E402
 
@@ -65,6 +67,22 @@ class SecondTry(unittest.TestCase):
         self.assertEqual((counts, len(asked)), ((0, 1), 1))
         counts, asked, _ = self.play([(NAME, FAIL, detail.replace("1 != 0", PANIC))], [(NAME, PASS, "")])
         self.assertEqual((counts, len(asked)), ((1, 0), 2))
+
+    def test_words_of_the_last_command(self):
+        """A test that compares exit statuses only says what the command wrote."""
+
+        class Case(unittest.TestCase):
+            failureException = commands.Failure
+            last = "true"
+
+            def runTest(self):
+                commands.run(["sh", "-c", "echo guest kernel panic >&2; exit 125"])
+                self.assertEqual(commands.run(["sh", "-c", self.last]).returncode, 137)
+
+        for last, chance in (("true", False), ("echo guest kernel panic >&2; exit 125", True)):
+            Case.last = last
+            result = Case().run()
+            self.assertEqual(secondtry.is_chance(result.failures[0][1]), chance, result.failures)
 
     def test_parts_of_a_test_go_together(self):
         """The machine of one part died, and the others found what it had left."""

@@ -16,6 +16,7 @@ import threading
 import time
 import unittest
 
+import commands
 from kata_case import BIN, BUSYBOX, MARK, SLOWNESS, check_unchanged, footprint, loop_device
 
 IMAGE = "docker.io/library/busybox:latest"
@@ -117,9 +118,8 @@ class Daemon:
         return ["ctr", "--address", self.socket, "--namespace", namespace, *args]
 
     def ctr(self, *args, namespace="default", stdin=None, timeout=LIMIT, text=True):
-        done = subprocess.run(self.argv(*args, namespace=namespace), input=stdin, timeout=timeout,
-                              stdin=None if stdin is not None else subprocess.DEVNULL,
-                              capture_output=True, text=text, check=False)
+        done = commands.run(self.argv(*args, namespace=namespace), input=stdin, timeout=timeout,
+                            stdin=None if stdin is not None else subprocess.DEVNULL, text=text)
         if text:
             done.stderr = without_warnings(done.stderr)
         return done
@@ -128,6 +128,7 @@ class Daemon:
 class ContainerdCase(unittest.TestCase):
     """A daemon for the class with the busybox image; each test leaves the host as it was."""
 
+    failureException = commands.Failure
     config_text = ""  # of the whole file; else CONFIG with these two
     more = ""
     disabled = DISABLED

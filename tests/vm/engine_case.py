@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 import tempfile
 import threading
 import time
 import unittest
 
+import commands
 import grpc_client as rpc
 import ttrpc_client
 from kata_case import BIN, BUSYBOX, TREE, check_unchanged, footprint
@@ -22,6 +22,7 @@ CREATED, RUNNING, STOPPED, PAUSED = 1, 2, 3, 4
 class EngineCase(unittest.TestCase):
     """An engine for each test; each must leave the host as it was."""
 
+    failureException = commands.Failure
     ident = "x"
 
     @classmethod
@@ -68,10 +69,9 @@ class EngineCase(unittest.TestCase):
             json.dump(spec, f)
 
     def shim(self, action, *args):
-        return subprocess.run([os.path.join(BIN, "containerd-shim-kata-v2"), "-namespace", "n",
-                               "-address", "/c.sock", "-id", self.ident, *args, action],
-                              cwd=self.bundle, capture_output=True, timeout=30, check=False,
-                              stdin=subprocess.DEVNULL)
+        return commands.run([os.path.join(BIN, "containerd-shim-kata-v2"), "-namespace", "n",
+                             "-address", "/c.sock", "-id", self.ident, *args, action],
+                            cwd=self.bundle, timeout=30, stdin=subprocess.DEVNULL)
 
     def task(self, method, request, **kw):
         return ttrpc_client.call(self.socket, TASK, method, request, **kw)

@@ -14,6 +14,8 @@ import tempfile
 import time
 import unittest
 
+import commands
+
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("KATA_BUILD", os.path.join(TREE, "build"))
 BIN = os.path.join(BUILD, "bin")
@@ -151,6 +153,8 @@ def loop_device(case, path, content):
 class KataCase(unittest.TestCase):
     """One store for the class, loaded with busybox; each test must leave the host as it was."""
 
+    failureException = commands.Failure
+
     @classmethod
     def setUpClass(cls):
         if os.geteuid() != 0:
@@ -172,10 +176,9 @@ class KataCase(unittest.TestCase):
     @classmethod
     def kata(cls, *args, stdin=None, timeout=LIMIT, env=None, text=True):
         """Runs kata with the class's store; returns the completed process."""
-        return subprocess.run([os.path.join(BIN, "kata"), "--root", cls.root, *args],
-                              input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
-                              capture_output=True, timeout=timeout, text=text,
-                              env={**os.environ, **(env or {})})
+        return commands.run([os.path.join(BIN, "kata"), "--root", cls.root, *args],
+                            input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+                            timeout=timeout, text=text, env={**os.environ, **(env or {})})
 
     @classmethod
     def kata_ok(cls, *args, **kw):
