@@ -20,6 +20,8 @@
 
 enum {
 	PLUG_MS = 10 * 1000,
+	RETRY_MS = 1000,
+	RETRY_MAX_MS = 60 * 1000,
 	SECTOR = 512
 };
 
@@ -137,6 +139,103 @@ static void settle(struct disk *d, enum disk_state state)
 	cond_wake_all(&d->settled);
 }
 
+/* ---- what the guest keeps ---- */
+
+static struct disk *find_stuck(struct sandbox *s)
+{
+	list_for_each(n, tmp, &s->disks) {
+		struct disk *d = list_entry(n, struct disk, node);
+
+		if (d->state == DISK_STUCK)
+			return d;
+	}
+	return NULL;
+}
+
+/* Called off in the middle the machine would lose it, and the list keep it. */
+static int unplug(struct sandbox *s, struct disk *d, struct err *e)
+{
+	int rc;
+
+	fiber_shield(s->loop, true);
+	rc = vmm_device_remove(s->vmm, d->id, deadline_in(PLUG_MS), e);
+	fiber_shield(s->loop, false);
+	return rc;
+}
+
+static int free_stuck(struct sandbox *s, struct disk *d, struct err *e)
+{
+	int rc;
+
+	settle(d, DISK_LEAVING);
+	rc = unplug(s, d, e);
+	settle(d, rc < 0 ? DISK_STUCK : DISK_GONE);
+	if (rc == 0) {
+		log_info(&s->log, "disk '%s': the guest has let go of it", d->id);
+		disk_unref(d); /* the list's */
+	}
+	return rc;
+}
+
+/* Each of those that are stuck now, once. */
+static void ask_for_all(struct sandbox *s)
+{
+	size_t left = 0;
+	struct disk *d;
+	struct err e;
+
+	list_for_each(n, tmp, &s->disks)
+		left += list_entry(n, struct disk, node)->state == DISK_STUCK;
+	while (left-- && !s->vm_lost && (d = find_stuck(s))) {
+		list_remove(&d->node); /* the next one's turn */
+		list_append(&s->disks, &d->node);
+		if (free_stuck(s, d, &e) < 0)
+			log_debug(&s->log, "%s", e.msg);
+	}
+}
+
+static void ask_again(void *arg)
+{
+	struct sandbox *s = arg;
+	int64_t pause_ms = RETRY_MS;
+	struct err e;
+
+	while (!s->vm_lost && find_stuck(s) && fiber_sleep(s->loop, pause_ms, &e) == 0) {
+		ask_for_all(s);
+		pause_ms = pause_ms < RETRY_MAX_MS / 2 ? 2 * pause_ms : RETRY_MAX_MS;
+	}
+	s->disks_fiber = NULL;
+	cond_wake_all(&s->changed);
+}
+
+/* A second disk of the same file beside it would destroy what is on it: it stays in the list.
+ */
+static void keep_asking(struct sandbox *s, struct disk *d)
+{
+	struct err e;
+
+	settle(d, DISK_STUCK);
+	if (!s->disks_fiber &&
+	    fiber_spawn(s->loop, "disks", ask_again, s, &s->disks_fiber, &e) < 0)
+		log_error(&s->log, "disk '%s' stays plugged in: %s", d->id, e.msg);
+}
+
+void disks_end(struct sandbox *s)
+{
+	struct err ignored;
+
+	if (s->disks_fiber)
+		fiber_cancel(s->disks_fiber);
+	while (s->disks_fiber && cond_wait(&s->changed, DEADLINE_NONE, &ignored) == 0)
+		;
+	for (struct disk *d; (d = find_stuck(s));) {
+		settle(d, DISK_GONE);
+		disk_unref(d);
+	}
+}
+
+/* ---- uses ---- */
+
 /* One use less. */
 static int disk_release(struct sandbox *s, struct disk *d, struct err *e)
 {
@@ -151,31 +250,13 @@ static int disk_release(struct sandbox *s, struct disk *d, struct err *e)
 		if (d->marker && unlink(d->marker) < 0 && errno != ENOENT)
 			log_warn(&s->log, "remove '%s': %s", d->marker, strerror(errno));
 		if (stuck) {
-			/* a second disk of the same file beside it would destroy what is on it
-			 */
-			settle(d, DISK_STUCK);
+			keep_asking(s, d);
 			return rc;
 		}
 		settle(d, DISK_GONE);
 	}
 	disk_unref(d);
 	return rc;
-}
-
-/* 1: the guest has let go of it by now. */
-static int free_stuck(struct sandbox *s, struct disk *d, const char *path, struct err *e)
-{
-	int rc;
-
-	settle(d, DISK_LEAVING);
-	fiber_shield(s->loop, true);
-	rc = vmm_device_remove(s->vmm, d->id, deadline_in(PLUG_MS), e);
-	fiber_shield(s->loop, false);
-	settle(d, rc < 0 ? DISK_STUCK : DISK_GONE);
-	if (rc < 0)
-		return err_wrap(e, "the guest has not let go of '%s' yet", path);
-	disk_unref(d); /* the list's */
-	return 1;
 }
 
 /* One use more of a disk that somebody else plugs in; 1: it has gone meanwhile. */
@@ -187,8 +268,11 @@ static int disk_join(struct sandbox *s, struct disk *d, bool read_only, const ch
 	struct err ignored;
 	int rc = 0;
 
-	if (d->state == DISK_STUCK)
-		return free_stuck(s, d, path, e);
+	if (d->state == DISK_STUCK) {
+		if (free_stuck(s, d, e) < 0)
+			return err_wrap(e, "the guest has not let go of '%s' yet", path);
+		return 1;
+	}
 	if (!leaves && d->read_only && !read_only)
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "'%s' is plugged in read-only for another use", path);

@@ -16,6 +16,7 @@
 #include "vmm/vmm.h"
 
 struct container;
+struct sandbox;
 struct err;
 typedef struct Grpc__Spec Grpc__Spec;
 typedef struct Grpc__Linux Grpc__Linux;
@@ -30,7 +31,7 @@ enum disk_state {
 	DISK_COMING,
 	DISK_THERE,
 	DISK_LEAVING,
-	DISK_STUCK, /* nobody uses it, but the guest has not let go of it */
+	DISK_STUCK, /* nobody uses it, but the guest has not let go of it: it is asked again */
 	DISK_GONE   /* in no list any more; a failed one, too */
 };
 
@@ -71,6 +72,8 @@ int disk_plug_parts(struct container *c, const char *const *paths, size_t count,
 		    struct disk **out, struct err *e);
 /* Ends the container's uses, once the guest does not use them any more. */
 int disks_release(struct container *c, struct err *e);
+/* Gives up those that the guest has kept: the machine has ended. Waits; call in a fiber. */
+void disks_end(struct sandbox *s);
 
 /*
  * Whether the specification names block devices for the container alone, which are to be

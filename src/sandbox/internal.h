@@ -58,17 +58,18 @@ struct sandbox {
 	struct forwarder *forwarder;         /* see forward.h; NULL: none */
 	struct guest_console *console;       /* what it says, in the log; NULL: nobody asked */
 	struct debug_console *debug_console; /* NULL: none */
-	struct tap_net *taps; /* see links.c; NULL: there is no namespace to follow */
-	bool placed;          /* its virtual processors are where containers want them */
-	bool growing;         /* somebody plugs processors or memory in */
-	bool unsettled;       /* the guest has not taken all of that into use */
-	struct list disks;    /* plugged in, see disks.h */
-	unsigned next_disk;   /* for their ids */
-	bool vhost_net;       /* the host's kernel may serve them */
-	bool links_stale;     /* the guest has not been told of all that is there */
-	bool links_partly;    /* it has not taken all of that */
-	bool links_leaving;   /* the guest still holds some that have gone */
-	bool neighbors_given; /* the guest has some of the namespace's */
+	struct tap_net *taps;      /* see links.c; NULL: there is no namespace to follow */
+	bool placed;               /* its virtual processors are where containers want them */
+	bool growing;              /* somebody plugs processors or memory in */
+	bool unsettled;            /* the guest has not taken all of that into use */
+	struct list disks;         /* plugged in, see disks.h */
+	unsigned next_disk;        /* for their ids */
+	struct fiber *disks_fiber; /* asks for those that the guest keeps */
+	bool vhost_net;            /* the host's kernel may serve them */
+	bool links_stale;          /* the guest has not been told of all that is there */
+	bool links_partly;         /* it has not taken all of that */
+	bool links_leaving;        /* the guest still holds some that have gone */
+	bool neighbors_given;      /* the guest has some of the namespace's */
 	struct fiber *links_fiber;
 	bool links_busy; /* somebody looks, and may wait for the machine or the guest */
 	struct agent_client *agent;

@@ -20,6 +20,7 @@
 #include "net/user_net.h"
 #include "sandbox/admission.h"
 #include "sandbox/debug_console.h"
+#include "sandbox/disks.h"
 #include "sandbox/forward.h"
 #include "sandbox/guest_assets.h"
 #include "sandbox/guest_events.h"
@@ -844,6 +845,7 @@ void vm_stop(struct sandbox *s)
 	end_stand_ins(s);
 	user_net_free(TAKE(s->net));
 	links_end(s);
+	disks_end(s);
 	share_free(TAKE(s->share));
 	/* one that not even SIGKILL ends is left: whoever waits within it still wakes up there
 	 */
