@@ -12,7 +12,6 @@ from the processes that ran meanwhile.
 
 import json
 import os
-import subprocess
 import sys
 import time
 
@@ -21,7 +20,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 import observe  # noqa: E402
 from runner import process, programs  # noqa: E402
-from runner.results import FAIL, PASS, SKIP, Results  # noqa: E402
+from runner.results import FAIL, PASS, Results  # noqa: E402
 
 SUITE = "lab"
 ORDER = ("kvm", "tcg", "microvm", "vsock", "virtio-serial", "virtio-fs", "9p", "vhost-net", "tap",

@@ -5,6 +5,7 @@
 the runner knows what the emulated machine did not survive ("agent does not answer").
 """
 
+import os
 import subprocess
 
 WORDS_MAX = 4000  # characters, of the end
@@ -17,7 +18,8 @@ def run(argv, **kw):
     global _words  # pylint: disable=global-statement
     done = subprocess.run(argv, capture_output=True, check=False, **kw)
     text = done.stderr if isinstance(done.stderr, str) else done.stderr.decode(errors="replace")
-    _words = f"\n{' '.join(argv)}: exit status {done.returncode}\n{text[-WORDS_MAX:]}" if done.returncode else ""
+    name = " ".join(map(os.fsdecode, argv))
+    _words = f"\n{name}: exit status {done.returncode}\n{text[-WORDS_MAX:]}" if done.returncode else ""
     return done
 
 

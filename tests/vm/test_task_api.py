@@ -17,6 +17,11 @@ from engine_case import (CREATED, EXISTS, INVALID, NOT_FOUND, PAUSED, RUNNING, S
                          UNSUPPORTED, EngineCase, TaskCase)
 from kata_case import BIN, loop_device, processes
 
+KERNEL = ("Pods.test_memory_killer_on_record TaskApi.test_controllers_handed_down "
+          "TaskApi.test_device_of_a_privileged_container TaskApi.test_devices_of_the_guest "
+          "TaskApi.test_host_name_as_a_sysctl TaskApi.test_huge_pages TaskApi.test_rates_of_a_disk "
+          "TaskApi.test_root_is_a_block_device TaskApi.test_root_is_a_file_with_a_file_system "
+          "TaskApi.test_update_in_parts TaskApi.test_update_keeps_devices")
 LAB = "full"
 TIMEOUT_S = 900
 
@@ -466,8 +471,8 @@ class TaskApi(TaskCase):
         self.refused(STATE, "Resume", {1: "x"}, "running")
         self.task("ResizePty", {1: "x", 3: 80, 4: 25})  # without a terminal: nothing to do
         self.task("Kill", {1: "x"})  # signal 0: it is there
-        for signal in (65, 1 << 31):
-            self.refused(INVALID, "Kill", {1: "x", 3: signal}, str(signal))
+        for number in (65, 1 << 31):
+            self.refused(INVALID, "Kill", {1: "x", 3: number}, str(number))
         self.refused(NOT_FOUND, "Kill", {1: "x", 2: "nobody", 3: 9}, "nobody")
         self.refused(NOT_FOUND, "State", {1: "x", 2: "nobody"}, "nobody")
         self.task("Pause", {1: "x"})
@@ -481,8 +486,8 @@ class TaskApi(TaskCase):
         self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 137)
         self.assertEqual(self.state(), STOPPED)
         self.refused(STATE, "Exec", exec_of, "'x' is stopped")
-        for signal in (0, 15):
-            self.refused(NOT_FOUND, "Kill", {1: "x", 3: signal}, "finished")
+        for stop in (0, 15):
+            self.refused(NOT_FOUND, "Kill", {1: "x", 3: stop}, "finished")
         self.refused(STATE, "Start", {1: "x"}, "stopped")
         self.assertEqual(rpc.number(self.task("Wait", {1: "x"}), 1), 137)
         self.task("Delete", {1: "x"})
