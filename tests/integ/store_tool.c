@@ -5,13 +5,21 @@
  *
  *   store_tool ROOT UNPACKER load PATH [NAME] | find NAME | list | rmi NAME [force]
  *                            | lease CONTAINER ID | unlease CONTAINER
+ *
+ * STORE_TOOL_STALL_MS in the environment is how long `load` waits for the next data.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "image/store.h"
+
+enum {
+	STALL_MS = 20000
+};
 
 static void on_progress(void *arg, const struct load_progress *p)
 {
@@ -22,12 +30,23 @@ static void on_progress(void *arg, const struct load_progress *p)
 	(void)fflush(stdout);
 }
 
+static int stall_ms(int64_t *out, struct err *e)
+{
+	const char *text = getenv("STORE_TOOL_STALL_MS");
+	uint64_t ms = STALL_MS;
+
+	if (text && str_to_u64(text, 1, STALL_MS, "STORE_TOOL_STALL_MS", &ms, e) < 0)
+		return -1;
+	*out = (int64_t)ms;
+	return 0;
+}
+
 static int tool_load(struct store *s, char **argv, struct err *e)
 {
-	struct load_options o = { .name = argv[1], .progress = on_progress, .stall_ms = 20000 };
+	struct load_options o = { .name = argv[1], .progress = on_progress };
 	OWN(load_result) struct load_result r = { .n = 0 };
 
-	if (store_load_path(s, argv[0], &o, &r, e) < 0)
+	if (stall_ms(&o.stall_ms, e) < 0 || store_load_path(s, argv[0], &o, &r, e) < 0)
 		return -1;
 	if (r.left_mounts || r.left_sockets || r.left_store)
 		printf("left out: %llu mounts, %llu sockets%s\n",
