@@ -24,7 +24,8 @@ class SecondTry(unittest.TestCase):
         results = Results(None)
         results.say = lines.append
 
-        def run(held, suite, _path, _env, _note=""):
+        def run(held, suite, _path, _env, _note="", among=()):
+            self.assertEqual(among, ())
             asked.append(held.only)
             for name, status, detail in (first if len(asked) == 1 else later):
                 held.add(suite, name, status, 1, detail)

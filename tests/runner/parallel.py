@@ -2,7 +2,8 @@
 """Several unittest files at a time, each under a worker of its own.
 
 A file of VM tests sees its own processes and mounts only (tests/vm/kata_case.py), so that it does
-not notice the others. Each takes about one processor: the guest's, or the engine's.
+not notice the others. Each takes about one processor: the guest's, or the engine's; one with the line
+WAITS = "mostly" takes next to none, and such files have a worker beside those.
 """
 
 import concurrent.futures
@@ -50,10 +51,15 @@ def run_one(results, lock, job):
 
 
 def run(results, suite, paths, env, note=""):
-    """Runs the files and counts their tests as they come; the longest first, so that none is left alone."""
+    """
+    Runs the files and counts their tests as they come; the longest first, so that none is left alone.
+    `paths` says of each which of its tests: Class.test, or none for all of them.
+    """
     lock = threading.Lock()
-    turns = [{"suite": suite, "path": path, "env": env, "note": note, "only": results.only}
-            for path in sorted(paths, key=programs.timeout_of, reverse=True)]
-    with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
-        for done in [pool.submit(run_one, results, lock, job) for job in turns]:
+    turns = [{"suite": suite, "path": path, "env": env, "note": note, "only": results.only,
+              "among": paths[path]}
+             for path in sorted(paths, key=programs.timeout_of, reverse=True)]
+    with concurrent.futures.ThreadPoolExecutor(jobs()) as busy, concurrent.futures.ThreadPoolExecutor(1) as idle:
+        for done in [(idle if programs.mark(job["path"], "WAITS") else busy).submit(run_one, results, lock, job)
+                     for job in turns]:
             done.result()

@@ -100,6 +100,10 @@ def child(path, fd, only, skip, among):
         wanted = [test for test in flatten(suite) if only in test.id() and local(test.id()) not in skip
                   and (not among or local(test.id()) in among)]
         reporter.write({"wanted": [test.id() for test in wanted]})
+        unknown = set(among) - {local(test.id()) for test in flatten(suite)}
+        if unknown:
+            reporter.write({"name": f"{name}.the tests that its marks name", "status": FAIL, "seconds": 0,
+                            "detail": f"it has none of the name {', '.join(sorted(unknown))}"})
         unittest.TestSuite(wanted).run(reporter)
         reporter.write({"end": True})
 

@@ -84,10 +84,10 @@ def again(results, suite, path, env, note, failures, chance):
         results.add(suite, f"{name} (and again)", FAIL, seconds, detail)
 
 
-def run(results, suite, path, env, note=""):
+def run(results, suite, path, env, note="", among=()):
     """programs.run(), with the second try."""
     held = Held(results, results.only)
-    programs.run(held, suite, path, env, note)
+    programs.run(held, suite, path, env, note, among=among)
     tests = by_test(held.failed, lambda failure: failure[0])
     for failures in tests:
         chance = next((failure for failure in failures if is_chance(failure[2])), None)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs one unittest file for runner/parallel.py, in a process that adopts what it leaves behind.
 
-    worker.py JOB      JOB is JSON: suite, path, env, note, only
+    worker.py JOB      JOB is JSON: suite, path, env, note, only, among
 
 Writes one JSON line for each result.
 """
@@ -40,7 +40,7 @@ def main():
     job = json.loads(sys.argv[1])
     process.adopt_orphans()
     run = secondtry.run if job["suite"] == "vm" else programs.run
-    run(Lines(job["only"]), job["suite"], job["path"], job["env"], job["note"])
+    run(Lines(job["only"]), job["suite"], job["path"], job["env"], job["note"], among=job["among"])
     return 0
 
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of bad input share: a configuration of their own, and what a refusal is."""
+import contextlib
 import os
+import signal
 import subprocess
 import time
 
-from kata_case import BIN, SLOWNESS, TREE, KataCase
+from kata_case import BIN, SLOWNESS, TREE, KataCase, processes
 
 GUEST = os.path.join(TREE, "build", "guest")
-KERNEL = os.path.join(GUEST, "vmlinux")
+GUEST_KERNEL = os.path.join(GUEST, "vmlinux")
 INITRD = os.path.join(GUEST, "initrd")
 
 
@@ -90,3 +92,29 @@ def wait_until(what, seconds=20):
             return False
         time.sleep(0.05)
     return True
+
+
+class EndCase(BadCase):
+    """What the tests of processes that end or hang share."""
+
+    def ours(self, *names):
+        """Process ids of our programs that this test has started."""
+        return [pid for pid, name in processes().items()
+                if name in names and pid not in self.before["processes"]]
+
+    def kill(self, name, sig=signal.SIGKILL):
+        found = self.ours(name)
+        self.assertTrue(found, name)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):  # one of a pair ends the other
+                os.kill(pid, sig)
+        return found[0]
+
+    def detached(self, name, *command):
+        done = self.call("run", "-d", "--name", name, "--network", "none", "busybox",
+                         *(command or ("sleep", "1000")), within=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def all_gone(self):
+        self.assertTrue(wait_until(lambda: set(processes()) <= set(self.before["processes"])),
+                        processes())

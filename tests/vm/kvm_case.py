@@ -7,7 +7,7 @@ import stat
 import subprocess
 import tempfile
 
-from bad_case import KERNEL, BadCase
+from bad_case import GUEST_KERNEL, BadCase
 
 IN_LAB = os.environ.get("KATA_LAB") == "1"
 
@@ -76,7 +76,7 @@ class KernelCase(OwnKvm):
     def setUp(self):
         super().setUp()
         self.kernel = self.file("vmlinux")
-        shutil.copyfile(KERNEL, self.kernel)
+        shutil.copyfile(GUEST_KERNEL, self.kernel)
 
     def no_kvm(self):
         """What is tried then boots as `EMULATES` does it."""

@@ -15,6 +15,7 @@ import unittest
 from kata_case import BIN, BUILD, SLOWNESS
 from kvm_case import EMULATES, KernelCase, OwnKvm, run
 
+KERNEL = "any"
 LAB = "quick any-accel"
 TIMEOUT_S = 400
 ACCEL_TOOL = os.path.join(BUILD, "host/tests/vm/accel_tool")

@@ -5,10 +5,13 @@ import shutil
 import subprocess
 import unittest
 
-from bad_case import INITRD, KERNEL, BadCase
+from bad_case import GUEST_KERNEL, INITRD, BadCase
 from kata_case import BIN, SLOWNESS
 
 TIMEOUT_S = 400
+KERNEL = ("Files.test_initrds Files.test_kernels Settings.test_kernel_parameters_that_break_the_guest "
+          "Settings.test_kernel_that_ends_before_its_drivers Settings.test_microvm "
+          "Settings.test_other_ways_to_share_files")
 LAB = "full"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -23,8 +26,8 @@ class Files(BadCase):
 
     def test_kernels(self):
         cases = (("/etc/passwd", "is no kernel"),
-                 ("/bin/ls", "no kernel"), (self.file("cut", head(KERNEL, 3000)), "cut off"),
-                 (self.file("half", head(KERNEL, os.path.getsize(KERNEL) // 2)), "cut off"),
+                 ("/bin/ls", "no kernel"), (self.file("cut", head(GUEST_KERNEL, 3000)), "cut off"),
+                 (self.file("half", head(GUEST_KERNEL, os.path.getsize(GUEST_KERNEL) // 2)), "cut off"),
                  ("/etc", "no regular file"),
                  (self.file("empty"), "is empty"),
                  (os.path.join(self.root, "missing"), "No such file"))
@@ -147,13 +150,13 @@ class Settings(BadCase):
         self.works(config=self.config({"machine_type": "microvm"}, {"reconnect_timeout_ms": 20000}))
 
     def test_kernel_parameters_that_break_the_guest(self):
-        self.refused("panic", KERNEL, config=self.config({"kernel_params": "rdinit=/x init=/x"}))
+        self.refused("panic", GUEST_KERNEL, config=self.config({"kernel_params": "rdinit=/x init=/x"}))
 
     def test_kernel_that_ends_before_its_drivers(self):
         """So early that it does not know yet what `panic=` says: it stays, and its last words are there."""
         early = {"kernel_params": "memmap=exactmap memmap=640K@0"}
         patience_ms = 3000 if self.runs_on_kvm() else 1500  # ten times as long where it is emulated
-        self.refused("Kernel panic", "Invalid user supplied memory map", KERNEL,
+        self.refused("Kernel panic", "Invalid user supplied memory map", GUEST_KERNEL,
                      config=self.config(early, {"reconnect_timeout_ms": int(patience_ms * SLOWNESS)}))
 
 

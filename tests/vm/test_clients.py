@@ -18,6 +18,7 @@ from containerd_case import RUNTIME, ContainerdCase
 from cri_case import NAMESPACE, CriCase
 from kata_case import LIMIT
 
+KERNEL = "any"
 LAB = "full"
 TIMEOUT_S = 900
 IMAGE = "busybox"

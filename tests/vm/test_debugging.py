@@ -15,6 +15,7 @@ import unittest
 from bad_case import BadCase, wait_until
 from kata_case import BIN, BUILD, SLOWNESS
 
+KERNEL = "Console.test_socket Console.test_virtio_serial Logs.test_agent Logs.test_console"
 LAB = "quick"
 TIMEOUT_S = 600
 RUNTIME = os.path.join(BIN, "kata-runtime")

@@ -16,6 +16,13 @@ import unittest
 
 from kata_case import BIN, BUILD, BUSYBOX, SLOWNESS, KataCase, processes
 
+KERNEL = ("Life.test_detached Run.test_an_oops_ends_the_machine Run.test_binary_data_both_ways "
+          "Run.test_cpus Run.test_files_that_only_root_may_read Run.test_guest_facilities "
+          "Run.test_guest_has_room_for_the_limit Run.test_guest_kernel_and_pid_1 "
+          "Run.test_layer_that_hides_all_below Run.test_memory_limit "
+          "Run.test_more_files_than_the_server_may_open "
+          "Run.test_mounts_are_not_announced_to_the_guest Run.test_nesting Run.test_network_none "
+          "Run.test_options_reach_the_process Run.test_over_its_limit_dies_alone Run.test_volumes")
 LAB = "quick"
 TIMEOUT_S = 600
 LAB_QUICK = ("Run.test_guest_kernel_and_pid_1 Run.test_binary_data_both_ways Run.test_volumes "

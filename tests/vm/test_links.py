@@ -17,6 +17,10 @@ from bad_case import wait_until
 from containerd_case import ContainerdCase
 from engine_case import STATE, UNSUPPORTED, EngineCase
 
+KERNEL = ("Later.test_another_mtu_and_hardware_address Later.test_figures Later.test_neighbours "
+          "Later.test_while_it_runs Links.test_flags_of_addresses Links.test_guest_without_ipv6 "
+          "Links.test_macvtap Links.test_point_to_point Links.test_routes_of_other_tables "
+          "Links.test_the_guest_has_what_the_link_has")
 LAB = "full"
 
 SLOWNESS = float(os.environ.get("KATA_TEST_SLOWNESS", "1"))

@@ -13,6 +13,7 @@ import unittest
 from containerd_case import IMAGE, RUNTIME, ContainerdCase
 from kata_case import SLOWNESS, processes
 
+KERNEL = "any"
 TIMEOUT_S = 900
 MANY = int(os.environ.get("KATA_TEST_MANY", "24"))
 TOTAL_MIB = 2048

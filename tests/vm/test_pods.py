@@ -17,6 +17,11 @@ from containerd_case import folder
 from cri_case import NAMESPACE, NODE, POD, RUNNING, TARGET, CriCase
 from kata_case import BUILD, LIMIT, SLOWNESS, processes
 
+KERNEL = ("Growing.test_containers_and_updates Pinned.test_cpusets "
+          "Pod.test_block_device_of_two_containers Pod.test_direct_volume "
+          "Pod.test_limits_size_the_machine Pod.test_privileged Pod.test_room_of_a_removed_container "
+          "Pod.test_shared_processes Pod.test_stats Pod.test_two_containers_in_one_machine "
+          "Pod.test_volume_of_memory Pod.test_volumes_are_seen_to_change")
 LAB = "full"
 TIMEOUT_S = 900
 

@@ -9,6 +9,7 @@ import unittest
 
 from kata_case import BIN
 
+KERNEL = "any"
 LAB = "full"
 ETC = "/etc/kata-containers"
 PROGRAM = os.path.join(BIN, "kata-runtime")

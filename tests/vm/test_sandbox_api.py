@@ -13,6 +13,8 @@ import ttrpc_client
 from engine_case import EXISTS, INVALID, NOT_FOUND, STATE, STOPPED, UNSUPPORTED, EngineCase
 from kata_case import SLOWNESS, processes
 
+KERNEL = ("SandboxApi.test_bad_kernel_parameters SandboxApi.test_kernel_parameters "
+          "SandboxApi.test_life SandboxApi.test_shared_memory_and_network")
 LAB = "full"
 TIMEOUT_S = 600
 SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"

@@ -11,6 +11,7 @@ import grpc_client as rpc
 from engine_case import TaskCase
 from kata_case import processes
 
+KERNEL = "any"
 LAB = "full"
 TIMEOUT_S = 600
 

@@ -13,6 +13,7 @@ import unittest
 
 from kata_case import BIN, BUSYBOX, SLOWNESS, KataCase
 
+KERNEL = "any"
 LAB = "quick"
 LAB_QUICK = "Terminal.test_shell_size_and_keys Terminal.test_detach_leaves_it_running Terminal.test_closed_window"
 
