@@ -78,32 +78,81 @@ static int parse_options(const Grpc__Storage *st, bool keep_mode, const struct s
 	return mount_options_parse(words.v, words.n, out, e);
 }
 
-/* With options of the agent's own before those asked for; NULL: none. */
-static int mount_with(const Grpc__Storage *st, const char *source, const char *type,
-		      const struct strv *more, struct err *e)
-{
-	const unsigned long ours = MS_BIND | MS_REC | MS_REMOUNT;
-	OWN(mount_options) struct mount_options o = { 0 };
+/* What mount(2) is given. */
+struct mount_call {
+	const char *source, *target, *type, *data;
+	unsigned long flags;
+};
 
-	if (parse_options(st, true, more, &o, e) < 0)
+static int call_mount(const void *arg)
+{
+	const struct mount_call *c = arg;
+
+	return mount(c->source, c->target, c->type, c->flags, c->data) < 0 ? errno : 0;
+}
+
+static int mount_failed(const struct mount_call *c, int error, struct err *e)
+{
+	errno = error;
+	return err_sys(e, "mount %s '%.100s' on '%.100s'", c->type, c->source, c->target);
+}
+
+/*
+ * A file system that was not unmounted brings itself in order first: that takes as long as its
+ * disk wants, and in the agent's only thread no container of the pod would be served meanwhile.
+ */
+static int mount_aside(struct sandbox *s, const struct mount_call *c, struct err *e)
+{
+	if (aside_run(&s->reaper, call_mount, c, DEADLINE_NONE, e) == 0)
+		return 0;
+	if (e->kind == ERR_SYS)
+		return mount_failed(c, e->sys, e);
+	(void)umount2(c->target, MNT_DETACH | UMOUNT_NOFOLLOW); /* it may have been as quick */
+	return -1;
+}
+
+static int checked_options(const Grpc__Storage *st, const struct strv *more,
+			   struct mount_options *o, struct err *e)
+{
+	if (parse_options(st, true, more, o, e) < 0)
 		return -1;
-	if (str_eq(type, "overlay"))
-		return overlay_mount(source, st->mount_point, o.flags & ~ours,
-				     o.data ? o.data : "", e);
-	if (o.data && strlen(o.data) > MOUNT_OPTIONS_MAX)
+	o->flags &= ~(unsigned long)(MS_BIND | MS_REC | MS_REMOUNT);
+	if (o->data && strlen(o->data) > MOUNT_OPTIONS_MAX && !str_eq(st->driver, "overlayfs"))
 		return err_set(e, ERR_UNSUPPORTED, 0,
 			       "%zu bytes of mount options, of which the kernel takes %d",
-			       strlen(o.data), MOUNT_OPTIONS_MAX);
-	if (mount(source, st->mount_point, type, o.flags & ~ours, o.data) < 0)
-		return err_sys(e, "mount %s '%.100s' on '%.100s'", type, source,
-			       st->mount_point);
+			       strlen(o->data), MOUNT_OPTIONS_MAX);
 	return 0;
 }
 
 static int do_mount(const Grpc__Storage *st, const char *source, const char *type,
 		    struct err *e)
 {
-	return mount_with(st, source, type, NULL, e);
+	OWN(mount_options) struct mount_options o = { 0 };
+	struct mount_call c = { source, st->mount_point, type, NULL, 0 };
+	int error;
+
+	if (checked_options(st, NULL, &o, e) < 0)
+		return -1;
+	if (str_eq(type, "overlay"))
+		return overlay_mount(source, st->mount_point, o.flags, o.data ? o.data : "", e);
+	c.data = o.data;
+	c.flags = o.flags;
+	error = call_mount(&c);
+	return error ? mount_failed(&c, error, e) : 0;
+}
+
+/* With options of the agent's own before those asked for. */
+static int mount_disk(struct sandbox *s, const Grpc__Storage *st, const char *node,
+		      const struct strv *more, struct err *e)
+{
+	OWN(mount_options) struct mount_options o = { 0 };
+	struct mount_call c = { node, st->mount_point, st->fstype, NULL, 0 };
+
+	if (checked_options(st, more, &o, e) < 0)
+		return -1;
+	c.data = o.data;
+	c.flags = o.flags;
+	return mount_aside(s, &c, e);
 }
 
 /* FSGroup: the directory belongs to a group whose new files inherit it. */
@@ -295,7 +344,7 @@ static int mount_block(struct sandbox *s, const Grpc__Storage *st, struct storag
 	    find_parts(s, st, node, &devices, e) < 0)
 		return -1;
 	if (path_mkdirs(st->mount_point, 0755, e) < 0 ||
-	    mount_with(st, node, st->fstype, &devices, e) < 0)
+	    mount_disk(s, st, node, &devices, e) < 0)
 		return -1;
 	out->mounted = out->disk = true;
 	/* of a disk there may be much already; what is mounted read-only stays as it is */

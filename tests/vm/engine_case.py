@@ -69,6 +69,14 @@ class EngineCase(unittest.TestCase):
         with open(os.path.join(bundle, "config.json"), "w", encoding="ascii") as f:
             json.dump(spec, f)
 
+    def make_disk(self, name="disk"):
+        """A file with an ext4 file system that holds busybox."""
+        path = os.path.join(self.root, f"{self._testMethodName}.{name}")
+        with open(path, "wb") as f:
+            f.truncate(32 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-d", self.rootfs, path], check=True, timeout=60)
+        return path
+
     def shim(self, action, *args):
         return commands.run([os.path.join(BIN, "containerd-shim-kata-v2"), "-namespace", "n",
                              "-address", "/c.sock", "-id", self.ident, *args, action],

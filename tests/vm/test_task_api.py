@@ -361,14 +361,6 @@ class TaskApi(TaskCase):
             self.assertIn("hugepageLimits[0]", str(caught.exception))
             self.assertIn(word, str(caught.exception))
 
-    def make_disk(self, name="disk"):
-        """A file with an ext4 file system that holds busybox."""
-        path = os.path.join(self.root, f"{self._testMethodName}.{name}")
-        with open(path, "wb") as f:
-            f.truncate(32 << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-d", self.rootfs, path], check=True, timeout=60)
-        return path
-
     def run_from(self, mount, *command):
         """Status and output of a container on that root file system, made, run and removed."""
         self.write_spec(self.bundle, self.spec(*command, root={"path": "rootfs"}))
@@ -908,6 +900,58 @@ class Pods(EngineCase):
 
     def test_dockershim(self):
         self.check_manager("dockershim")
+
+    def frozen(self, path):
+        """A copy of the file in a file system on which writing waits; what lets it go on."""
+        image, place = os.path.join(self.root, "ice"), os.path.join(self.root, "frozen")
+        with open(image, "wb") as f:
+            f.truncate(128 << 20)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True, timeout=60)
+        os.mkdir(place)
+        subprocess.run(["mount", "-o", "loop", image, place], check=True, timeout=30)
+        self.addCleanup(subprocess.run, ["umount", "-l", place], check=True)
+        subprocess.run(["cp", path, place], check=True, timeout=60)
+        subprocess.run(["fsfreeze", "-f", place], check=True, timeout=30)
+
+        def thaw():
+            subprocess.run(["fsfreeze", "-u", place], capture_output=True, check=False, timeout=30)
+
+        self.addCleanup(thaw)
+        return os.path.join(place, os.path.basename(path)), thaw
+
+    def test_disk_that_is_slow_to_mount(self):
+        """What a file system does first may last; the other containers are served meanwhile."""
+        disk, thaw = self.frozen(self.make_disk())
+        self.pod("containerd")
+        bundle = self.container("slow", "containerd", "true")
+        self.start_of("slow", bundle)
+        made = []
+        mount = {1: "ext4", 2: disk, 4: ["rw", "loop"]}
+        thread = threading.Thread(target=lambda: made.append(self.task(
+            "Create", {1: "slow", 2: bundle, 3: mount}, timeout=90)))
+        thread.start()
+        monitor, = (pid for pid, name in processes().items() if name.startswith("qemu-system"))
+        self.assertTrue(wait_until(lambda: disk in self.open_files(monitor)))
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            self.task("Stats", {1: "x"}, timeout=4)
+            self.assertEqual(made, [])
+            time.sleep(0.2)
+        thaw()
+        thread.join(60)
+        self.assertEqual(len(made), 1)
+        self.task("Start", {1: "slow"})
+        self.assertEqual(rpc.number(self.task("Wait", {1: "slow"}), 1), 0)
+        self.task("Delete", {1: "slow"})
+        self.end_pod()
+
+    @staticmethod
+    def open_files(pid):
+        found = []
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        return found
 
     def test_delete_of_one_container(self):
         """What cannot reach its engine is cleaned up alone, the pod lives on."""
