@@ -76,6 +76,7 @@ class SecondTry(unittest.TestCase):
         says = "x\nTraceback (most recent call last):\n  File \"x\", line 1, in y\n    z()\n"
         for words, again in (("subprocess.TimeoutExpired: Command '['kata']' timed out after 480 seconds", True),
                              ("AssertionError: Create: the agent in the guest does not answer: Check: timed out", True),
+                             ("AssertionError: 'kvm' not found in 'tcg (its agent did not answer in 20 s)'", True),
                              ("AssertionError: 'does not answer' not found in 'kata: ok'", False),
                              ("AssertionError: 'timed out' not found in 'x'", False),
                              (f"x\n{says}AssertionError: 1\nnot ended within 900 s and was killed", True)):

@@ -36,7 +36,7 @@ RETRY_LIMIT_S = 600
 TRIES_MAX = 2  # one guest in fifty ends so: twice one after the other was seen
 NEEDED = {"kvm", "vsock", "vhost-net", "virtio-fs"}
 # The machine's end and the guest's silence, in the engine's words; a call without an end, a file that was cut.
-CHANCES = (*secondtry.CHANCES, r"guest reset\b", r"agent (in the guest )?does not answer", r"\w: timed out\b",
+CHANCES = (*secondtry.CHANCES, r"guest reset\b", r"agent (in the guest )?(does|did) not answer", r"\w: timed out\b",
            r" timed out after [\d.]+ seconds", r"(?m)^not ended within \d+ s(:| and was) killed$")
 # A machine that dies or locks up is started again for what is left, so often at most in a round.
 LOSSES_MAX = 8
