@@ -28,8 +28,12 @@
 enum {
 	RECORD_MAX = 16 << 20, /* arguments: 2 MiB at most, six times as much when escaped */
 	NAME_MAX_LEN = 128,
-	SHORT_ID = 12
+	SHORT_ID = 12,
+	TRIES_MAX = 10
 };
+
+/* Before the id of one that is being made or removed: nobody else sees that. */
+#define HALF ".half-"
 
 void container_dir_fini(struct container_dir *d)
 {
@@ -54,16 +58,33 @@ char *container_dir_file(const struct container_dir *d, const char *file)
 	return str_printf("%s/%s", d->path, file);
 }
 
+/* A container is there before its name: a name without one is what a killed removal has left.
+ */
+static void drop_dead_name(const struct container_dir *d, const char *link)
+{
+	OWN(free) char *path = NULL;
+	char id[CONTAINER_ID_LEN + 2];
+	ssize_t n = readlink(link, id, sizeof(id) - 1);
+
+	if (n != CONTAINER_ID_LEN)
+		return;
+	id[n] = '\0';
+	path = str_printf("%s/../containers/%s", d->names, id);
+	if (path && access(path, F_OK) < 0 && errno == ENOENT)
+		(void)unlink(link);
+}
+
 static int take_name(struct container_dir *d, const char *name, struct err *e)
 {
-	OWN(free) char *link = NULL;
+	OWN(free) char *link = str_printf("%s/%s", d->names, name);
+	OWN(fd) int names = open(d->names, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (path_check_id(name, NAME_MAX_LEN, "name", e) < 0 ||
-	    path_mkdirs(d->names, 0700, e) < 0)
-		return -1;
-	link = str_printf("%s/%s", d->names, name);
 	if (!link)
 		return err_oom(e, "a name");
+	/* only one drops a name, and takes it, at a time: the next must not drop that */
+	if (names < 0 || flock(names, LOCK_EX) < 0)
+		return err_sys(e, "lock '%s'", d->names);
+	drop_dead_name(d, link);
 	if (symlink(d->id, link) < 0)
 		return errno == EEXIST
 			       ? err_set(e, ERR_EXISTS, 0,
@@ -73,27 +94,113 @@ static int take_name(struct container_dir *d, const char *name, struct err *e)
 	return 0;
 }
 
+static bool is_at(int fd, const char *path)
+{
+	struct stat here, there;
+
+	return fstat(fd, &here) == 0 && lstat(path, &there) == 0 &&
+	       here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
+/*
+ * The directory, locked: who has it makes or removes the container. 1: somebody else does, or
+ * it has another name by now. With `how` LOCK_NB it is not waited for.
+ */
+static int lock_dir(const char *path, int how, int *out, struct err *e)
+{
+	OWN(fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? 1 : err_sys(e, "open '%s'", path);
+	if (flock(fd, LOCK_EX | how) < 0)
+		return errno == EWOULDBLOCK ? 1 : err_sys(e, "lock '%s'", path);
+	if (!is_at(fd, path))
+		return 1;
+	*out = fd_take(&fd);
+	return 0;
+}
+
+/* Its file "attached", locked: under the container's id it is never seen otherwise. */
+static int attach(const char *half, int *lock_fd, struct err *e)
+{
+	OWN(free) char *path = str_printf("%s/attached", half);
+	OWN(fd) int fd = -1;
+
+	if (!path)
+		return err_oom(e, "a path");
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return err_sys(e, "lock '%s'", path);
+	*lock_fd = fd_take(&fd);
+	return 0;
+}
+
+static char *half_path(const char *root, const char *id)
+{
+	return str_printf("%s/containers/" HALF "%s", root, id);
+}
+
+/* Makes the directory of a container whole: killed before that it leaves what a sweep removes.
+ */
+static int make_dir(const char *root, const struct container_dir *d, int *lock_fd,
+		    struct err *e)
+{
+	OWN(free) char *half = half_path(root, d->id);
+	OWN(free) char *all = str_printf("%s/containers", root);
+	OWN(fd) int dir = -1, lock = -1;
+	struct err ignored;
+	int rc = 1;
+
+	if (!half || !all)
+		return err_oom(e, "a path");
+	if (path_mkdirs(all, 0700, e) < 0)
+		return -1;
+	/* a sweep may take a fresh one for a dead one, before it is locked: its end is waited
+	 * for
+	 */
+	for (int i = 0; rc == 1 && i < TRIES_MAX; i++) {
+		if (mkdir(half, 0700) < 0 && errno != EEXIST)
+			return err_sys(e, "make '%s'", half);
+		rc = lock_dir(half, 0, &dir, e);
+	}
+	if (rc == 1)
+		return err_set(e, ERR_STATE, 0, "make '%s': it is removed all the time", half);
+	if (rc < 0)
+		return -1;
+	if (attach(half, &lock, e) == 0) {
+		if (rename(half, d->path) == 0) {
+			*lock_fd = fd_take(&lock);
+			return 0;
+		}
+		(void)err_sys(e, "make '%s'", d->path);
+	}
+	(void)path_remove_tree(AT_FDCWD, half, &ignored);
+	return -1;
+}
+
 int container_dir_create(const char *root, const char *name, struct container_dir *out,
-			 struct err *e)
+			 int *lock_fd, struct err *e)
 {
 	OWN(container_dir) struct container_dir d = { .path = NULL };
 	OWN(free) char *short_id = NULL;
+	OWN(fd) int lock = -1;
 	char id[RAND_HEX_LEN(CONTAINER_ID_LEN / 2)];
+	struct err ignored;
 
 	if (rand_hex(id, CONTAINER_ID_LEN / 2, e) < 0 || fill(root, id, &d, e) < 0)
 		return -1;
 	short_id = mem_dup(id, SHORT_ID);
 	if (!short_id)
 		return err_oom(e, "a name");
-	if (take_name(&d, name ? name : short_id, e) < 0)
+	if ((name && path_check_id(name, NAME_MAX_LEN, "name", e) < 0) ||
+	    path_mkdirs(d.names, 0700, e) < 0 || make_dir(root, &d, &lock, e) < 0)
 		return -1;
-	if (path_mkdirs(d.path, 0700, e) < 0) {
-		struct err ignored;
-
+	if (take_name(&d, name ? name : short_id, e) < 0) {
 		(void)container_dir_remove(&d, &ignored);
 		return -1;
 	}
 	*out = d;
+	*lock_fd = fd_take(&lock);
 	d = (struct container_dir){ .path = NULL };
 	return 0;
 }
@@ -280,12 +387,60 @@ static void drop_names(struct container_dir *d)
 		(void)closedir(dir);
 }
 
+/* Killed in the middle it is not there any more, and a sweep removes the rest. */
 int container_dir_remove(struct container_dir *d, struct err *e)
 {
-	if (path_remove_tree(AT_FDCWD, d->path, e) < 0)
+	OWN(free)
+	char *half = str_printf("%.*s" HALF "%s", (int)(strlen(d->path) - strlen(d->id)),
+				d->path, d->id);
+	OWN(fd) int lock = -1;
+	int rc;
+
+	if (!half)
+		return err_oom(e, "a path");
+	rc = lock_dir(d->path, LOCK_NB, &lock, e);
+	if (rc == 0 && rename(d->path, half) < 0)
+		rc = err_sys(e, "rename '%s'", d->path);
+	if (rc == 0 && path_remove_tree(AT_FDCWD, half, e) < 0) {
+		rc = -1;
+		(void)rename(half, d->path); /* what is left can be seen, and removed again */
+	}
+	if (rc < 0)
 		return err_wrap(e, "remove container '%.12s'", d->id);
 	drop_names(d);
 	return 0;
+}
+
+static void sweep_one(const char *root, const char *id, void (*gone)(const char *id, void *arg),
+		      void *arg)
+{
+	OWN(container_dir) struct container_dir d = { .path = NULL };
+	OWN(free) char *half = half_path(root, id);
+	OWN(fd) int lock = -1;
+	struct err e;
+
+	if (!half || fill(root, id, &d, &e) < 0 || lock_dir(half, LOCK_NB, &lock, &e) != 0)
+		return;
+	gone(id, arg);
+	drop_names(&d);
+	if (path_remove_tree(AT_FDCWD, half, &e) < 0)
+		log_warn(NULL, "container '%.12s' stays in part: %s", id, e.msg);
+}
+
+void container_dir_sweep(const char *root, void (*gone)(const char *id, void *arg), void *arg)
+{
+	OWN(free) char *path = str_printf("%s/containers", root);
+	DIR *dir = path ? opendir(path) : NULL;
+	struct dirent *ent;
+
+	while (dir && (ent = readdir(dir))) {
+		const char *id = ent->d_name + strlen(HALF);
+
+		if (str_starts(ent->d_name, HALF) && strlen(id) == CONTAINER_ID_LEN)
+			sweep_one(root, id, gone, arg);
+	}
+	if (dir)
+		(void)closedir(dir);
 }
 
 int container_dir_record(const struct container_dir *d, struct jval **out, struct err *e)
@@ -316,22 +471,6 @@ int container_dir_write_record(const struct container_dir *d, const struct jval 
 	return file_replace(AT_FDCWD, path, buf_head(&text), buf_len(&text), 0600, true, e);
 }
 
-int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err *e)
-{
-	OWN(free) char *path = container_dir_file(d, "attached");
-	OWN(free) char *fresh = container_dir_file(d, "attached.new");
-	OWN(fd) int fd = -1;
-
-	if (!path || !fresh)
-		return err_oom(e, "a path");
-	/* under its name it is never seen unlocked, which would mean that nobody is left */
-	fd = open(fresh, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || rename(fresh, path) < 0)
-		return err_sys(e, "lock '%s'", path);
-	*lock_fd = fd_take(&fd);
-	return 0;
-}
-
 /* Whether somebody is attached; *size is 1 once the container has been started. */
 static bool look_at_lock(const struct container_dir *d, off_t *size)
 {
@@ -349,7 +488,7 @@ static bool look_at_lock(const struct container_dir *d, off_t *size)
 bool container_dir_claim(const struct container_dir *d, int *lock_fd)
 {
 	OWN(free) char *path = container_dir_file(d, "attached");
-	OWN(fd) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	OWN(fd) int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
 
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return false;

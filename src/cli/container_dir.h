@@ -37,9 +37,17 @@ static inline void own_container_dir(struct container_dir *d)
 	container_dir_fini(d);
 }
 
-/* Makes a directory with a fresh id and takes `name` (NULL: the id's first 12 digits). */
+/*
+ * Makes a directory with a fresh id and takes `name` (NULL: the id's first 12 digits). Until
+ * *lock_fd is closed a `kata run` makes the container, or waits for it and removes it.
+ */
 int container_dir_create(const char *root, const char *name, struct container_dir *out,
-			 struct err *e);
+			 int *lock_fd, struct err *e);
+/*
+ * Removes what killed `kata run`s and removals have left in the middle, each after `gone`. Best
+ * effort: what stays is said in the log.
+ */
+void container_dir_sweep(const char *root, void (*gone)(const char *id, void *arg), void *arg);
 /*
  * By id, name, or an unambiguous beginning of an id, in this order. ERR_NOT_FOUND names it;
  * ERR_UNSUPPORTED: another version wrote what is there (store_check()).
@@ -59,10 +67,9 @@ int container_dir_record(const struct container_dir *d, struct jval **out, struc
 int container_dir_write_record(const struct container_dir *d, const struct jval *v,
 			       struct err *e);
 
-/* Until *lock_fd is closed a `kata run` makes the container, or waits for it and removes it. */
-int container_dir_attach(const struct container_dir *d, int *lock_fd, struct err *e);
+/* Whether somebody has it from container_dir_create() or container_dir_claim(). */
 bool container_dir_is_attached(const struct container_dir *d);
-/* Attaches to one that nobody is attached to any more; false also if nobody has been yet. */
+/* Attaches to one that nobody is attached to any more. */
 bool container_dir_claim(const struct container_dir *d, int *lock_fd);
 /* Who attached says that the container has been started: from now on it is not being made. */
 void container_dir_mark_started(int lock_fd);

@@ -781,6 +781,16 @@ static int remove_abandoned(struct container_dir *d, void *arg)
 	return 0;
 }
 
+/* What has gone in part uses no image. */
+static void end_lease(const char *id, void *arg)
+{
+	struct abandoned *a = arg;
+	struct err e;
+
+	if (store_unlease(a->store, id, &e) < 0)
+		log_warn(NULL, "container '%.12s': %s", id, e.msg);
+}
+
 static int with_store(struct run *r, struct err *e)
 {
 	struct abandoned others = { .swept = false };
@@ -796,15 +806,12 @@ static int with_store(struct run *r, struct err *e)
 			       "image '%.80s' has no layers: there is nothing in it to run",
 			       r->image_name);
 	others.store = st;
+	container_dir_sweep(r->cli->root, end_lease, &others);
 	(void)container_dir_each(r->cli->root, remove_abandoned, &others, &ignored);
 	/* from here on there is something to put away */
 	if (signals_watch(&r->signals, r->cli->loop, e) < 0 ||
-	    container_dir_create(r->cli->root, r->o.name, &r->dir, e) < 0)
+	    container_dir_create(r->cli->root, r->o.name, &r->dir, &r->attached_fd, e) < 0)
 		return -1;
-	if (container_dir_attach(&r->dir, &r->attached_fd, e) < 0) {
-		clean_up(r);
-		return -1;
-	}
 	rc = store_lease(st, r->dir.id, r->image->id, e);
 	store_close(TAKE(st)); /* nothing of the store is held while the container runs */
 	if (rc == 0)

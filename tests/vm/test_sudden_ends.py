@@ -38,6 +38,32 @@ class Killed(EndCase):
         self.assertEqual(self.inspect("half")["state"]["status"], "dead")
         self.assertEqual(self.call("rm", "half").returncode, 0)
 
+    def test_client_at_its_first_steps(self):
+        """What it has made by then is removed by the next run, and is in nobody's way."""
+        def parts():
+            return [name for part in ("containers", "names", "leases")
+                    for name in os.listdir(os.path.join(self.root, part))]
+
+        self.assertEqual(self.call("run", "--rm", "--network", "none", "busybox", "true", within=60).returncode, 0)
+        self.assertEqual(parts(), [])
+        for name in ("a" * 64, ".half-" + "b" * 64):
+            os.mkdir(os.path.join(self.root, "containers", name))
+        for name, leads in (("half", "b"), ("nowhere", "c")):
+            os.symlink(leads * 64, os.path.join(self.root, "names", name))
+        done = self.call("run", "--rm", "--network", "none", "--name", "nowhere", "busybox", "true", within=60)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(parts(), [])
+        for i in range(40):
+            p = self.start("run", "--rm", "--network", "none", "--name", "n", "busybox", "true")
+            time.sleep(0.0003 * i)
+            p.kill()
+            p.communicate(timeout=20)
+        # an engine that one has started ends by itself, and has the name until then
+        self.assertTrue(wait_until(lambda: self.call("run", "--rm", "--network", "none", "--name", "n", "busybox",
+                                                     "true", within=60).returncode == 0))
+        self.all_gone()
+        self.assertEqual(parts(), [])
+
     def test_client_and_engine_of_one_to_be_removed(self):
         """Nobody is left to do it: the next one does, and may have its name."""
         p = self.start("run", "--rm", "--name", "r", "--network", "none", "busybox", "sh", "-c",
@@ -151,6 +177,16 @@ class AtOnce(EndCase):
         self.assertEqual(sorted(code for _, code in results), [0, 125], results)
         self.assertIn("'x'", next(out[1] for out, code in results if code))
         self.assertEqual(self.call("rm", "-f", "x").returncode, 0)
+
+    def test_many_that_fail(self):
+        """Each makes and removes a container, and looks for what the others may have left in the middle."""
+        for _ in range(4):
+            all_ = [self.start("run", "--rm", "--network", "none", "-v", "/nowhere:/x", "busybox", "true")
+                    for _ in range(24)]
+            said = {p.communicate(timeout=60)[1] for p in all_}
+            self.assertEqual(said, {"kata: -v '/nowhere:/x': source: No such file or directory\n"})
+        for part in ("containers", "names", "leases"):
+            self.assertEqual(os.listdir(os.path.join(self.root, part)), [])
 
     def test_eight(self):
         done = []
