@@ -10,8 +10,8 @@
 #include "event/loop.h"
 
 /* Faults of our own, what the kernel tells a parent or a writer, and what cannot be taken. */
-static const int own[] = { SIGKILL, SIGSTOP, SIGCHLD, SIGPIPE, SIGSEGV, SIGBUS, SIGILL,
-			   SIGFPE,  SIGTRAP, SIGSYS,  SIGABRT, SIGTTIN, SIGTTOU };
+static const int own[] = { SIGKILL, SIGSTOP, SIGCHLD, SIGPIPE, SIGSEGV,
+			   SIGBUS,  SIGILL,  SIGFPE,  SIGTTIN, SIGTTOU };
 
 /* Whose default action ends a process, and that people send for that. */
 static bool ends_start(int sig)

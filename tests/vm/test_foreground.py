@@ -174,7 +174,7 @@ class Signals(ForegroundCase):
         self.assertEqual(p.wait(LIMIT), 137)
 
     def test_all_are_passed_on(self):
-        wanted = ("ALRM", "CONT", "USR1", "USR2", "VTALRM", "WINCH", "URG", "TSTP", "TERM")
+        wanted = ("ABRT", "ALRM", "CONT", "SYS", "TRAP", "USR1", "USR2", "VTALRM", "WINCH", "URG", "TSTP", "TERM")
         script = "".join(f"trap 'echo {name}' {name};" for name in wanted if name != "TERM")
         p = self.start("run", "--rm", "--network", "none", "busybox", "sh", "-c",
                        script + "trap 'echo TERM; exit 3' TERM; echo ready;"
