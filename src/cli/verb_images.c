@@ -216,10 +216,10 @@ static int run_images(struct cli *cli, int argc, char **argv, struct err *e)
 	    cli_open_store(cli, &st, e) < 0)
 		return -1;
 	rc = i.o.quiet ? 0 : table_add(&i.table, head, e);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = store_list(st, list_image, &i, e);
-	if (rc == 0)
-		table_print(&i.table, stdout);
+		table_print(&i.table, stdout); /* one that is damaged hides no other */
+	}
 	table_fini(&i.table);
 	return rc;
 }
