@@ -592,8 +592,11 @@ static int run_detached(struct run *r, struct engine_client *en, struct err *e)
 	if (create_and_start(r, en, "", log, r->o.tty ? "" : log, e) < 0)
 		return give_up(r, en, e);
 	leave(r);
-	(void)printf("%s\n", r->dir.id);
-	return 0;
+	if ((printf("%s\n", r->dir.id) >= 0 && fflush(stdout) == 0) || errno == EPIPE)
+		return 0;
+	(void)err_sys(e, "container '%.12s' runs, but its id could not be written", r->dir.id);
+	clearerr(stdout); /* that is said */
+	return -1;
 }
 
 /* Until the engine has gone its directory is in use: wait for the end of its socket. */

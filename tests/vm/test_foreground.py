@@ -247,6 +247,16 @@ class BrokenOutput(ForegroundCase):
         self.wait_until(lambda: self.kata_ok("logs", "goes-on") != before, "the log stands still")
         self.kata_ok("rm", "-f", "goes-on")
 
+    def test_detached_whose_id_is_not_written(self):
+        """It runs, which the caller has to know."""
+        with open("/dev/full", "w", encoding="ascii") as full:
+            p = self.start("run", "-d", "--name", "f", "--network", "none", "busybox", "sleep", "100", stdout=full)
+            self.assertEqual(p.wait(LIMIT), 125)
+        said = p.stderr.read()
+        self.assertEqual(said.count("\n"), 1, said)
+        self.assertIn("runs, but its id could not be written: No space left", said)
+        self.kata_ok("rm", "-f", "f")
+
     def test_exec_ends(self):
         self.kata_ok("run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "1000")
         self.assertEqual(self.broken("exec", "box", "yes"), 128 + signal.SIGPIPE)
