@@ -37,34 +37,71 @@ static const struct arg_option options[] = {
 	  "show when each line came" },
 };
 
-static int print_record(const struct options *o, const uint8_t *line, size_t len, struct err *e)
+/* What is to be written to one of the streams: many lines at a time. */
+struct output {
+	struct buf text;
+	int fd;
+};
+
+static int flush(struct output *out, struct err *e)
+{
+	size_t len = buf_len(&out->text);
+
+	if (len && fd_write_waiting(out->fd, buf_head(&out->text), len, e) < 0)
+		return -1;
+	buf_consume(&out->text, len);
+	return 0;
+}
+
+static int turn_to(struct output *out, int fd, struct err *e)
+{
+	if (out->fd != fd && flush(out, e) < 0)
+		return -1;
+	out->fd = fd;
+	return 0;
+}
+
+static int print_record(const struct options *o, const uint8_t *line, size_t len,
+			struct output *out, struct err *e)
 {
 	struct stream_record r;
-	int fd;
 
 	if (stream_log_parse(line, len, &r, e) < 0)
 		return err_wrap(e, "the container's output.log is damaged");
-	fd = str_eq(r.stream, "stderr") ? STDERR_FILENO : STDOUT_FILENO;
-	if (o->timestamps && (fd_write_waiting(fd, r.time, strlen(r.time), e) < 0 ||
-			      fd_write_waiting(fd, " ", 1, e) < 0))
+	if (turn_to(out, str_eq(r.stream, "stderr") ? STDERR_FILENO : STDOUT_FILENO, e) < 0)
 		return -1;
-	if (fd_write_waiting(fd, r.text, r.len, e) < 0)
+	if (o->timestamps &&
+	    (buf_puts(&out->text, r.time, e) < 0 || buf_puts(&out->text, " ", e) < 0))
 		return -1;
-	return r.partial && !o->timestamps ? 0 : fd_write_waiting(fd, "\n", 1, e);
+	if (buf_append(&out->text, r.text, r.len, e) < 0)
+		return -1;
+	return r.partial && !o->timestamps ? 0 : buf_puts(&out->text, "\n", e);
 }
 
-/* Prints the complete lines in the buffer. */
-static int print_lines(const struct options *o, struct buf *b, struct err *e)
+static int take_lines(const struct options *o, struct buf *b, struct output *out, struct err *e)
 {
 	for (;;) {
 		const uint8_t *nl = buf_len(b) ? memchr(buf_head(b), '\n', buf_len(b)) : NULL;
 
 		if (!nl)
 			return 0;
-		if (print_record(o, buf_head(b), (size_t)(nl - buf_head(b)), e) < 0)
+		if (print_record(o, buf_head(b), (size_t)(nl - buf_head(b)), out, e) < 0)
 			return -1;
 		buf_consume(b, (size_t)(nl - buf_head(b)) + 1);
 	}
+}
+
+/* Prints the complete lines in the buffer, also those before one that is damaged. */
+static int print_lines(const struct options *o, struct buf *b, struct err *e)
+{
+	struct output out = { .text = BUF_INIT, .fd = STDOUT_FILENO };
+	int rc = take_lines(o, b, &out, e);
+	struct err later;
+
+	if (flush(&out, rc < 0 ? &later : e) < 0)
+		rc = -1;
+	buf_fini(&out.text);
+	return rc;
 }
 
 /* Everything from the present position to the end of the file. */
@@ -108,7 +145,7 @@ static void say_lost(struct place *p)
 	if (p->next == 0)
 		(void)fprintf(stderr,
 			      "kata: the beginning of the log is gone: at most %d MiB of "
-			      "it are kept\n",
+			      "it are kept, each line with its time\n",
 			      2 * (STREAM_LOG_BYTES >> 20));
 	else
 		(void)fprintf(stderr, "kata: a part of the log is gone: it was written faster "
